@@ -1,0 +1,85 @@
+# Makefile
+#
+# "make" and "make install" are plain PGXS.  "make test" and "make demo" need
+# no installation, no running server and no write access outside tmp_check/:
+# they stage a copy of the server next to the freshly built module and work on
+# that.  As root they run the server as $(TESTUSER), since initdb refuses root.
+
+EXTENSION = webhook_events
+MODULE_big = webhook_events
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
+DATA = $(wildcard sql/$(EXTENSION)--*.sql)
+PGFILEDESC = "webhook_events - typed events delivered to webhooks"
+
+PG_CONFIG ?= pg_config
+CURL_CONFIG ?= curl-config
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
+	$(shell $(CURL_CONFIG) --cflags)
+PG_CFLAGS = -Wall -Wextra -Werror
+SHLIB_LINK = $(shell $(CURL_CONFIG) --libs)
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=$(CURDIR)/test
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(CURDIR)/test --outputdir=.
+TAP_TESTS = 1
+PROVE_TESTS ?= test/t/*.pl
+
+TESTUSER ?= postgres
+EXTRA_CLEAN = tmp_check
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h src/*/*.h)
+
+tmp := $(CURDIR)/tmp_check
+root := $(tmp)/root
+drivers := $(dir $(PGXS))../test
+as_user := $(if $(filter 0,$(shell id -u)),runuser -u $(TESTUSER) --)
+env := PATH="$(root)$(bindir):$$PATH" PERL5LIB="$(CURDIR)/test/lib"
+temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
+	--temp-config=$(CURDIR)/test/regress.conf --no-locale --encoding=UTF8 \
+	--dbname=regression
+log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
+
+.PHONY: test temp-install test-regress test-isolation test-tap
+.NOTPARALLEL: test
+
+# All three drivers run whatever the others found; the summary counts what
+# their logs hold and fails unless every test passed.
+test: temp-install
+	-@$(MAKE) -s --no-print-directory test-regress
+	-@$(MAKE) -s --no-print-directory test-isolation
+	-@$(MAKE) -s --no-print-directory test-tap
+	@$(PERL) test/summary.pl $(tmp)/test-regress.log \
+		$(tmp)/test-isolation.log $(tmp)/test-tap.log
+
+# Only postgres, initdb and pg_ctl look for their share directory relative to
+# where they really lie, so only these are copied; the rest are links.
+temp-install: all
+	@rm -rf $(tmp)
+	@$(MKDIR_P) $(foreach d,$(bindir) $(pkglibdir) $(datadir),'$(root)$(d)')
+	@for d in $(bindir) $(pkglibdir) $(datadir); do cp -rs $$d/. $(root)$$d/; done
+	@for p in postgres initdb pg_ctl; do \
+		cp --remove-destination $(bindir)/$$p $(root)$(bindir)/; done
+	@$(MAKE) -s install DESTDIR=$(root)
+	@$(MKDIR_P) $(foreach d,regress isolation tap demo bench,$(tmp)/test-$(d))
+	@for d in test-regress test-isolation; do \
+		ln -s $(CURDIR)/expected $(CURDIR)/test/sql $(CURDIR)/test/specs $(tmp)/$$d/; done
+	@$(if $(as_user),chown -R $(TESTUSER) $(tmp)/test-*)
+
+staged = $(if $(wildcard $(root)$(bindir)/postgres),,temp-install)
+
+test-regress: $(staged)
+	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/regress/pg_regress \
+		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(REGRESS_OPTS) $(REGRESS) $(log_of)
+
+test-isolation: $(staged)
+	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/isolation/pg_isolation_regress \
+		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
+
+test-tap: $(staged)
+	@$(as_user) env $(env) TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
+		TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
+		PGPORT=6$(DEF_PGPORT) $(PROVE) -I $(drivers)/perl $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
