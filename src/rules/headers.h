@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * headers.h
+ *	  From a rendered headers template to checked HTTP header lines.
+ *
+ * IDENTIFICATION
+ *	  src/rules/headers.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_HEADERS_H
+#define WEBHOOK_HEADERS_H
+
+#include "nodes/pg_list.h"
+
+/* One header of a request; both strings are palloc'd. */
+typedef struct Header
+{
+	char	   *name;
+	char	   *value;
+} Header;
+
+/*
+ * True if "name" is one of the headers that every request sets itself (Host,
+ * Content-Type, the three with "prefix", for example "X-Apify") or that would
+ * break its framing (Content-Length, Transfer-Encoding, Connection, ...);
+ * upper and lower case count as the same.
+ */
+extern bool header_is_forced(const char *name, const char *prefix);
+
+/*
+ * Reads the text of a JSON object whose values are strings into a List of
+ * Header in the object's order, leaving out the forced names.  A later header
+ * of the same name (in any case) replaces an earlier one.
+ *
+ * Names must be tokens of RFC 9110 section 5.6.2, values printable characters,
+ * spaces and tabs (RFC 9110 section 5.5), encoded in UTF-8.
+ *
+ * Returns false and sets *error to a palloc'd message, in the style of a
+ * primary error message and naming the header, when the text is anything else.
+ * Raises nothing but out-of-memory.
+ */
+extern bool headers_parse(const char *json, size_t length, const char *prefix,
+						  List **headers, char **error);
+
+#endif							/* WEBHOOK_HEADERS_H */

@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * template.h
+ *	  The template language: JSON in which {{variables}} may stand.
+ *
+ * A template is compiled once, when its webhook is defined or first used, and
+ * rendered for every request.  Rendering is linear in the sizes of template,
+ * values and result, and never reads a filled-in value as template again.
+ *
+ * IDENTIFICATION
+ *	  src/rules/template.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_TEMPLATE_H
+#define WEBHOOK_TEMPLATE_H
+
+#include "lib/stringinfo.h"
+
+/* The names a template may use, in the order of template_variable_names. */
+typedef enum TemplateVariable
+{
+	TEMPLATE_USER_ID,
+	TEMPLATE_CREATED_AT,
+	TEMPLATE_EVENT_TYPE,
+	TEMPLATE_EVENT_DATA,
+	TEMPLATE_RESOURCE,
+	TEMPLATE_GLOBALS
+} TemplateVariable;
+
+#define TEMPLATE_NVARIABLES (TEMPLATE_GLOBALS + 1)
+
+extern const char *const template_variable_names[TEMPLATE_NVARIABLES];
+
+/* A piece of valid JSON text owned by somebody else; data NULL means null. */
+typedef struct JsonText
+{
+	const char *data;
+	size_t		length;			/* bytes */
+} JsonText;
+
+typedef struct Template Template;
+
+/*
+ * Compiles a template of the given length in bytes.  With interpolate_strings
+ * variables inside string values count too.  "what" names the template in
+ * messages, for example "payload template".
+ *
+ * The result lives in one block of CurrentMemoryContext and copies what it
+ * needs; it stays valid after "text" is gone.
+ *
+ * Raises ERRCODE_INVALID_PARAMETER_VALUE for a first name that is none of the
+ * known variables and ERRCODE_INVALID_TEXT_REPRESENTATION for text that is not
+ * JSON once its variables are filled; both say the position (line and column,
+ * from 1, in characters) and what was expected.
+ */
+extern Template *template_compile(const char *text, size_t length,
+								  bool interpolate_strings, const char *what);
+
+/*
+ * Appends the filled-in template to "out".  values[] holds one JSON text for
+ * each TemplateVariable.  Returns false, with a partial result in "out", as
+ * soon as the result is longer than "limit" bytes.  Raises nothing but
+ * out-of-memory.
+ */
+extern bool template_render(const Template *template,
+							const JsonText values[TEMPLATE_NVARIABLES],
+							size_t limit, StringInfo out);
+
+#endif							/* WEBHOOK_TEMPLATE_H */
