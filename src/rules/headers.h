@@ -13,6 +13,12 @@
 
 #include "nodes/pg_list.h"
 
+/* No request has more headers than this, forced ones not counted, ... */
+#define HEADERS_MAX_COUNT 100
+
+/* ... or longer ones, in bytes, with ": " and the end of each line. */
+#define HEADERS_MAX_SIZE (32 * 1024)
+
 /* One header of a request; both strings are palloc'd. */
 typedef struct Header
 {
@@ -31,14 +37,16 @@ extern bool header_is_forced(const char *name, const char *prefix);
 /*
  * Reads the text of a JSON object whose values are strings into a List of
  * Header in the object's order, leaving out the forced names.  A later header
- * of the same name (in any case) replaces an earlier one.
+ * of the same name (in any case) replaces an earlier one, in its place.
  *
- * Names must be tokens of RFC 9110 section 5.6.2, values printable characters,
- * spaces and tabs (RFC 9110 section 5.5), encoded in UTF-8.
+ * The text is encoded in UTF-8.  Names must be tokens of RFC 9110 section
+ * 5.6.2, values printable characters, spaces and tabs (RFC 9110 section 5.5);
+ * spaces and tabs at either end of a value are dropped.  A value may be empty.
  *
  * Returns false and sets *error to a palloc'd message, in the style of a
- * primary error message and naming the header, when the text is anything else.
- * Raises nothing but out-of-memory.
+ * primary error message and naming the header or the limit, when the text is
+ * anything else; *headers is not to be used then.  Sets *error to NULL
+ * otherwise.  Raises nothing but out-of-memory.
  */
 extern bool headers_parse(const char *json, size_t length, const char *prefix,
 						  List **headers, char **error);

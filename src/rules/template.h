@@ -32,7 +32,11 @@ typedef enum TemplateVariable
 
 extern const char *const template_variable_names[TEMPLATE_NVARIABLES];
 
-/* A piece of valid JSON text owned by somebody else; data NULL means null. */
+/*
+ * A piece of valid JSON text owned by somebody else; data NULL means null.  It
+ * is trusted: text that isn't JSON makes the result something else as well,
+ * but does no other harm.
+ */
 typedef struct JsonText
 {
 	const char *data;
@@ -42,9 +46,18 @@ typedef struct JsonText
 typedef struct Template Template;
 
 /*
- * Compiles a template of the given length in bytes.  With interpolate_strings
- * variables inside string values count too.  "what" names the template in
- * messages, for example "payload template".
+ * Compiles a template of the given length in bytes, less than 1 GB.  "what"
+ * names it in messages, for example "payload template".
+ *
+ * In place of a value, {{name}} or {{name.path.to.value}} is a variable.  The
+ * path's names may hold anything but dots, braces, double quotes, backslashes
+ * and control characters; no spaces may stand around the whole.  They are keys
+ * of objects or indexes of arrays; what they don't lead to is null.
+ *
+ * With interpolate_strings, {{[a-zA-Z0-9.]+}} is a variable inside string
+ * values too.  One that is the whole string becomes the value itself.  In a
+ * longer string, a string stands without its quotes, and anything else as JSON
+ * text without white space.
  *
  * The result lives in one block of CurrentMemoryContext and copies what it
  * needs; it stays valid after "text" is gone.

@@ -27,10 +27,15 @@ typedef struct ResourceWriter ResourceWriter;
  * Prepares writing rows of "desc".  The key of the column id_attnum is "id",
  * that of actor_id_attnum is "actId" (which is what the API calls it; pass
  * InvalidAttrNumber for none), every other key is the column's name in
- * camelCase.  "excluded" holds the attribute numbers of columns to leave out.
+ * camelCase.  Of two columns with the same key the later one has its raw name.
+ * "excluded" holds the attribute numbers of columns to leave out; dropped ones
+ * and virtual generated ones, whose values the row does not hold, are left out
+ * as well.
  *
  * Allocates in CurrentMemoryContext, which must live as long as the writer;
  * the caller throws the writer away when a type or the relation changes.
+ * Raises an error only if a type is missing from the catalogs or can't be
+ * written out.
  */
 extern ResourceWriter *resource_writer_create(TupleDesc desc,
 											  AttrNumber id_attnum,
@@ -39,8 +44,9 @@ extern ResourceWriter *resource_writer_create(TupleDesc desc,
 
 /*
  * Appends the row in "slot" to "out" as one JSON object.  Scratch memory comes
- * from CurrentMemoryContext.  Raises what the output functions of unusual
- * types raise.
+ * from CurrentMemoryContext and is left to its next reset.  Raises what the
+ * output functions of unusual types raise, and ERRCODE_PROGRAM_LIMIT_EXCEEDED
+ * if "out" would grow beyond 1 GB.
  */
 extern void resource_write(ResourceWriter *writer, TupleTableSlot *slot,
 						   StringInfo out);

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  What differs between the supported versions of PostgreSQL.
+ *
+ * IDENTIFICATION
+ *	  src/compat.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_COMPAT_H
+#define WEBHOOK_COMPAT_H
+
+#include "catalog/pg_attribute.h"
+#include "datatype/timestamp.h"
+
+/* PostgreSQL 17 introduced infinite intervals. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_IS_NOBEGIN(i) ((void) (i), false)
+#define INTERVAL_IS_NOEND(i) ((void) (i), false)
+#endif
+
+/* PostgreSQL 18 introduced generated columns that are not stored. */
+#if PG_VERSION_NUM < 180000
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
+#endif							/* WEBHOOK_COMPAT_H */

@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  The settings webhook_events.*
+ *
+ * IDENTIFICATION
+ *	  src/storage/settings.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+#include <limits.h>
+
+#include "storage/settings.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+char	   *setting_databases;
+bool		setting_delivery;
+bool		setting_emit;
+int			setting_max_in_flight;
+int			setting_max_in_flight_per_host;
+int			setting_request_timeout;
+int			setting_connect_timeout;
+int			setting_retention;
+int			setting_response_body_limit;
+int			setting_payload_limit;
+int			setting_poll_interval;
+char	   *setting_header_prefix;
+int			setting_max_webhooks_per_user;
+
+static int	max_retries;
+static int	delay_before_retry;
+static double retry_jitter;
+static char *allowed_networks_text;
+static char *denied_networks_text;
+
+/* The parsed lists belong to the settings' "extra" memory. */
+static const NetworkList *allowed_networks;
+static const NetworkList *denied_networks;
+
+static bool
+check_networks(char **newval, void **extra, GucSource source)
+{
+	char	   *bad_item;
+	NetworkList *list = network_list_parse(*newval, &bad_item);
+
+	if (list == NULL)
+	{
+		GUC_check_errdetail("\"%s\" is not a network such as 10.0.0.0/8.",
+							bad_item ? bad_item : "");
+		free(bad_item);
+		return false;
+	}
+	*extra = list;
+	return true;
+}
+
+static void
+assign_allowed_networks(const char *newval, void *extra)
+{
+	allowed_networks = extra;
+}
+
+static void
+assign_denied_networks(const char *newval, void *extra)
+{
+	denied_networks = extra;
+}
+
+/* The prefix starts header names, so it is made of what those may hold. */
+static bool
+check_header_prefix(char **newval, void **extra, GucSource source)
+{
+	const char *p = *newval;
+
+	if (!isalpha((unsigned char) *p))
+	{
+		GUC_check_errdetail("A header prefix starts with a letter.");
+		return false;
+	}
+	for (; *p; p++)
+	{
+		if (!isalnum((unsigned char) *p) && *p != '-')
+		{
+			GUC_check_errdetail("A header prefix holds letters, digits and \"-\" only.");
+			return false;
+		}
+	}
+	if (p - *newval > 64)
+	{
+		GUC_check_errdetail("A header prefix has at most 64 characters.");
+		return false;
+	}
+	return true;
+}
+
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *text = pstrdup(*newval);
+	List	   *names;
+	bool		ok = SplitIdentifierString(text, ',', &names);
+
+	if (!ok)
+		GUC_check_errdetail("List syntax is invalid.");
+	else
+		list_free(names);
+	pfree(text);
+	return ok;
+}
+
+static void
+define_int(const char *name, const char *description, int *variable,
+		   int boot, int min, int max, int flags)
+{
+	DefineCustomIntVariable(name, description, NULL, variable, boot, min, max,
+							PGC_SIGHUP, flags, NULL, NULL, NULL);
+}
+
+void
+settings_define(void)
+{
+	DefineCustomStringVariable("webhook_events.databases",
+							   "Databases whose events are delivered.",
+							   "A list of names; * stands for every database that has the extension.",
+							   &setting_databases, "*",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomBoolVariable("webhook_events.delivery",
+							 "Delivers events.",
+							 "When off, events are recorded and wait.",
+							 &setting_delivery, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("webhook_events.emit",
+							 "Raises events for changes made by this session.",
+							 "Off is for backfills.",
+							 &setting_emit, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	define_int("webhook_events.max_in_flight",
+			   "Requests that may be under way at once, for each database.",
+			   &setting_max_in_flight, 256, 1, 10000, 0);
+	define_int("webhook_events.max_in_flight_per_host",
+			   "Requests that may be under way at once to one host.",
+			   &setting_max_in_flight_per_host, 16, 1, 10000, 0);
+	define_int("webhook_events.request_timeout",
+			   "Time after which a request has failed.",
+			   &setting_request_timeout, 120 * 1000, 1, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.connect_timeout",
+			   "Time after which connecting has failed.",
+			   &setting_connect_timeout, 10 * 1000, 1, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.max_retries",
+			   "Calls of a dispatch after the first one.",
+			   &max_retries, 11, 0, 100, 0);
+	define_int("webhook_events.retry_delay",
+			   "Time before the first retry; each later one waits twice as long.",
+			   &delay_before_retry, 60 * 1000, 1, INT_MAX, GUC_UNIT_MS);
+	DefineCustomRealVariable("webhook_events.retry_jitter",
+							 "Part of a retry's delay by which it is randomly early or late.",
+							 NULL,
+							 &retry_jitter, 0.25, 0.0, 1.0,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("webhook_events.retention",
+			   "Age at which whole days of events and dispatches are dropped; 0 keeps them.",
+			   &setting_retention, 30 * 24 * 60, 0, INT_MAX, GUC_UNIT_MIN);
+	define_int("webhook_events.response_body_limit",
+			   "How much of an answer's body is recorded.",
+			   &setting_response_body_limit, 2048, 0, 1024 * 1024, GUC_UNIT_BYTE);
+	define_int("webhook_events.payload_limit",
+			   "Longest body that is sent.",
+			   &setting_payload_limit, 1024 * 1024, 1, 256 * 1024 * 1024,
+			   GUC_UNIT_BYTE);
+	define_int("webhook_events.poll_interval",
+			   "How often the worker looks for work that nothing announced.",
+			   &setting_poll_interval, 1000, 1, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.max_webhooks_per_user",
+			   "Webhooks that one user may define, ad-hoc ones not counted.",
+			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);
+
+	DefineCustomStringVariable("webhook_events.header_prefix",
+							   "What the names of this extension's own headers start with.",
+							   NULL,
+							   &setting_header_prefix, "X-Apify",
+							   PGC_SIGHUP, 0,
+							   check_header_prefix, NULL, NULL);
+	DefineCustomStringVariable("webhook_events.allowed_networks",
+							   "Networks that requests may go to although denied_networks has them.",
+							   NULL,
+							   &allowed_networks_text, "",
+							   PGC_SIGHUP, 0,
+							   check_networks, assign_allowed_networks, NULL);
+	DefineCustomStringVariable("webhook_events.denied_networks",
+							   "Networks that requests may not go to.",
+							   NULL,
+							   &denied_networks_text, address_default_denied,
+							   PGC_SIGHUP, 0,
+							   check_networks, assign_denied_networks, NULL);
+
+	MarkGUCPrefixReserved("webhook_events");
+}
+
+RetryPolicy
+settings_retry_policy(void)
+{
+	RetryPolicy policy = {
+		.max_retries = max_retries,
+		.delay = (int64) delay_before_retry * 1000,
+		.jitter = retry_jitter
+	};
+
+	return policy;
+}
+
+bool
+settings_allow_address(const struct sockaddr *address)
+{
+	return address_is_allowed(address, allowed_networks, denied_networks);
+}
+
+bool
+settings_name_database(const char *name)
+{
+	char	   *text = pstrdup(setting_databases);
+	List	   *names;
+	ListCell   *cell;
+	bool		found = false;
+
+	if (SplitIdentifierString(text, ',', &names))
+	{
+		foreach(cell, names)
+		{
+			const char *item = lfirst(cell);
+
+			if (strcmp(item, "*") == 0 || strcmp(item, name) == 0)
+				found = true;
+		}
+		list_free(names);
+	}
+	pfree(text);
+	return found;
+}
