@@ -25,4 +25,20 @@
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
+/* A number that no other running backend has. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#define MyBackendNumber MyProcNumber
+#else
+#include "storage/backendid.h"
+#define MyBackendNumber MyBackendId
+#endif
+
+/* The index of a PGPROC, for GetPGProcByNumber(). */
+#if PG_VERSION_NUM >= 170000
+#define PROC_NUMBER(proc) GetNumberFromPGProc(proc)
+#else
+#define PROC_NUMBER(proc) ((proc)->pgprocno)
+#endif
+
 #endif							/* WEBHOOK_COMPAT_H */

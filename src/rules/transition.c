@@ -31,7 +31,7 @@ status_classify(const char *status, int length)
 	if (status == NULL)
 		return STATUS_TRANSITIONAL;
 
-	for (int i = 0; i < lengthof(terminal_statuses); i++)
+	for (size_t i = 0; i < lengthof(terminal_statuses); i++)
 	{
 		const char *name = terminal_statuses[i].name;
 

@@ -38,12 +38,16 @@ static double retry_jitter;
 static char *allowed_networks_text;
 static char *denied_networks_text;
 
-/* The parsed lists belong to the settings' "extra" memory. */
-static const NetworkList *allowed_networks;
-static const NetworkList *denied_networks;
+/*
+ * The lists as parsed when they were assigned.  They are ours, not the
+ * settings' "extra", whose allocator differs between versions.
+ */
+static NetworkList *allowed_networks;
+static NetworkList *denied_networks;
 
 static bool
-check_networks(char **newval, void **extra, GucSource source)
+check_networks(char **newval, void **extra pg_attribute_unused(),
+			   GucSource source pg_attribute_unused())
 {
 	char	   *bad_item;
 	NetworkList *list = network_list_parse(*newval, &bad_item);
@@ -55,25 +59,42 @@ check_networks(char **newval, void **extra, GucSource source)
 		free(bad_item);
 		return false;
 	}
-	*extra = list;
+	free(list);
 	return true;
 }
 
+/* The text was checked; without memory to parse it the old list stays. */
 static void
-assign_allowed_networks(const char *newval, void *extra)
+assign_networks(NetworkList **list, const char *text)
 {
-	allowed_networks = extra;
+	char	   *bad_item;
+	NetworkList *parsed = network_list_parse(text, &bad_item);
+
+	if (parsed == NULL)
+	{
+		free(bad_item);
+		return;
+	}
+	free(*list);
+	*list = parsed;
 }
 
 static void
-assign_denied_networks(const char *newval, void *extra)
+assign_allowed_networks(const char *newval, void *extra pg_attribute_unused())
 {
-	denied_networks = extra;
+	assign_networks(&allowed_networks, newval);
+}
+
+static void
+assign_denied_networks(const char *newval, void *extra pg_attribute_unused())
+{
+	assign_networks(&denied_networks, newval);
 }
 
 /* The prefix starts header names, so it is made of what those may hold. */
 static bool
-check_header_prefix(char **newval, void **extra, GucSource source)
+check_header_prefix(char **newval, void **extra pg_attribute_unused(),
+			   GucSource source pg_attribute_unused())
 {
 	const char *p = *newval;
 
@@ -99,7 +120,8 @@ check_header_prefix(char **newval, void **extra, GucSource source)
 }
 
 static bool
-check_databases(char **newval, void **extra, GucSource source)
+check_databases(char **newval, void **extra pg_attribute_unused(),
+			   GucSource source pg_attribute_unused())
 {
 	char	   *text = pstrdup(*newval);
 	List	   *names;

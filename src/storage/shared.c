@@ -282,7 +282,7 @@ add_hold(Oid database)
 }
 
 static void
-release_at_exit(int code, Datum arg)
+release_at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	if (OidIsValid(held_database))
 		shared_release_database(held_database);
@@ -397,7 +397,7 @@ shared_launcher_running(void)
  */
 
 static void
-detach_launcher(int code, Datum arg)
+detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	pg_atomic_write_u32(&shared->launcher, NO_PROCESS);
 }
@@ -536,7 +536,7 @@ shared_slot_failed(int index, const char *error)
  */
 
 static void
-detach_worker(int code, Datum arg)
+detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->state = my_next_state;

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhook_events.c
+ *	  Typed events of Actor runs and builds, delivered to webhooks: what
+ *	  happens when the library is loaded.
+ *
+ * IDENTIFICATION
+ *	  src/webhook_events.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/settings.h"
+#include "storage/shared.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	settings_define();
+	if (process_shared_preload_libraries_in_progress)
+		shared_request();
+}
