@@ -21,6 +21,7 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_new_id);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
+PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
 
 /* new_id() RETURNS text */
@@ -47,6 +48,16 @@ webhook_events_id_time(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is not an id", text_to_cstring(id)),
 				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
 	PG_RETURN_TIMESTAMPTZ(time);
+}
+
+/* id_lower_bound(at timestamptz) RETURNS text */
+Datum
+webhook_events_id_lower_bound(PG_FUNCTION_ARGS)
+{
+	Id			bound;
+
+	id_lower_bound(bound, PG_GETARG_TIMESTAMPTZ(0));
+	PG_RETURN_TEXT_P(cstring_to_text(bound));
 }
 
 /*

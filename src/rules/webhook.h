@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhook.h
+ *	  What a webhook and an event are, and whether the one gets the other.
+ *
+ * IDENTIFICATION
+ *	  src/rules/webhook.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_WEBHOOK_H
+#define WEBHOOK_WEBHOOK_H
+
+#include "datatype/timestamp.h"
+#include "rules/event_type.h"
+#include "rules/ids.h"
+#include "rules/template.h"
+
+/*
+ * One version of a webhook's row, its templates compiled.  Texts are in the
+ * server's encoding and NULL where the column is.
+ */
+typedef struct Webhook
+{
+	Id			id;
+	TimestampTz created_at;
+	TimestampTz modified_at;
+	uint64		created_xid;
+	bool		is_enabled;
+	bool		ignore_ssl_errors;
+	bool		do_not_retry;
+	uint32		event_types;	/* bits 1 << EventType */
+	const char *user_id;
+	const char *actor_id;
+	const char *actor_task_id;
+	const char *actor_run_id;
+	const char *request_url;
+	const char *host;			/* "host:port", whose share its requests take */
+	Template   *payload;
+	Template   *headers;		/* NULL: none but the forced ones */
+} Webhook;
+
+/* An event as it stands in the outbox; texts as above. */
+typedef struct Event
+{
+	Id			id;
+	TimestampTz created_at;
+	uint64		xid;
+	EventType	type;
+	const char *user_id;
+	const char *actor_id;
+	const char *actor_task_id;
+	const char *actor_run_id;
+	const char *actor_build_id;
+	const char *webhook_id;		/* of a TEST: who gets it */
+	const char *resource;		/* JSON text, NULL if there is none */
+	size_t		resource_length;
+} Event;
+
+/* Why a webhook does not get an event, in the order in which it is judged. */
+typedef enum MatchResult
+{
+	MATCH_YES,
+	MATCH_OTHER_WEBHOOK,		/* a TEST for another one */
+	MATCH_DISABLED,
+	MATCH_EVENT_TYPE,
+	MATCH_RUN,
+	MATCH_TASK,
+	MATCH_ACTOR,
+	MATCH_USER,
+	MATCH_TOO_OLD				/* the event was there before the webhook */
+} MatchResult;
+
+/* Does this webhook get this event?  Raises nothing. */
+extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
+
+#endif							/* WEBHOOK_WEBHOOK_H */

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhooks.h
+ *	  The table of webhooks: from a row to a compiled Webhook.
+ *
+ * IDENTIFICATION
+ *	  src/storage/webhooks.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_WEBHOOKS_H
+#define WEBHOOK_WEBHOOKS_H
+
+#include "access/htup.h"
+#include "access/tupdesc.h"
+#include "rules/webhook.h"
+
+/*
+ * Reads a row of the table webhooks (its columns are found by name) and
+ * compiles its templates, everything in CurrentMemoryContext.  Raises
+ * ERRCODE_INVALID_PARAMETER_VALUE or ERRCODE_INVALID_TEXT_REPRESENTATION for
+ * a value that no webhook may have, naming it and the limit.  This is the
+ * check that every new or changed row has to pass, and what the worker uses.
+ */
+extern Webhook *webhook_from_row(HeapTuple row, TupleDesc desc);
+
+#endif							/* WEBHOOK_WEBHOOKS_H */
