@@ -1,0 +1,165 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *	  The engine of a worker: routing, calling and recording in turns.
+ *
+ * Memory holds only what the tables hold as well, or the outbox still has to
+ * tell: it can be lost at any moment, and nothing else is.
+ *
+ * IDENTIFICATION
+ *	  src/process/delivery.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "process/caller.h"
+#include "process/delivery.h"
+#include "process/dispatch.h"
+#include "process/maintenance.h"
+#include "process/recorder.h"
+#include "process/router.h"
+#include "process/waiting.h"
+#include "storage/http.h"
+#include "storage/settings.h"
+#include "storage/shared.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/*
+ * How often the whole table of dispatches is looked at for rows that nothing
+ * announced, in microseconds.
+ */
+#define SWEEP_INTERVAL (INT64CONST(300) * USECS_PER_SEC)
+
+static MemoryContext delivery_context = NULL;
+static TimestampTz next_poll_at;
+static TimestampTz next_sweep_at;
+
+void
+delivery_open(void)
+{
+	Assert(delivery_context == NULL);
+	delivery_context = AllocSetContextCreate(TopMemoryContext,
+											 "webhook_events delivery",
+											 ALLOCSET_DEFAULT_SIZES);
+	http_open();
+	hosts_open(delivery_context);
+	subscribers_open(delivery_context);
+	dispatches_open(delivery_context);
+	caller_open(delivery_context);
+	cursor_reset();
+	router_open();
+	waiting_open();
+	recorder_open();
+	next_poll_at = 0;
+	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
+}
+
+void
+delivery_close(void)
+{
+	if (delivery_context == NULL)
+		return;
+	http_close();
+	MemoryContextDelete(delivery_context);
+	delivery_context = NULL;
+	shared_set_in_flight(0);
+}
+
+/* Passes on what the worker was woken for, and what the clock says. */
+static void
+note_wake(uint32 wake)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (wake & WAKE_EVENTS || now >= next_poll_at)
+	{
+		router_look_again();
+		next_poll_at = TimestampTzPlusMilliseconds(now, setting_poll_interval);
+	}
+	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
+	{
+		waiting_look_again();
+		next_sweep_at = now + SWEEP_INTERVAL;
+	}
+}
+
+/* Is no answer awaited that could be recorded along with others? */
+static bool
+is_idle(void)
+{
+	return http_in_flight() == 0;
+}
+
+static bool
+record_if_due(void)
+{
+	if (recorder_deadline(is_idle()) > GetCurrentTimestamp())
+		return true;
+	return recorder_flush();
+}
+
+/* Finds new work and starts it; false if the extension is gone. */
+static bool
+find_work(void)
+{
+	if (router_has_work() && !router_route())
+		return false;
+	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
+		return false;
+	caller_start_requests();
+	return true;
+}
+
+/* Milliseconds until something has to be done. */
+static long
+time_to_wait(bool may_send)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = recorder_deadline(is_idle());
+	long		http_wait = http_timeout();
+	long		wait;
+
+	if (may_send)
+	{
+		if (router_has_work())
+			return 0;
+		deadline = Min(deadline, waiting_deadline());
+		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
+		deadline = Min(deadline, maintenance_deadline());
+	}
+	if (deadline <= now)
+		return 0;
+	wait = (deadline == DT_NOEND) ? setting_poll_interval :
+		Min(TimestampDifferenceMilliseconds(now, deadline), setting_poll_interval);
+	return http_wait < 0 ? wait : Min(wait, http_wait);
+}
+
+long
+delivery_run(uint32 wake, bool may_send)
+{
+	if (delivery_context == NULL)
+		delivery_open();
+	note_wake(wake);
+	caller_take_answers();
+	if (!record_if_due())
+		return -1;
+	if (may_send && !(maintenance_run() && find_work()))
+		return -1;
+
+	/* What was started now may be answered within this very turn. */
+	caller_take_answers();
+	if (!record_if_due())
+		return -1;
+	shared_set_in_flight(http_in_flight());
+	return time_to_wait(may_send);
+}
+
+bool
+delivery_is_quiet(void)
+{
+	return delivery_context == NULL ||
+		(http_in_flight() == 0 &&
+		 recorder_deadline(true) == DT_NOEND);
+}

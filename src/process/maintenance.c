@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * maintenance.c
+ *	  What a worker does now and then: tables for the days to come.
+ *
+ * IDENTIFICATION
+ *	  src/process/maintenance.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "process/maintenance.h"
+#include "storage/statement.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+/* How often tables are made ahead, and how soon after a failure. */
+#define INTERVAL (INT64CONST(3600) * USECS_PER_SEC)
+#define RETRY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
+
+static TimestampTz next_at = 0;
+static bool has_failed = false;
+
+/*
+ * An extension that was just created gets its days from attach() or from the
+ * dump that is being restored into it, not from here.
+ */
+static Statement create_days_statement = {
+	"SELECT webhook_events.create_days(today, today + 3)"
+	" FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today)"
+	" WHERE EXISTS (SELECT FROM pg_inherits"
+	" WHERE inhparent = 'webhook_events.outbox'::regclass"
+	" AND inhrelid <> 'webhook_events.outbox_default'::regclass)"
+	" OR EXISTS (SELECT FROM webhook_events.outbox)",
+	0, {0}, NULL
+};
+
+TimestampTz
+maintenance_deadline(void)
+{
+	return next_at;
+}
+
+/* Attaching a table must not make others queue behind us. */
+static void
+create_days(void)
+{
+	(void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	statement_write(&create_days_statement, NULL, NULL);
+}
+
+bool
+maintenance_run(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext context;
+	ResourceOwner owner;
+
+	if (now < next_at)
+		return true;
+	if (!work_begin("making tables for the days to come"))
+		return false;
+	context = CurrentMemoryContext;
+	owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		create_days();
+		ReleaseCurrentSubTransaction();
+		next_at = now + INTERVAL;
+		has_failed = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		next_at = now + RETRY_INTERVAL;
+		if (!has_failed)
+			ereport(LOG,
+					(errmsg("could not make tables for the days to come: %s",
+							data->message)));
+		has_failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	work_commit();
+	return true;
+}

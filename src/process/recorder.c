@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * recorder.c
+ *	  Writing down what became of dispatches, many in one transaction.
+ *
+ * A dispatch that is answered soon gets its row and its call in one go, already
+ * finished.  One that is not gets a row that says it waits; if its request
+ * has not started then, memory forgets it, and it comes back from the table.
+ *
+ * If the transaction fails, the worker does: it starts again from what was
+ * written, so memory is changed along with the rows without a thought.
+ *
+ * IDENTIFICATION
+ *	  src/process/recorder.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "process/dispatch.h"
+#include "process/recorder.h"
+#include "process/waiting.h"
+#include "storage/answer.h"
+#include "storage/shared.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* All times are in microseconds.  So long a dispatch can do without a row. */
+#define ROWLESS_TIME 250000
+
+/* So long results wait for more of them, and so many don't wait at all. */
+#define RESULT_TIME 5000
+#define MAX_RESULTS 1000
+
+/* So long the cursor waits when it has nothing else to be written with. */
+#define MARK_TIME 100000
+
+static TimestampTz mark_since;	/* a batch is done and its mark not written */
+
+static Statement disable_statement = {
+	"UPDATE webhook_events.webhooks SET is_enabled = false,"
+	" disabled_reason = 'The endpoint answered 410 Gone.'"
+	" WHERE id IN (SELECT id FROM webhook_events.webhooks"
+	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)",
+	1, {TEXTARRAYOID}, NULL
+};
+
+void
+recorder_open(void)
+{
+	mark_since = 0;
+}
+
+static bool
+mark_waits(void)
+{
+	return !dlist_is_empty(&routed_batches) &&
+		dlist_head_element(Batch, node, &routed_batches)->nwithout_row == 0;
+}
+
+TimestampTz
+recorder_deadline(bool idle)
+{
+	TimestampTz deadline = DT_NOEND;
+
+	if (nended_dispatches > 0)
+	{
+		Dispatch   *oldest = dlist_head_element(Dispatch, queue_node,
+												&ended_dispatches);
+
+		if (idle || nended_dispatches >= MAX_RESULTS)
+			return 0;
+		deadline = oldest->ended_at + RESULT_TIME;
+	}
+	if (nrowless_dispatches > 0)
+	{
+		Dispatch   *oldest = dlist_head_element(Dispatch, rowless_node,
+												&rowless_dispatches);
+
+		deadline = Min(deadline, oldest->since + ROWLESS_TIME);
+	}
+	if (mark_waits())
+	{
+		if (mark_since == 0)
+			mark_since = GetCurrentTimestamp();
+		deadline = Min(deadline, mark_since + MARK_TIME);
+	}
+	return deadline;
+}
+
+static void
+write_call(DispatchWriter *writer, const Dispatch *dispatch)
+{
+	CallRow		row = {
+		.dispatch_id = dispatch->id,
+		.attempt = dispatch->attempts,
+		.started_at = dispatch->call_started_at,
+		.finished_at = dispatch->ended_at,
+		.response_status = dispatch->response_status,
+		.error_message = dispatch->error
+	};
+
+	if (dispatch->response_body)
+		row.response_body = answer_to_text(dispatch->response_body,
+										   dispatch->response_length);
+	dispatch_writer_call(writer, &row);
+}
+
+/* Adds a dispatch as it stands, to be found again at "next_attempt_at". */
+static void
+write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
+			   DispatchStatus status, TimestampTz next_attempt_at)
+{
+	const Webhook *webhook = dispatch->subscriber->webhook;
+	bool		waits = (status == DISPATCH_ACTIVE);
+	DispatchRow row = {
+		.id = dispatch->id,
+		.event_id = dispatch->event_id,
+		.webhook_id = dispatch->subscriber->id,
+		.user_id = webhook ? webhook->user_id : NULL,
+		.event_type = dispatch->event_type,
+		.status = status,
+		.created_at = dispatch->since,
+		.finished_at = waits ? 0 : dispatch->ended_at,
+		.attempts = dispatch->attempts,
+		.next_attempt_at = waits ? next_attempt_at : 0,
+		.error_message = dispatch->error
+	};
+
+	if (dispatch->has_row)
+		dispatch_writer_update(writer, &row);
+	else
+		dispatch_writer_insert(writer, &row);
+	dispatch_got_row(dispatch);
+}
+
+/* Writes all that ended, and forgets it. */
+static void
+write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone)
+{
+	uint64		delivered = 0;
+	uint64		failed = 0;
+
+	while (!dlist_is_empty(&ended_dispatches))
+	{
+		Dispatch   *dispatch = dlist_head_element(Dispatch, queue_node,
+												  &ended_dispatches);
+		TimestampTz next = Max(dispatch->next_attempt_at, now);
+
+		if (dispatch->was_called)
+			write_call(writer, dispatch);
+		write_dispatch(writer, dispatch, dispatch->status, next);
+		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
+			waiting_note_due(next);
+		else if (dispatch->status == DISPATCH_ACTIVE)
+			subscriber_add_backlog(dispatch->subscriber, next);
+		delivered += (dispatch->status == DISPATCH_SUCCEEDED);
+		failed += (dispatch->status == DISPATCH_FAILED);
+		if (dispatch->is_gone)
+			array_add_text(gone, dispatch->subscriber->id);
+		dispatch_forget(dispatch);
+	}
+	shared_count_results(delivered, failed);
+}
+
+/*
+ * Writes what has had no row for too long.  What is queued then goes to the
+ * back of its webhook's line in the table, and its host gets no more in
+ * memory until that line is short.
+ */
+static void
+write_rowless(DispatchWriter *writer, TimestampTz now)
+{
+	while (!dlist_is_empty(&rowless_dispatches))
+	{
+		Dispatch   *dispatch = dlist_head_element(Dispatch, rowless_node,
+												  &rowless_dispatches);
+		bool		is_queued = (dispatch->state == DISPATCH_QUEUED);
+		Host	   *host = dispatch->host;
+
+		if (now - dispatch->since < ROWLESS_TIME)
+			break;
+		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now);
+		if (is_queued)
+		{
+			host->is_congested = true;
+			subscriber_add_backlog(dispatch->subscriber, now);
+			dispatch_forget(dispatch);
+		}
+		else
+			host_set_slow(host, true);
+	}
+}
+
+/* Writes the mark of the last of the batches that are done. */
+static void
+write_mark(void)
+{
+	CursorMark *last = NULL;
+
+	while (mark_waits())
+	{
+		Batch	   *batch = dlist_head_element(Batch, node, &routed_batches);
+
+		cursor_mark_free(last);
+		last = batch->mark;
+		batch->mark = NULL;
+		dlist_delete(&batch->node);
+		batch_release(batch);
+	}
+	if (last != NULL)
+		cursor_write(last);
+	cursor_mark_free(last);
+	mark_since = 0;
+}
+
+bool
+recorder_flush(void)
+{
+	ArrayParameter gone = {TEXTOID, NULL};
+	DispatchWriter *writer;
+	TimestampTz now;
+
+	if (!work_begin("recording results"))
+		return false;
+	now = waiting_write_time();
+	writer = dispatch_writer_create();
+	write_ended(writer, now, &gone);
+	write_rowless(writer, now);
+	dispatch_writer_execute(writer);
+	write_mark();
+	if (gone.state != NULL)
+	{
+		Datum		ids = array_result(&gone);
+
+		statement_write(&disable_statement, &ids, NULL);
+	}
+	work_commit();
+	return true;
+}

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscribers.h
+ *	  The webhooks that the worker has met, compiled, and which of them get an
+ *	  event.
+ *
+ * Between work_begin() and work_commit(), if the table is read.
+ *
+ * IDENTIFICATION
+ *	  src/process/subscribers.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_SUBSCRIBERS_H
+#define WEBHOOK_SUBSCRIBERS_H
+
+#include "process/hosts.h"
+#include "rules/webhook.h"
+#include "storage/dispatches.h"
+
+typedef struct Subscriber
+{
+	Id			id;				/* hash key */
+	bool		exists;			/* the row was there when last looked for */
+	Webhook    *webhook;		/* as last seen; NULL if never, or not valid */
+	char	   *error;			/* why it is not valid, else NULL */
+	TimestampTz modified_at;	/* the version that webhook or error is of */
+	MemoryContext context;		/* of webhook and error */
+	Host	   *host;			/* NULL without a webhook */
+	int			references;		/* by dispatches in memory */
+	uint64		filed_in;		/* the last batch it was a candidate in */
+
+	/* Dispatches in the table that are due and not in memory. */
+	bool		has_backlog;
+	DuePosition backlog_position;	/* behind the last one that was fetched */
+	dlist_node	backlog_node;	/* in host->backlog */
+} Subscriber;
+
+/* Starts with none; allocates in "context". */
+extern void subscribers_open(MemoryContext context);
+
+/*
+ * Brings the subscribers with these ids (text[]) up to date; those that are
+ * not known become known, existing or not.
+ */
+extern void subscribers_refresh(Datum ids);
+
+/* Finds one that is known; NULL if it isn't. */
+extern Subscriber *subscriber_find(const char *id);
+
+/*
+ * Why it gets no event of this type any more, to be shown to people; NULL if
+ * it does.
+ */
+extern const char *subscriber_refusal(const Subscriber *subscriber,
+									  EventType event_type);
+
+/*
+ * Finds who gets which of these events, and calls "callback" for each pair,
+ * event by event.
+ */
+extern void subscribers_match(Event **events, int nevents,
+							  void (*callback) (Event *event,
+												Subscriber *subscriber,
+												void *argument),
+							  void *argument);
+
+/* Notes that dispatches that are due at "time" or later wait in the table. */
+extern void subscriber_add_backlog(Subscriber *subscriber, TimestampTz time);
+extern void subscriber_end_backlog(Subscriber *subscriber);
+
+/* All backlogs start at the beginning again. */
+extern void subscribers_rewind_backlogs(void);
+
+#endif							/* WEBHOOK_SUBSCRIBERS_H */

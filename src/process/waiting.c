@@ -1,0 +1,289 @@
+/*-------------------------------------------------------------------------
+ *
+ * waiting.c
+ *	  Dispatches that wait in the table: fetched when they are due and their
+ *	  host has room.
+ *
+ * IDENTIFICATION
+ *	  src/process/waiting.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "process/dispatch.h"
+#include "process/waiting.h"
+#include "storage/settings.h"
+#include "utils/timestamp.h"
+
+/* So many rows are read at once, ... */
+#define MAX_ROWS 500
+
+/* ... and for so many hosts' backlogs in one transaction. */
+#define MAX_BACKLOGS 8
+
+/* So many dispatches, and bytes of their events, are fetched ahead. */
+#define MAX_FETCHED 2000
+#define MAX_FETCHED_BYTES (16 * 1024 * 1024)
+#define MAX_EVENT_BYTES (4 * 1024 * 1024)
+
+/*
+ * A host that has done with what was fetched for it within this time gets
+ * twice as much the next time; in microseconds.
+ */
+#define QUICK_FETCH 200000
+
+static DuePosition due_position;
+static TimestampTz next_due_at;
+static bool orphans_possible;
+
+void
+waiting_open(void)
+{
+	waiting_look_again();
+}
+
+void
+waiting_look_again(void)
+{
+	memset(&due_position, 0, sizeof(DuePosition));
+	next_due_at = 0;
+	orphans_possible = true;
+	subscribers_rewind_backlogs();
+}
+
+TimestampTz
+waiting_write_time(void)
+{
+	return Max(GetCurrentTimestamp(), due_position.time + 1);
+}
+
+void
+waiting_note_due(TimestampTz time)
+{
+	next_due_at = Min(next_due_at, time);
+}
+
+/* May more be fetched for this host? */
+static bool
+may_fetch(const Host *host)
+{
+	int			limit = host->is_slow ? MAX_FETCHED / 2 : MAX_FETCHED;
+
+	return host_room(host) > 0 && nfetched_dispatches < limit &&
+		dispatch_event_bytes() < MAX_FETCHED_BYTES;
+}
+
+/* A host whose backlog can be read now; those without room go to the end. */
+static Host *
+next_backlogged_host(void)
+{
+	Host	   *first = NULL;
+
+	while (!dlist_is_empty(&backlogged_hosts))
+	{
+		Host	   *host = dlist_head_element(Host, backlog_node,
+											  &backlogged_hosts);
+
+		if (may_fetch(host))
+			return host;
+		if (host == first)
+			break;
+		if (first == NULL)
+			first = host;
+		dlist_delete(&host->backlog_node);
+		dlist_push_tail(&backlogged_hosts, &host->backlog_node);
+	}
+	return NULL;
+}
+
+TimestampTz
+waiting_deadline(void)
+{
+	if (orphans_possible && nended_dispatches == 0)
+		return 0;
+	if (next_backlogged_host() != NULL)
+		return 0;
+	return next_due_at;
+}
+
+/* Looks up the webhooks of rows. */
+static void
+refresh_subscribers(const DueRow *rows, int nrows)
+{
+	ArrayParameter ids = {TEXTOID, NULL};
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (i == 0 || strcmp(rows[i].webhook_id, rows[i - 1].webhook_id) != 0)
+			array_add_text(&ids, rows[i].webhook_id);
+	}
+	subscribers_refresh(array_result(&ids));
+}
+
+static Dispatch *
+create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
+				Event *event)
+{
+	Dispatch   *dispatch = dispatch_create(row->id, row->event_id,
+										   row->event_type, subscriber,
+										   batch, event, true);
+
+	dispatch->attempts = row->attempts;
+	return dispatch;
+}
+
+/* Loads the events of accepted rows and queues their dispatches. */
+static void
+queue_rows(DueRow **accepted, int naccepted)
+{
+	Batch	   *batch = batch_create();
+	const char **ids = palloc(sizeof(char *) * naccepted);
+	Event	  **events = palloc(sizeof(Event *) * naccepted);
+	int			nloaded;
+
+	for (int i = 0; i < naccepted; i++)
+		ids[i] = accepted[i]->event_id;
+	nloaded = outbox_find(batch->context, ids, naccepted, MAX_EVENT_BYTES,
+						  events);
+	for (int i = 0; i < naccepted; i++)
+	{
+		DueRow	   *row = accepted[i];
+		Subscriber *subscriber = subscriber_find(row->webhook_id);
+
+		subscriber->host->nreserved--;
+		if (i >= nloaded)
+			subscriber_add_backlog(subscriber, row->next_attempt_at);
+		else if (events[i] == NULL)
+			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+						 DISPATCH_FAILED, "Event was removed.");
+		else
+			dispatch_enqueue(create_dispatch(row, subscriber, batch, events[i]));
+	}
+	batch_release(batch);
+}
+
+/*
+ * Takes rows that are due.  Those that can't be called end at once; those
+ * whose host has no room, unless "all" are wanted, join its backlog.
+ */
+static void
+take_rows(DueRow *rows, int nrows, bool all)
+{
+	DueRow	  **accepted = palloc(sizeof(DueRow *) * (nrows + 1));
+	int			naccepted = 0;
+
+	refresh_subscribers(rows, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		DueRow	   *row = &rows[i];
+		Subscriber *subscriber = subscriber_find(row->webhook_id);
+		const char *reason = subscriber_refusal(subscriber, row->event_type);
+
+		if (dispatch_find(row->id) != NULL)
+			continue;
+		if (reason != NULL)
+			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+						 DISPATCH_FAILED, reason);
+		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host)))
+		{
+			subscriber->host->nreserved++;
+			accepted[naccepted++] = row;
+		}
+		else
+			subscriber_add_backlog(subscriber, row->next_attempt_at);
+	}
+	if (naccepted > 0)
+		queue_rows(accepted, naccepted);
+}
+
+/* Reads on in the order of the whole table. */
+static void
+fetch_due(TimestampTz until)
+{
+	DueRow	   *rows;
+	int			nrows = dispatches_find_due(&due_position, until, MAX_ROWS, &rows);
+
+	if (nrows > 0)
+	{
+		due_position.time = rows[nrows - 1].next_attempt_at;
+		strlcpy(due_position.id, rows[nrows - 1].id, sizeof(Id));
+		take_rows(rows, nrows, false);
+	}
+	if (nrows == MAX_ROWS)
+		next_due_at = 0;
+	else if (!dispatches_next_due(&due_position, &next_due_at))
+		next_due_at = DT_NOEND;
+}
+
+/* Reads on in the backlog of one of a host's webhooks. */
+static void
+fetch_backlog(Host *host, TimestampTz now)
+{
+	Subscriber *subscriber = dlist_head_element(Subscriber, backlog_node,
+												&host->backlog);
+	DuePosition *position = &subscriber->backlog_position;
+	DueRow	   *rows;
+	int			limit = host_room(host);
+	int			nrows;
+
+	dlist_delete(&subscriber->backlog_node);
+	dlist_push_tail(&host->backlog, &subscriber->backlog_node);
+
+	if (now - host->fetched_at < QUICK_FETCH && !host->is_slow)
+		host->fetch_size = Min(host->fetch_size * 2, MAX_ROWS);
+	else
+		host->fetch_size = limit;
+	limit = Max(limit, host->fetch_size);
+	host->fetched_at = now;
+
+	nrows = dispatches_find_due_of(subscriber->id, position, now - 1, limit,
+								   &rows);
+	if (nrows < limit)
+		subscriber_end_backlog(subscriber);
+	if (nrows > 0)
+	{
+		position->time = rows[nrows - 1].next_attempt_at;
+		strlcpy(position->id, rows[nrows - 1].id, sizeof(Id));
+		take_rows(rows, nrows, true);
+	}
+}
+
+/* Ends what waits for webhooks that are gone or disabled. */
+static void
+end_orphans(void)
+{
+	DueRow	   *rows;
+	int			nrows = dispatches_find_orphans(MAX_ROWS, &rows);
+
+	orphans_possible = (nrows == MAX_ROWS);
+	refresh_subscribers(rows, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		Subscriber *subscriber = subscriber_find(rows[i].webhook_id);
+		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
+
+		if (reason != NULL && dispatch_find(rows[i].id) == NULL)
+			dispatch_end(create_dispatch(&rows[i], subscriber, NULL, NULL),
+						 DISPATCH_FAILED, reason);
+	}
+}
+
+bool
+waiting_fetch(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Host	   *host;
+
+	if (!work_begin("fetching waiting dispatches"))
+		return false;
+	if (orphans_possible && nended_dispatches == 0)
+		end_orphans();
+	if (next_due_at <= now)
+		fetch_due(now - 1);
+	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host()) != NULL; i++)
+		fetch_backlog(host, now);
+	work_commit();
+	return true;
+}

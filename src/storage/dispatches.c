@@ -1,0 +1,361 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatches.c
+ *	  The tables dispatches and calls: written in batches, read when due.
+ *
+ * IDENTIFICATION
+ *	  src/storage/dispatches.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "storage/dispatches.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+enum
+{
+	INSERT_ID,
+	INSERT_EVENT_ID,
+	INSERT_WEBHOOK_ID,
+	INSERT_USER_ID,
+	INSERT_EVENT_TYPE,
+	INSERT_STATUS,
+	INSERT_CREATED_AT,
+	INSERT_FINISHED_AT,
+	INSERT_ATTEMPTS,
+	INSERT_NEXT_ATTEMPT_AT,
+	INSERT_ERROR_MESSAGE,
+	N_INSERT
+};
+
+enum
+{
+	UPDATE_ID,
+	UPDATE_STATUS,
+	UPDATE_FINISHED_AT,
+	UPDATE_ATTEMPTS,
+	UPDATE_NEXT_ATTEMPT_AT,
+	UPDATE_ERROR_MESSAGE,
+	N_UPDATE
+};
+
+enum
+{
+	CALL_DISPATCH_ID,
+	CALL_ATTEMPT,
+	CALL_STARTED_AT,
+	CALL_FINISHED_AT,
+	CALL_RESPONSE_STATUS,
+	CALL_RESPONSE_BODY,
+	CALL_ERROR_MESSAGE,
+	N_CALL
+};
+
+struct DispatchWriter
+{
+	int			ninserts;
+	int			nupdates;
+	int			ncalls;
+	ArrayParameter inserts[N_INSERT];
+	ArrayParameter updates[N_UPDATE];
+	ArrayParameter calls[N_CALL];
+};
+
+static Statement insert_statement = {
+	"INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id,"
+	" event_type, status, created_at, finished_at, attempts, next_attempt_at,"
+	" error_message)"
+	" SELECT id, event_id, webhook_id, user_id,"
+	" event_type::webhook_events.event_type,"
+	" status::webhook_events.dispatch_status, created_at, finished_at,"
+	" attempts, next_attempt_at, error_message"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (id,"
+	" event_id, webhook_id, user_id, event_type, status, created_at,"
+	" finished_at, attempts, next_attempt_at, error_message)",
+	N_INSERT,
+	{TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
+	NULL
+};
+
+static Statement update_statement = {
+	"UPDATE webhook_events.dispatches AS d"
+	" SET status = new.status::webhook_events.dispatch_status,"
+	" finished_at = new.finished_at, attempts = new.attempts,"
+	" next_attempt_at = new.next_attempt_at,"
+	" error_message = new.error_message"
+	" FROM unnest($1, $2, $3, $4, $5, $6) AS new (id, status, finished_at,"
+	" attempts, next_attempt_at, error_message)"
+	" WHERE d.id = new.id AND d.status = 'ACTIVE'",
+	N_UPDATE,
+	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
+	NULL
+};
+
+static Statement call_statement = {
+	"INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at,"
+	" finished_at, response_status, response_body, error_message)"
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
+	N_CALL,
+	{TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
+	NULL
+};
+
+static Statement existing_statement = {
+	"SELECT id FROM webhook_events.dispatches WHERE id = ANY ($1)",
+	1, {TEXTARRAYOID}, NULL
+};
+
+#define DUE_COLUMNS \
+	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
+	" d.next_attempt_at "
+
+static Statement due_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
+	" AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4",
+	4, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID}, NULL
+};
+
+static Statement due_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND webhook_id = $5"
+	" AND (next_attempt_at, id) > ($1, $2)"
+	" AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4",
+	5, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID}, NULL
+};
+
+static Statement next_due_statement = {
+	"SELECT next_attempt_at FROM webhook_events.dispatches"
+	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
+	" ORDER BY next_attempt_at, id LIMIT 1",
+	2, {TIMESTAMPTZOID, TEXTOID}, NULL
+};
+
+/*
+ * Steps from one webhook that has waiting dispatches to the next, so that the
+ * cost follows their number and not that of the dispatches.
+ */
+static Statement orphans_statement = {
+	"WITH RECURSIVE waiting (webhook_id) AS ("
+	" (SELECT webhook_id FROM webhook_events.dispatches"
+	" WHERE status = 'ACTIVE' ORDER BY webhook_id LIMIT 1)"
+	" UNION ALL"
+	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
+	" ORDER BY d.webhook_id LIMIT 1)"
+	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
+	" " DUE_COLUMNS
+	"FROM waiting JOIN webhook_events.dispatches AS d USING (webhook_id)"
+	" WHERE d.status = 'ACTIVE' AND NOT EXISTS ("
+	" SELECT FROM webhook_events.webhooks AS w"
+	" WHERE w.id = waiting.webhook_id"
+	" AND (w.is_enabled OR d.event_type = 'TEST'))"
+	" LIMIT $1",
+	1, {INT4OID}, NULL
+};
+
+static const char *
+status_label(DispatchStatus status)
+{
+	switch (status)
+	{
+		case DISPATCH_ACTIVE:
+			return "ACTIVE";
+		case DISPATCH_SUCCEEDED:
+			return "SUCCEEDED";
+		case DISPATCH_FAILED:
+			return "FAILED";
+	}
+	pg_unreachable();
+}
+
+/* Gives each array the element type of the statement's parameter. */
+static void
+set_types(ArrayParameter *arrays, const Statement *statement)
+{
+	for (int i = 0; i < statement->nparameters; i++)
+	{
+		switch (statement->types[i])
+		{
+			case INT4ARRAYOID:
+				arrays[i].type = INT4OID;
+				break;
+			case TIMESTAMPTZARRAYOID:
+				arrays[i].type = TIMESTAMPTZOID;
+				break;
+			default:
+				arrays[i].type = TEXTOID;
+		}
+	}
+}
+
+DispatchWriter *
+dispatch_writer_create(void)
+{
+	DispatchWriter *writer = palloc0(sizeof(DispatchWriter));
+
+	set_types(writer->inserts, &insert_statement);
+	set_types(writer->updates, &update_statement);
+	set_types(writer->calls, &call_statement);
+	return writer;
+}
+
+void
+dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
+{
+	ArrayParameter *a = writer->inserts;
+
+	array_add_text(&a[INSERT_ID], row->id);
+	array_add_text(&a[INSERT_EVENT_ID], row->event_id);
+	array_add_text(&a[INSERT_WEBHOOK_ID], row->webhook_id);
+	array_add_text(&a[INSERT_USER_ID], row->user_id);
+	array_add_text(&a[INSERT_EVENT_TYPE], event_type_label(row->event_type));
+	array_add_text(&a[INSERT_STATUS], status_label(row->status));
+	array_add_time(&a[INSERT_CREATED_AT], row->created_at);
+	array_add_time(&a[INSERT_FINISHED_AT], row->finished_at);
+	array_add_int(&a[INSERT_ATTEMPTS], row->attempts);
+	array_add_time(&a[INSERT_NEXT_ATTEMPT_AT], row->next_attempt_at);
+	array_add_text(&a[INSERT_ERROR_MESSAGE], row->error_message);
+	writer->ninserts++;
+}
+
+void
+dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
+{
+	ArrayParameter *a = writer->updates;
+
+	array_add_text(&a[UPDATE_ID], row->id);
+	array_add_text(&a[UPDATE_STATUS], status_label(row->status));
+	array_add_time(&a[UPDATE_FINISHED_AT], row->finished_at);
+	array_add_int(&a[UPDATE_ATTEMPTS], row->attempts);
+	array_add_time(&a[UPDATE_NEXT_ATTEMPT_AT], row->next_attempt_at);
+	array_add_text(&a[UPDATE_ERROR_MESSAGE], row->error_message);
+	writer->nupdates++;
+}
+
+void
+dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
+{
+	ArrayParameter *a = writer->calls;
+
+	array_add_text(&a[CALL_DISPATCH_ID], row->dispatch_id);
+	array_add_int(&a[CALL_ATTEMPT], row->attempt);
+	array_add_time(&a[CALL_STARTED_AT], row->started_at);
+	array_add_time(&a[CALL_FINISHED_AT], row->finished_at);
+	array_add(&a[CALL_RESPONSE_STATUS], Int32GetDatum(row->response_status),
+			  row->response_status == 0);
+	array_add_text(&a[CALL_RESPONSE_BODY], row->response_body);
+	array_add_text(&a[CALL_ERROR_MESSAGE], row->error_message);
+	writer->ncalls++;
+}
+
+static void
+execute(Statement *statement, ArrayParameter *arrays, int nrows)
+{
+	Datum		values[STATEMENT_MAX_PARAMETERS];
+
+	if (nrows == 0)
+		return;
+	for (int i = 0; i < statement->nparameters; i++)
+		values[i] = array_result(&arrays[i]);
+	statement_write(statement, values, NULL);
+}
+
+void
+dispatch_writer_execute(DispatchWriter *writer)
+{
+	execute(&insert_statement, writer->inserts, writer->ninserts);
+	execute(&update_statement, writer->updates, writer->nupdates);
+	execute(&call_statement, writer->calls, writer->ncalls);
+}
+
+uint64
+dispatches_find_existing(Datum ids)
+{
+	return statement_read(&existing_statement, &ids, NULL, 0);
+}
+
+/* Copies the rows of the last statement. */
+static int
+copy_due_rows(uint64 count, DueRow **rows)
+{
+	bool		isnull;
+
+	*rows = palloc(sizeof(DueRow) * (count + 1));
+	for (uint64 i = 0; i < count; i++)
+	{
+		DueRow	   *row = &(*rows)[i];
+		char	   *type = statement_text(i, 4);
+
+		row->id = statement_text(i, 1);
+		row->event_id = statement_text(i, 2);
+		row->webhook_id = statement_text(i, 3);
+		if (!event_type_from_label(type, &row->event_type))
+			elog(ERROR, "unknown event type \"%s\"", type);
+		row->attempts = DatumGetInt32(statement_value(i, 5, &isnull));
+		row->next_attempt_at =
+			DatumGetTimestampTz(statement_value(i, 6, &isnull));
+	}
+	return (int) count;
+}
+
+int
+dispatches_find_due(const DuePosition *position, TimestampTz until, int limit,
+					DueRow **rows)
+{
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id),
+		TimestampTzGetDatum(until),
+		Int32GetDatum(limit)
+	};
+
+	return copy_due_rows(statement_read(&due_statement, values, NULL, 0), rows);
+}
+
+int
+dispatches_find_due_of(const char *webhook_id, const DuePosition *position,
+					   TimestampTz until, int limit, DueRow **rows)
+{
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id),
+		TimestampTzGetDatum(until),
+		Int32GetDatum(limit),
+		CStringGetTextDatum(webhook_id)
+	};
+
+	return copy_due_rows(statement_read(&due_of_statement, values, NULL, 0),
+						 rows);
+}
+
+bool
+dispatches_next_due(const DuePosition *position, TimestampTz *time)
+{
+	bool		isnull;
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id)
+	};
+
+	if (statement_read(&next_due_statement, values, NULL, 1) == 0)
+		return false;
+	*time = DatumGetTimestampTz(statement_value(0, 1, &isnull));
+	return true;
+}
+
+int
+dispatches_find_orphans(int limit, DueRow **rows)
+{
+	Datum		value = Int32GetDatum(limit);
+
+	return copy_due_rows(statement_read(&orphans_statement, &value, NULL, 0),
+						 rows);
+}

@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatches.h
+ *	  The tables dispatches and calls: written in batches, read when due.
+ *
+ * All of it runs between work_begin() and work_commit().
+ *
+ * IDENTIFICATION
+ *	  src/storage/dispatches.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_DISPATCHES_H
+#define WEBHOOK_DISPATCHES_H
+
+#include "rules/event_type.h"
+#include "rules/ids.h"
+#include "storage/statement.h"
+
+typedef enum DispatchStatus
+{
+	DISPATCH_ACTIVE,
+	DISPATCH_SUCCEEDED,
+	DISPATCH_FAILED
+} DispatchStatus;
+
+/* A row of dispatches; times are 0 and strings NULL for SQL's NULL. */
+typedef struct DispatchRow
+{
+	const char *id;
+	const char *event_id;
+	const char *webhook_id;
+	const char *user_id;
+	EventType	event_type;
+	DispatchStatus status;
+	TimestampTz created_at;
+	TimestampTz finished_at;
+	int			attempts;
+	TimestampTz next_attempt_at;
+	const char *error_message;
+} DispatchRow;
+
+/* A row of calls. */
+typedef struct CallRow
+{
+	const char *dispatch_id;
+	int			attempt;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int			response_status;	/* 0 for NULL */
+	const char *response_body;
+	const char *error_message;
+} CallRow;
+
+/* Rows to be written together; allocated in CurrentMemoryContext. */
+typedef struct DispatchWriter DispatchWriter;
+
+extern DispatchWriter *dispatch_writer_create(void);
+extern void dispatch_writer_insert(DispatchWriter *writer,
+								   const DispatchRow *row);
+
+/* Of a changed row, status, finished_at, attempts, next_attempt_at, error. */
+extern void dispatch_writer_update(DispatchWriter *writer,
+								   const DispatchRow *row);
+extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
+extern void dispatch_writer_execute(DispatchWriter *writer);
+
+/* Which of these ids (text[]) have a row?  The rows hold the id alone. */
+extern uint64 dispatches_find_existing(Datum ids);
+
+/* A waiting dispatch, palloc'd with its strings. */
+typedef struct DueRow
+{
+	char	   *id;
+	char	   *event_id;
+	char	   *webhook_id;
+	EventType	event_type;
+	int			attempts;
+	TimestampTz next_attempt_at;
+} DueRow;
+
+/* A place in the order in which dispatches are due. */
+typedef struct DuePosition
+{
+	TimestampTz time;
+	Id			id;
+} DuePosition;
+
+/*
+ * Waiting dispatches that are due after "position" and not after "until", in
+ * this order.  Returns how many there are, at most "limit".
+ */
+extern int	dispatches_find_due(const DuePosition *position,
+								TimestampTz until, int limit, DueRow **rows);
+
+/* The same of one webhook. */
+extern int	dispatches_find_due_of(const char *webhook_id,
+								   const DuePosition *position,
+								   TimestampTz until, int limit,
+								   DueRow **rows);
+
+/* When the first one after "position" is due; false if none waits. */
+extern bool dispatches_next_due(const DuePosition *position,
+								TimestampTz *time);
+
+/* Waiting dispatches whose webhook is gone or disabled. */
+extern int	dispatches_find_orphans(int limit, DueRow **rows);
+
+#endif							/* WEBHOOK_DISPATCHES_H */

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *	  The worker's transactions, and the SQL statements in them.
+ *
+ * IDENTIFICATION
+ *	  src/storage/statement.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "pgstat.h"
+#include "storage/statement.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+static Oid	known_extension = InvalidOid;
+
+bool
+work_begin(const char *activity)
+{
+	Oid			extension;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	extension = get_extension_oid("webhook_events", true);
+	if (!OidIsValid(known_extension))
+		known_extension = extension;
+	if (!OidIsValid(extension) || extension != known_extension)
+	{
+		AbortCurrentTransaction();
+		return false;
+	}
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, activity);
+	return true;
+}
+
+void
+work_commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static uint64
+run(Statement *statement, Datum *values, const bool *nulls, bool read_only,
+	long limit)
+{
+	char		spi_nulls[STATEMENT_MAX_PARAMETERS];
+	int			result;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nparameters,
+									   statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not plan \"%s\"", statement->sql);
+		statement->plan = plan;
+	}
+	for (int i = 0; i < statement->nparameters; i++)
+		spi_nulls[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+	result = SPI_execute_plan(statement->plan, values, spi_nulls, read_only,
+							  limit);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement->sql,
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+uint64
+statement_read(Statement *statement, Datum *values, const bool *nulls,
+			   long limit)
+{
+	return run(statement, values, nulls, true, limit);
+}
+
+uint64
+statement_write(Statement *statement, Datum *values, const bool *nulls)
+{
+	return run(statement, values, nulls, false, 0);
+}
+
+Datum
+statement_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
+
+char *
+statement_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+void
+array_add(ArrayParameter *array, Datum value, bool isnull)
+{
+	array->state = accumArrayResult(array->state, value, isnull, array->type,
+									CurrentMemoryContext);
+}
+
+void
+array_add_text(ArrayParameter *array, const char *value)
+{
+	array_add(array, value ? CStringGetTextDatum(value) : (Datum) 0,
+			  value == NULL);
+}
+
+void
+array_add_time(ArrayParameter *array, TimestampTz value)
+{
+	array_add(array, TimestampTzGetDatum(value), value == 0);
+}
+
+void
+array_add_int(ArrayParameter *array, int32 value)
+{
+	array_add(array, Int32GetDatum(value), false);
+}
+
+Datum
+array_result(ArrayParameter *array)
+{
+	if (array->state == NULL)
+		return PointerGetDatum(construct_empty_array(array->type));
+	return makeArrayResult(array->state, CurrentMemoryContext);
+}
