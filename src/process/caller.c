@@ -14,7 +14,7 @@
 #include "common/pg_prng.h"
 #include "process/caller.h"
 #include "process/dispatch.h"
-#include "rules/request.h"
+#include "storage/request.h"
 #include "storage/http.h"
 #include "storage/settings.h"
 #include "utils/memutils.h"
@@ -48,13 +48,22 @@ caller_open(MemoryContext context)
 static bool
 build(const Dispatch *dispatch, Request *request, char **error)
 {
+	const Webhook *webhook = dispatch->subscriber->webhook;
 	volatile bool built = false;
 
+	if (webhook->address &&
+		!settings_allow_address((const struct sockaddr *) webhook->address))
+	{
+		char		address[ADDRESS_TEXT_SIZE];
+
+		address_to_text((const struct sockaddr *) webhook->address, address);
+		*error = psprintf("address %s is not allowed", address);
+		return false;
+	}
 	PG_TRY();
 	{
-		built = request_build(dispatch->subscriber->webhook, dispatch->event,
-							  dispatch->id, setting_header_prefix,
-							  setting_payload_limit, GetCurrentTimestamp(),
+		built = request_build(webhook, dispatch->event, dispatch->id,
+							  setting_header_prefix, setting_payload_limit, GetCurrentTimestamp(),
 							  request, error);
 	}
 	PG_CATCH();

@@ -11,6 +11,8 @@
 #ifndef WEBHOOK_WEBHOOK_H
 #define WEBHOOK_WEBHOOK_H
 
+#include <sys/socket.h>
+
 #include "datatype/timestamp.h"
 #include "rules/event_type.h"
 #include "rules/ids.h"
@@ -36,6 +38,7 @@ typedef struct Webhook
 	const char *actor_run_id;
 	const char *request_url;
 	const char *host;			/* "host:port", whose share its requests take */
+	const struct sockaddr_storage *address; /* NULL unless it is written in the URL */
 	Template   *payload;
 	Template   *headers;		/* NULL: none but the forced ones */
 } Webhook;

@@ -4,7 +4,7 @@
  *	  The HTTP request that takes an event to a webhook.
  *
  * IDENTIFICATION
- *	  src/rules/request.h
+ *	  src/storage/request.h
  *
  *-------------------------------------------------------------------------
  */
@@ -40,5 +40,12 @@ extern bool request_build(const Webhook *webhook, const Event *event,
 						  const char *dispatch_id, const char *prefix,
 						  size_t limit, TimestampTz now,
 						  Request *request, char **error);
+
+/*
+ * Raises ERRCODE_INVALID_PARAMETER_VALUE if a headers template can't give an
+ * object of strings with names and values that HTTP allows, whatever the event
+ * is.  What depends on the event is judged with it.
+ */
+extern void request_check_headers(const Template *template);
 
 #endif							/* WEBHOOK_REQUEST_H */

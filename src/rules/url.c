@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * url.c
+ *	  Which URLs a webhook may have.
+ *
+ * IDENTIFICATION
+ *	  src/rules/url.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+
+#include "common/string.h"
+#include "mb/pg_wchar.h"
+#include "rules/address.h"
+#include "rules/url.h"
+
+/* What the text may hold at all: printable ASCII that has one meaning. */
+static bool
+check_characters(const char *text, char **error)
+{
+	for (const char *p = text; *p; p++)
+	{
+		unsigned char c = *p;
+
+		if (c <= ' ' || c == 0x7f)
+		{
+			*error = psprintf("request URL holds a space or a control character at position %d",
+							  (int) (p - text) + 1);
+			return false;
+		}
+		if (c == '\\' || IS_HIGHBIT_SET(c))
+		{
+			*error = psprintf("request URL holds a character at position %d that must be percent-encoded",
+							  (int) (p - text) + 1);
+			return false;
+		}
+	}
+	return true;
+}
+
+static char *
+copy_part(CURLU *handle, CURLUPart part, unsigned int flags)
+{
+	char	   *value;
+	char	   *copy;
+
+	if (curl_url_get(handle, part, &value, flags) != CURLUE_OK)
+		return NULL;
+	copy = pstrdup(value);
+	curl_free(value);
+	return copy;
+}
+
+/* Reads the host as an address: with brackets, or with a dot at its end. */
+static bool
+read_address(const char *host, struct sockaddr_storage *address)
+{
+	char	   *text = pstrdup(host);
+	size_t		length = strlen(text);
+
+	if (length > 1 && text[0] == '[' && text[length - 1] == ']')
+	{
+		text[length - 1] = '\0';
+		text++;
+	}
+	else if (length > 1 && text[length - 1] == '.')
+		text[length - 1] = '\0';
+	return address_from_text(text, address);
+}
+
+/* Judges what libcurl has parsed. */
+static bool
+read_parts(CURLU *handle, Url *url, char **error)
+{
+	char	   *scheme = copy_part(handle, CURLUPART_SCHEME, 0);
+	char	   *host = copy_part(handle, CURLUPART_HOST, 0);
+	char	   *port = copy_part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	char	   *zone = copy_part(handle, CURLUPART_ZONEID, 0);
+
+	if (scheme == NULL ||
+		(pg_strcasecmp(scheme, "http") != 0 && pg_strcasecmp(scheme, "https") != 0))
+		*error = pstrdup("request URL must start with http:// or https://");
+	else if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
+		*error = pstrdup("request URL has no host");
+	else if (zone != NULL)
+		*error = pstrdup("request URL has an address with a zone");
+	else if (port == NULL || strcmp(port, "0") == 0)
+		*error = pstrdup("request URL has no valid port");
+	if (*error != NULL)
+		return false;
+
+	for (char *p = host; *p; p++)
+		*p = pg_ascii_tolower((unsigned char) *p);
+	url->is_address = read_address(host, &url->address);
+	url->host = psprintf("%s:%s", host, port);
+	return true;
+}
+
+bool
+url_parse(const char *text, Url *url, char **error)
+{
+	CURLU	   *handle;
+	CURLUcode	code;
+	bool		ok = false;
+	int			length = pg_mbstrlen(text);
+
+	*error = NULL;
+	if (length > URL_MAX_LENGTH)
+	{
+		*error = psprintf("request URL has %d characters, more than %d",
+						  length, URL_MAX_LENGTH);
+		return false;
+	}
+	if (!check_characters(text, error))
+		return false;
+
+	handle = curl_url();
+	if (handle == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	code = curl_url_set(handle, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+	if (code == CURLUE_OK)
+		ok = read_parts(handle, url, error);
+	else
+		*error = psprintf("request URL is malformed: %s", curl_url_strerror(code));
+	curl_url_cleanup(handle);
+	return ok;
+}

@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhooks.c
+ *	  The table of webhooks: from a row to a compiled Webhook.
+ *
+ * IDENTIFICATION
+ *	  src/storage/webhooks.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "rules/url.h"
+#include "storage/request.h"
+#include "storage/webhooks.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+/* In characters, as the platform's API has them. */
+#define MAX_TEMPLATE_LENGTH 1000000
+#define MAX_DESCRIPTION_LENGTH 320
+#define MAX_IDEMPOTENCY_KEY_LENGTH 128
+
+/* A column of the row, found by its name. */
+static Datum
+column(HeapTuple row, TupleDesc desc, const char *name, bool *isnull)
+{
+	int			attnum = SPI_fnumber(desc, name);
+
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"webhooks\" lacks column \"%s\"", name)));
+	return heap_getattr(row, attnum, desc, isnull);
+}
+
+static char *
+text_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static bool
+bool_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+static TimestampTz
+time_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+static void
+check_length(const char *text, const char *what, int min, int max)
+{
+	int			length;
+
+	if (text == NULL)
+		return;
+	length = pg_mbstrlen(text);
+	if (length > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has %d characters, more than %d", what, length, max)));
+	if (length < min)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is empty", what)));
+}
+
+/* A part of the condition, or the user: any text but an empty one. */
+static const char *
+id_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	char	   *id = text_column(row, desc, name);
+
+	if (id != NULL && id[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of a webhook is empty", name),
+				 errhint("Leave it NULL to match every value.")));
+	return id;
+}
+
+/* The labels of event_types as bits. */
+static uint32
+read_event_types(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "event_types", &isnull);
+	ArrayType  *array;
+	Oid			output;
+	bool		is_varlena;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count = 0;
+	uint32		types = 0;
+
+	if (!isnull)
+	{
+		array = DatumGetArrayTypeP(value);
+		deconstruct_array(array, ARR_ELEMTYPE(array), sizeof(Oid), true,
+						  TYPALIGN_INT, &elements, &nulls, &count);
+		getTypeOutputInfo(ARR_ELEMTYPE(array), &output, &is_varlena);
+	}
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a webhook needs at least one event type")));
+	for (int i = 0; i < count; i++)
+	{
+		EventType	type;
+		char	   *label;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("event type of a webhook is null")));
+		label = OidOutputFunctionCall(output, elements[i]);
+		if (!event_type_from_label(label, &type))
+			elog(ERROR, "unknown event type \"%s\"", label);
+		if (type == EVENT_TEST)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a webhook can't be defined for event type %s", label),
+					 errhint("Use test_webhook() to send one.")));
+		types |= 1 << type;
+	}
+	return types;
+}
+
+static Template *
+compile(const char *text, bool interpolate, const char *what)
+{
+	return template_compile(text, strlen(text), interpolate, what);
+}
+
+static void
+read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	char	   *payload = text_column(row, desc, "payload_template");
+	char	   *headers = text_column(row, desc, "headers_template");
+	bool		interpolate = bool_column(row, desc, "should_interpolate_strings");
+
+	check_length(payload, "payload template", 0, MAX_TEMPLATE_LENGTH);
+	check_length(headers, "headers template", 0, MAX_TEMPLATE_LENGTH);
+	webhook->payload = compile(payload ? payload : request_default_payload,
+							   interpolate, "payload template");
+	if (headers)
+	{
+		webhook->headers = compile(headers, interpolate, "headers template");
+		request_check_headers(webhook->headers);
+	}
+}
+
+static void
+read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	Url			url;
+	char	   *error;
+
+	webhook->request_url = text_column(row, desc, "request_url");
+	if (webhook->request_url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a webhook needs a request URL")));
+	if (!url_parse(webhook->request_url, &url, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", error)));
+	webhook->host = url.host;
+	if (url.is_address)
+	{
+		struct sockaddr_storage *address = palloc(sizeof(struct sockaddr_storage));
+
+		*address = url.address;
+		webhook->address = address;
+	}
+}
+
+Webhook *
+webhook_from_row(HeapTuple row, TupleDesc desc)
+{
+	Webhook    *webhook = palloc0(sizeof(Webhook));
+	bool		isnull;
+	Datum		xid = column(row, desc, "created_xid", &isnull);
+	char	   *id = text_column(row, desc, "id");
+
+	if (!isnull)
+		webhook->created_xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
+	if (id == NULL || strlen(id) != ID_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not an id", id ? id : ""),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	strlcpy(webhook->id, id, sizeof(Id));
+	webhook->created_at = time_column(row, desc, "created_at");
+	webhook->modified_at = time_column(row, desc, "modified_at");
+	webhook->is_enabled = bool_column(row, desc, "is_enabled");
+	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
+	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
+	webhook->event_types = read_event_types(row, desc);
+	webhook->user_id = id_column(row, desc, "user_id");
+	webhook->actor_id = id_column(row, desc, "actor_id");
+	webhook->actor_task_id = id_column(row, desc, "actor_task_id");
+	webhook->actor_run_id = id_column(row, desc, "actor_run_id");
+	check_length(text_column(row, desc, "description"), "description", 0,
+				 MAX_DESCRIPTION_LENGTH);
+	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
+				 MAX_IDEMPOTENCY_KEY_LENGTH);
+	read_url(webhook, row, desc);
+	read_templates(webhook, row, desc);
+	return webhook;
+}
