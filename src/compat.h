@@ -41,4 +41,17 @@
 #define PROC_NUMBER(proc) ((proc)->pgprocno)
 #endif
 
+/* PostgreSQL 16 gave one name to the checks of who owns what. */
+#if PG_VERSION_NUM < 160000
+#define relation_is_owned_by(oid, role) pg_class_ownercheck(oid, role)
+#else
+#define relation_is_owned_by(oid, role) \
+	object_ownercheck(RelationRelationId, oid, role)
+#endif
+
+/* PostgreSQL 17 introduced caches of index access methods that want an end. */
+#if PG_VERSION_NUM < 170000
+#define index_insert_cleanup(index, info) ((void) (index), (void) (info))
+#endif
+
 #endif							/* WEBHOOK_COMPAT_H */
