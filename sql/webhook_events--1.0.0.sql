@@ -242,12 +242,20 @@ INSERT INTO webhook_events.origins (database, outbox)
     FROM pg_catalog.pg_database
     WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
+CREATE TABLE webhook_events.pauses (
+    reason text,
+    paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE webhook_events.pauses IS
+    'while there is a row, nothing is delivered';
+
 SELECT pg_catalog.pg_extension_config_dump(relation, '') FROM (VALUES
     ('webhook_events.webhooks'::pg_catalog.regclass),
     ('webhook_events.outbox'), ('webhook_events.outbox_default'),
     ('webhook_events.dispatches'), ('webhook_events.dispatches_default'),
     ('webhook_events.calls'), ('webhook_events.calls_default'),
-    ('webhook_events.cursors'), ('webhook_events.origins')) AS t (relation);
+    ('webhook_events.cursors'), ('webhook_events.origins'),
+    ('webhook_events.pauses')) AS t (relation);
 
 --
 -- Days
@@ -358,3 +366,156 @@ COMMENT ON VIEW webhook_events.sources IS
 --
 -- Status
 --
+
+CREATE FUNCTION webhook_events.worker_report(OUT running boolean, OUT reason text,
+        OUT worker_pid integer, OUT started_at timestamptz, OUT in_flight integer,
+        OUT delivered bigint, OUT failed bigint, OUT last_error text,
+        OUT last_error_at timestamptz) RETURNS record
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_worker_report';
+COMMENT ON FUNCTION webhook_events.worker_report() IS
+    'what the server knows about the worker of this database';
+REVOKE ALL ON FUNCTION webhook_events.worker_report() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.waiting_events(OUT events bigint, OUT oldest_at timestamptz)
+    RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+AS $function$
+    WITH cursor AS MATERIALIZED (
+        SELECT coalesce(window_from, '1:1:'::pg_snapshot) AS window_from, window_to,
+            position_xid, position_id
+        FROM webhook_events.cursors ORDER BY number DESC LIMIT 1
+    ), place AS MATERIALIZED (
+        SELECT window_from, window_to, position_xid, position_id,
+            CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END AS seen
+        FROM cursor
+        UNION ALL
+        SELECT '1:1:', '1:1:', NULL, NULL, '1:1:'
+        WHERE NOT EXISTS (SELECT FROM cursor)
+    ), waiting AS (
+        SELECT o.id, o.created_at, o.xid FROM place CROSS JOIN webhook_events.outbox AS o
+        WHERE o.xid >= pg_snapshot_xmax(place.seen)
+        UNION ALL
+        SELECT o.id, o.created_at, o.xid FROM place
+            CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
+            JOIN webhook_events.outbox AS o ON o.xid = late.xid
+    )
+    SELECT count(*), min(w.created_at) FROM waiting AS w CROSS JOIN place
+    WHERE place.position_xid IS NULL
+        OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
+        OR (w.xid, w.id) > (place.position_xid, place.position_id)
+$function$;
+COMMENT ON FUNCTION webhook_events.waiting_events() IS
+    'events that were not routed yet, and the oldest of them';
+REVOKE ALL ON FUNCTION webhook_events.waiting_events() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
+        OUT worker_pid integer, OUT started_at timestamptz, OUT events_waiting bigint,
+        OUT oldest_event_at timestamptz, OUT dispatches_active bigint, OUT in_flight integer,
+        OUT delivered bigint, OUT failed bigint, OUT last_error text,
+        OUT last_error_at timestamptz) RETURNS record
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT r.running,
+        CASE WHEN r.running AND p.paused_at IS NOT NULL AND r.reason IS NOT NULL
+            THEN concat('paused since ', p.paused_at, ': ' || p.reason)
+            ELSE r.reason END,
+        r.worker_pid, r.started_at, w.events, w.oldest_at,
+        (SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'),
+        r.in_flight, r.delivered, r.failed, r.last_error, r.last_error_at
+    FROM webhook_events.worker_report() AS r
+        CROSS JOIN webhook_events.waiting_events() AS w
+        LEFT JOIN (SELECT * FROM webhook_events.pauses ORDER BY paused_at LIMIT 1) AS p
+            ON true
+$function$;
+COMMENT ON FUNCTION webhook_events.status() IS
+    'whether events of this database are delivered, and if not, why';
+REVOKE ALL ON FUNCTION webhook_events.status() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.wake_worker() RETURNS void
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_wake_worker';
+COMMENT ON FUNCTION webhook_events.wake_worker() IS
+    'makes the worker look, at commit, at everything that waits';
+REVOKE ALL ON FUNCTION webhook_events.wake_worker() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.pause(reason text DEFAULT NULL) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    DELETE FROM webhook_events.pauses;
+    INSERT INTO webhook_events.pauses (reason) VALUES (reason);
+    SELECT webhook_events.wake_worker();
+$function$;
+COMMENT ON FUNCTION webhook_events.pause(text) IS
+    'stops all delivery of this database; events are recorded and wait';
+REVOKE ALL ON FUNCTION webhook_events.pause(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.resume(backlog text DEFAULT 'send') RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    own record;
+    seen record;
+    foreign_origin boolean;
+BEGIN
+    IF backlog NOT IN ('send', 'skip') THEN
+        RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT oid AS database, 'webhook_events.outbox'::regclass::oid AS outbox INTO own
+    FROM pg_database WHERE datname = current_database();
+    SELECT count(*) FILTER (WHERE (database, outbox) <> (own.database, own.outbox)) > 0
+        OR count(*) FILTER (WHERE (database, outbox) = (own.database, own.outbox)) = 0
+    INTO foreign_origin FROM webhook_events.origins;
+
+    -- Transaction ids of another server mean nothing here: what it had routed
+    -- becomes old, what it had not becomes new.
+    IF foreign_origin THEN
+        LOCK TABLE webhook_events.outbox IN SHARE ROW EXCLUSIVE MODE;
+        SELECT coalesce(CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END,
+                '1:1:') AS snapshot,
+            window_to, position_xid, position_id
+        INTO seen FROM webhook_events.cursors ORDER BY number DESC LIMIT 1;
+        UPDATE webhook_events.outbox AS o
+        SET xid = CASE
+            WHEN seen.snapshot IS NOT NULL AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
+                OR (pg_visible_in_snapshot(o.xid, seen.window_to)
+                    AND (o.xid, o.id) <= (seen.position_xid, seen.position_id)))
+            THEN '3'::xid8 ELSE pg_current_xact_id() END;
+        DELETE FROM webhook_events.cursors;
+        INSERT INTO webhook_events.cursors (number, window_from, window_to)
+            VALUES (1, pg_current_snapshot(), pg_current_snapshot());
+        DELETE FROM webhook_events.origins;
+        INSERT INTO webhook_events.origins (database, outbox)
+            VALUES (own.database, own.outbox);
+    END IF;
+
+    IF backlog = 'skip' THEN
+        UPDATE webhook_events.dispatches
+        SET status = 'FAILED', finished_at = clock_timestamp(), next_attempt_at = NULL,
+            error_message = 'Skipped by resume().'
+        WHERE status = 'ACTIVE';
+        INSERT INTO webhook_events.cursors (number, window_from, window_to)
+            SELECT coalesce(max(number), 0) + 1, pg_current_snapshot(), pg_current_snapshot()
+            FROM webhook_events.cursors;
+    END IF;
+    DELETE FROM webhook_events.pauses;
+    PERFORM webhook_events.wake_worker();
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.resume(text) IS
+    'ends a pause, or lets a restored copy deliver; send or skip what waited';
+REVOKE ALL ON FUNCTION webhook_events.resume(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.announce() RETURNS void
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_announce';
+COMMENT ON FUNCTION webhook_events.announce() IS
+    'tells the launcher, at commit, that this database has the extension';
+REVOKE ALL ON FUNCTION webhook_events.announce() FROM PUBLIC;
+SELECT webhook_events.announce();

@@ -44,14 +44,24 @@
 /* PostgreSQL 16 gave one name to the checks of who owns what. */
 #if PG_VERSION_NUM < 160000
 #define relation_is_owned_by(oid, role) pg_class_ownercheck(oid, role)
+#define database_is_owned_by(oid, role) pg_database_ownercheck(oid, role)
 #else
 #define relation_is_owned_by(oid, role) \
 	object_ownercheck(RelationRelationId, oid, role)
+#define database_is_owned_by(oid, role) \
+	object_ownercheck(DatabaseRelationId, oid, role)
 #endif
 
 /* PostgreSQL 17 introduced caches of index access methods that want an end. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info) ((void) (index), (void) (info))
+#endif
+
+/* PostgreSQL 17 gave sets of wait events an owner. */
+#if PG_VERSION_NUM < 170000
+#define create_wait_set(size) CreateWaitEventSet(TopMemoryContext, size)
+#else
+#define create_wait_set(size) CreateWaitEventSet(NULL, size)
 #endif
 
 #endif							/* WEBHOOK_COMPAT_H */

@@ -13,6 +13,8 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "process/launcher.h"
+#include "process/utility.h"
 #include "storage/settings.h"
 #include "storage/shared.h"
 
@@ -24,6 +26,9 @@ void
 _PG_init(void)
 {
 	settings_define();
-	if (process_shared_preload_libraries_in_progress)
-		shared_request();
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	shared_request();
+	utility_install_hook();
+	launcher_register();
 }

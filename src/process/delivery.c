@@ -56,6 +56,12 @@ delivery_open(void)
 	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
 }
 
+bool
+delivery_is_open(void)
+{
+	return delivery_context != NULL;
+}
+
 void
 delivery_close(void)
 {
@@ -139,8 +145,6 @@ time_to_wait(bool may_send)
 long
 delivery_run(uint32 wake, bool may_send)
 {
-	if (delivery_context == NULL)
-		delivery_open();
 	note_wake(wake);
 	caller_take_answers();
 	if (!record_if_due())

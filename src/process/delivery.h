@@ -16,6 +16,7 @@
  * had.
  */
 extern void delivery_open(void);
+extern bool delivery_is_open(void);
 
 /*
  * Does all that can be done without waiting, in short transactions of its own.

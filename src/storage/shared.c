@@ -60,6 +60,7 @@ typedef struct Slot
 	pg_atomic_uint32 database_hint;
 	pg_atomic_uint32 process;
 	pg_atomic_uint32 wake;
+	pg_atomic_uint32 announced; /* the extension was created meanwhile */
 
 	pg_atomic_uint64 delivered;
 	pg_atomic_uint64 failed;
@@ -137,6 +138,7 @@ initialize(void)
 		pg_atomic_init_u32(&slot->database_hint, InvalidOid);
 		pg_atomic_init_u32(&slot->process, NO_PROCESS);
 		pg_atomic_init_u32(&slot->wake, 0);
+		pg_atomic_init_u32(&slot->announced, 0);
 		pg_atomic_init_u64(&slot->delivered, 0);
 		pg_atomic_init_u64(&slot->failed, 0);
 		pg_atomic_init_u32(&slot->in_flight, 0);
@@ -220,8 +222,14 @@ shared_wake_launcher(void)
 void
 shared_announce_extension(void)
 {
+	Slot	   *slot;
+
 	if (shared == NULL)
 		return;
+	slot = find_slot(MyDatabaseId);
+	if (slot != NULL)
+		pg_atomic_write_u32(&slot->announced, 1);
+	shared_wake_worker(WAKE_COMMANDS);
 	SpinLockAcquire(&shared->announced_lock);
 	if (shared->nannounced < MAX_ANNOUNCED)
 		shared->announced[shared->nannounced++] = MyDatabaseId;
@@ -429,6 +437,12 @@ shared_slot_state(int index, Oid *database, TimestampTz *next_start_at)
 	return state;
 }
 
+bool
+shared_slot_announced(int index)
+{
+	return pg_atomic_read_u32(&shared->slots[index].announced) != 0;
+}
+
 int
 shared_slot_allocate(Oid database)
 {
@@ -576,6 +590,7 @@ shared_attach_worker(int index, Oid *database)
 		slot->pid = MyProcPid;
 		slot->started_at = GetCurrentTimestamp();
 		*database = slot->database;
+		pg_atomic_write_u32(&slot->announced, 0);
 		pg_atomic_write_u32(&slot->wake, WAKE_EVENTS | WAKE_COMMANDS);
 		pg_atomic_write_u32(&slot->process, PROC_NUMBER(MyProc));
 		my_slot = slot;

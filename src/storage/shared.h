@@ -40,7 +40,8 @@ typedef enum WorkerHold
 {
 	HOLD_NONE,
 	HOLD_DELIVERY_OFF,			/* webhook_events.delivery */
-	HOLD_RESTORED_COPY			/* the outbox was written elsewhere */
+	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
+	HOLD_PAUSED					/* pause() */
 } WorkerHold;
 
 /* What a worker is woken for; bits. */
@@ -106,6 +107,9 @@ extern bool shared_take_announced(Oid announced[MAX_ANNOUNCED], int *count);
 extern int	shared_slot_count(void);
 extern SlotState shared_slot_state(int slot, Oid *database,
 								   TimestampTz *next_start_at);
+
+/* Was the extension created since the slot's last worker looked for it? */
+extern bool shared_slot_announced(int slot);
 
 /* Takes a free slot for a database; -1 if none is left. */
 extern int	shared_slot_allocate(Oid database);

@@ -15,6 +15,7 @@
 #include "storage/wake.h"
 
 static uint32 pending = 0;
+static bool announcement_pending = false;
 
 /* Runs at the end of every transaction of the session, so it can't fail. */
 static void
@@ -25,26 +26,41 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_COMMIT:
 			if (pending != 0)
 				shared_wake_worker(pending);
+			if (announcement_pending)
+				shared_announce_extension();
 			pending = 0;
+			announcement_pending = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			pending = 0;
+			announcement_pending = false;
 			break;
 		default:
 			break;
 	}
 }
 
-void
-wake_at_commit(uint32 wake)
+static void
+register_callback(void)
 {
 	static bool registered = false;
 
 	if (!registered)
-	{
 		RegisterXactCallback(at_transaction_end, NULL);
-		registered = true;
-	}
+	registered = true;
+}
+
+void
+wake_at_commit(uint32 wake)
+{
+	register_callback();
 	pending |= wake;
+}
+
+void
+announce_at_commit(void)
+{
+	register_callback();
+	announcement_pending = true;
 }

@@ -19,4 +19,7 @@
  */
 extern void wake_at_commit(uint32 wake);
 
+/* Tells the launcher, at commit, that this database has the extension. */
+extern void announce_at_commit(void);
+
 #endif							/* WEBHOOK_WAKE_H */

@@ -1,0 +1,305 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The process that keeps a worker running in each database that has the
+ *	  extension.
+ *
+ * Only a worker can see whether its database has the extension, so each
+ * database gets one at first.  Those without are remembered, until CREATE
+ * EXTENSION announces itself.
+ *
+ * IDENTIFICATION
+ *	  src/process/launcher.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "process/launcher.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "storage/settings.h"
+#include "storage/shared.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* How often the databases are listed although nothing was announced, in ms. */
+#define SWEEP_INTERVAL 60000
+
+/* How many workers may be on their way up at once. */
+#define MAX_STARTING 2
+
+/* A worker that we registered and that has not attached to its slot yet. */
+typedef struct Start
+{
+	int			slot;			/* -1: none */
+	BackgroundWorkerHandle *handle;
+} Start;
+
+static Start starts[MAX_STARTING];
+static HTAB *absent;			/* databases that lack the extension */
+static bool has_logged_no_slot = false;
+
+void
+launcher_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "webhook_events launcher",
+		.bgw_type = "webhook_events launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5,
+		.bgw_library_name = "webhook_events",
+		.bgw_function_name = "webhook_events_launcher_main"
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+forget_absent(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(Oid),
+		.hcxt = TopMemoryContext
+	};
+
+	if (absent)
+		hash_destroy(absent);
+	absent = hash_create("webhook_events absent", 32, &control,
+						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Takes what CREATE EXTENSION announced. */
+static void
+take_announced(void)
+{
+	Oid			announced[MAX_ANNOUNCED];
+	int			count;
+
+	if (shared_take_announced(announced, &count))
+		forget_absent();
+	for (int i = 0; i < count; i++)
+		hash_search(absent, &announced[i], HASH_REMOVE, NULL);
+}
+
+/* The databases that could have the extension and may be worked for. */
+static List *
+list_databases(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *databases = NIL;
+	Relation	catalog;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(catalog, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext old_context;
+
+		if (form->datistemplate || !form->datallowconn ||
+			!settings_name_database(NameStr(form->datname)))
+			continue;
+		old_context = MemoryContextSwitchTo(context);
+		databases = lappend_oid(databases, form->oid);
+		MemoryContextSwitchTo(old_context);
+	}
+	table_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	CommitTransactionCommand();
+	return databases;
+}
+
+/* Gives each of these databases a slot, and takes it from all others. */
+static void
+assign_slots(List *databases)
+{
+	List	   *assigned = NIL;
+	ListCell   *cell;
+
+	for (int i = 0; i < shared_slot_count(); i++)
+	{
+		Oid			database;
+		TimestampTz next_start_at;
+		SlotState	state = shared_slot_state(i, &database, &next_start_at);
+
+		if (state == SLOT_FREE)
+			continue;
+		if (state == SLOT_ABSENT && !shared_slot_announced(i))
+			hash_search(absent, &database, HASH_ENTER, NULL);
+		if (state == SLOT_ABSENT || !list_member_oid(databases, database))
+			shared_slot_retire(i);
+		else
+			assigned = lappend_oid(assigned, database);
+	}
+	foreach(cell, databases)
+	{
+		Oid			database = lfirst_oid(cell);
+
+		if (!list_member_oid(assigned, database) &&
+			hash_search(absent, &database, HASH_FIND, NULL) == NULL)
+			(void) shared_slot_allocate(database);
+	}
+}
+
+/* Sees what became of the workers that were on their way up. */
+static void
+check_starts(void)
+{
+	for (int i = 0; i < MAX_STARTING; i++)
+	{
+		Start	   *start = &starts[i];
+		Oid			database;
+		TimestampTz next_start_at;
+		pid_t		pid;
+
+		if (start->slot < 0)
+			continue;
+		if (shared_slot_state(start->slot, &database, &next_start_at) == SLOT_STARTING)
+		{
+			if (GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
+				continue;
+			shared_slot_failed(start->slot, "the worker could not be started");
+		}
+		pfree(start->handle);
+		start->slot = -1;
+	}
+}
+
+static Start *
+free_start(void)
+{
+	for (int i = 0; i < MAX_STARTING; i++)
+	{
+		if (starts[i].slot < 0)
+			return &starts[i];
+	}
+	return NULL;
+}
+
+/* Registers the worker of a slot with the postmaster. */
+static void
+start_worker(int slot, Start *start)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "webhook_events worker",
+		.bgw_type = "webhook_events worker",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "webhook_events",
+		.bgw_function_name = "webhook_events_worker_main",
+		.bgw_main_arg = Int32GetDatum(slot),
+		.bgw_notify_pid = MyProcPid
+	};
+
+	if (!shared_slot_starting(slot))
+		return;
+	if (RegisterDynamicBackgroundWorker(&worker, &start->handle))
+	{
+		start->slot = slot;
+		return;
+	}
+	shared_slot_failed(slot, "no free background worker slot");
+	if (!has_logged_no_slot)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("webhook_events has no free background worker slot for a database"),
+				 errhint("Raise max_worker_processes.")));
+	has_logged_no_slot = true;
+}
+
+/* Starts what can be started; returns when the next one can be. */
+static TimestampTz
+start_workers(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < shared_slot_count(); i++)
+	{
+		Oid			database;
+		TimestampTz next_start_at;
+		Start	   *start = free_start();
+
+		if (shared_slot_state(i, &database, &next_start_at) != SLOT_WAITING)
+			continue;
+		if (next_start_at > now)
+			next = Min(next, next_start_at);
+		else if (start != NULL)
+			start_worker(i, start);
+	}
+	return next;
+}
+
+void
+webhook_events_launcher_main(Datum arg pg_attribute_unused())
+{
+	TimestampTz next_sweep_at = 0;
+	MemoryContext cycle_context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	shared_attach_launcher();
+	forget_absent();
+	for (int i = 0; i < MAX_STARTING; i++)
+		starts[i].slot = -1;
+	cycle_context = AllocSetContextCreate(TopMemoryContext,
+										  "webhook_events launcher cycle",
+										  ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		TimestampTz next_start_at;
+		long		wait;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		MemoryContextSwitchTo(cycle_context);
+		MemoryContextReset(cycle_context);
+		SetCurrentStatementStartTimestamp();
+		pgstat_report_activity(STATE_RUNNING, "looking after workers");
+		take_announced();
+		check_starts();
+		assign_slots(list_databases());
+		next_start_at = start_workers();
+		pgstat_report_stat(false);
+		pgstat_report_activity(STATE_IDLE, NULL);
+
+		next_sweep_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													SWEEP_INTERVAL);
+		wait = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											   Min(next_start_at, next_sweep_at));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait, PG_WAIT_EXTENSION);
+	}
+}

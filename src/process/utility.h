@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility.h
+ *	  Statements that workers must make room for.
+ *
+ * IDENTIFICATION
+ *	  src/process/utility.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_UTILITY_H
+#define WEBHOOK_UTILITY_H
+
+/*
+ * Makes DROP DATABASE, CREATE DATABASE (of its template), and the forms of
+ * ALTER DATABASE that need a database without sessions, stop its worker first.
+ * It comes back when the statement is over.  Called when the library is
+ * loaded at server start.
+ */
+extern void utility_install_hook(void);
+
+#endif							/* WEBHOOK_UTILITY_H */

@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The process that delivers the events of one database.
+ *
+ * It attaches to its slot, waits for what the slot's wake bits, its sockets and
+ * the clock say, and runs the engine.  An error ends it; the launcher starts it
+ * again after a while, and it goes on from what the tables say.
+ *
+ * IDENTIFICATION
+ *	  src/process/worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "process/delivery.h"
+#include "process/worker.h"
+#include "storage/http.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "storage/settings.h"
+#include "storage/shared.h"
+#include "storage/statement.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static volatile sig_atomic_t must_stop = false;
+static emit_log_hook_type prev_emit_log_hook = NULL;
+
+/* The latch, the postmaster's death and the engine's sockets. */
+static WaitEventSet *wait_set = NULL;
+
+/* What a database is held back for, beside the settings. */
+static Statement hold_statement = {
+	"SELECT CASE"
+	" WHEN NOT EXISTS (SELECT FROM webhook_events.origins"
+	" WHERE database = $1 AND outbox = 'webhook_events.outbox'::regclass)"
+	" OR EXISTS (SELECT FROM webhook_events.origins WHERE NOT ("
+	" database = $1 AND outbox = 'webhook_events.outbox'::regclass)) THEN 1"
+	" WHEN EXISTS (SELECT FROM webhook_events.pauses) THEN 2"
+	" ELSE 0 END",
+	1, {OIDOID}, NULL
+};
+
+/*
+ * Between transactions there is time to record what was answered; within one
+ * we could be waiting for a lock.
+ */
+static void
+handle_stop(SIGNAL_ARGS)
+{
+	int			saved_errno = errno;
+
+	if (IsTransactionState())
+		die(postgres_signal_arg);
+	must_stop = true;
+	SetLatch(MyLatch);
+	errno = saved_errno;
+}
+
+/* Notes why the worker fails, for status(). */
+static void
+note_error(ErrorData *data)
+{
+	if (data->elevel >= ERROR && data->message != NULL)
+		shared_record_error(data->message);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(data);
+}
+
+static void
+set_option(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * The engine's statements are made for these settings, whatever the database's
+ * or the owner's are.
+ */
+static void
+set_options(void)
+{
+	set_option("search_path", "pg_catalog, pg_temp");
+	set_option("client_encoding", "UTF8");
+	set_option("row_security", "off");
+	set_option("statement_timeout", "0");
+	set_option("lock_timeout", "0");
+	set_option("idle_in_transaction_session_timeout", "0");
+	set_option("default_transaction_isolation", "read committed");
+	set_option("default_transaction_read_only", "off");
+	set_option("synchronous_commit", "local");
+	set_option("plan_cache_mode", "force_generic_plan");
+	set_option("enable_seqscan", "off");
+	set_option("enable_hashjoin", "off");
+	set_option("enable_mergejoin", "off");
+	set_option("jit", "off");
+	set_option("application_name", "webhook_events worker");
+}
+
+static void
+connect_to_slot(int slot)
+{
+	Oid			database;
+
+	if (!shared_attach_worker(slot, &database))
+		proc_exit(0);
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = note_error;
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	set_options();
+}
+
+/* Why nothing may be delivered now; false if the extension is gone. */
+static bool
+find_hold(WorkerHold *hold)
+{
+	static const WorkerHold holds[] = {
+		HOLD_NONE, HOLD_RESTORED_COPY, HOLD_PAUSED
+	};
+	Datum		database = ObjectIdGetDatum(MyDatabaseId);
+	bool		isnull;
+
+	if (!work_begin("looking for a hold"))
+		return false;
+	statement_read(&hold_statement, &database, NULL, 1);
+	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
+	work_commit();
+	if (*hold == HOLD_NONE && !setting_delivery)
+		*hold = HOLD_DELIVERY_OFF;
+	return true;
+}
+
+/* Publishes a hold, and logs it if it is one that somebody must end. */
+static void
+set_hold(WorkerHold hold, WorkerHold old_hold)
+{
+	if (hold == old_hold)
+		return;
+	shared_worker_holds(hold);
+	if (hold == HOLD_RESTORED_COPY)
+		ereport(WARNING,
+				(errmsg("events in this database were recorded elsewhere, so nothing is delivered"),
+				 errdetail("The database is a copy or was restored from a dump."),
+				 errhint("Call webhook_events.resume() if this copy is to deliver events.")));
+}
+
+static void
+drop_wait_set(void)
+{
+	if (wait_set != NULL)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+}
+
+/* Sleeps until something happens, at most so many milliseconds. */
+static void
+wait_for_work(long timeout)
+{
+	WaitEvent	event;
+
+	if (wait_set == NULL)
+	{
+		wait_set = create_wait_set(3);
+		AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
+		if (http_descriptor() >= 0)
+			AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, http_descriptor(),
+							  NULL, NULL);
+	}
+	(void) WaitEventSetWait(wait_set, timeout, &event, 1, PG_WAIT_EXTENSION);
+}
+
+/* Ends the process; what is under way will be called again by the next one. */
+static void
+stop(SlotState next_state, bool record)
+{
+	if (record && delivery_is_open())
+		(void) delivery_run(0, false);
+	delivery_close();
+	shared_worker_ends(next_state);
+	proc_exit(0);
+}
+
+/* Runs the engine, or closes it while there is a hold and nothing under way. */
+static long
+run_engine(uint32 wake, WorkerHold hold)
+{
+	if (hold != HOLD_NONE && delivery_is_quiet())
+	{
+		drop_wait_set();
+		delivery_close();
+		return setting_poll_interval;
+	}
+	if (!delivery_is_open())
+	{
+		drop_wait_set();
+		delivery_open();
+	}
+	return delivery_run(wake, hold == HOLD_NONE);
+}
+
+/* One turn: what was announced, what is to be done, and then a wait. */
+static void
+take_turn(void)
+{
+	static WorkerHold hold = HOLD_NONE;
+	static bool hold_is_known = false;
+	uint32		wake;
+	long		timeout;
+
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	wake = shared_take_wake();
+	if (must_stop || wake & WAKE_STOP)
+		stop(SLOT_WAITING, true);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		hold_is_known = false;
+	}
+	if (!hold_is_known || hold != HOLD_NONE || wake & WAKE_COMMANDS)
+	{
+		WorkerHold	old_hold = hold;
+
+		if (!find_hold(&hold))
+			stop(SLOT_ABSENT, false);
+		set_hold(hold, old_hold);
+		hold_is_known = true;
+	}
+	timeout = run_engine(wake, hold);
+	if (timeout < 0)
+		stop(SLOT_ABSENT, false);
+	if (timeout > 0)
+		wait_for_work(timeout);
+}
+
+/* Does the database have the extension? */
+static bool
+has_extension(void)
+{
+	bool		found;
+
+	StartTransactionCommand();
+	found = OidIsValid(get_extension_oid("webhook_events", true));
+	CommitTransactionCommand();
+	return found;
+}
+
+void
+webhook_events_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, handle_stop);
+	BackgroundWorkerUnblockSignals();
+	connect_to_slot(DatumGetInt32(arg));
+	if (!has_extension())
+		stop(SLOT_ABSENT, false);
+	delivery_open();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	for (;;)
+		take_turn();
+}
