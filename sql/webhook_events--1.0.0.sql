@@ -249,13 +249,16 @@ CREATE TABLE webhook_events.pauses (
 COMMENT ON TABLE webhook_events.pauses IS
     'while there is a row, nothing is delivered';
 
-SELECT pg_catalog.pg_extension_config_dump(relation, '') FROM (VALUES
-    ('webhook_events.webhooks'::pg_catalog.regclass),
-    ('webhook_events.outbox'), ('webhook_events.outbox_default'),
-    ('webhook_events.dispatches'), ('webhook_events.dispatches_default'),
-    ('webhook_events.calls'), ('webhook_events.calls_default'),
-    ('webhook_events.cursors'), ('webhook_events.origins'),
-    ('webhook_events.pauses')) AS t (relation);
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhooks', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.cursors', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.origins', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.pauses', '');
 
 --
 -- Days

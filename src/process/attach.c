@@ -56,19 +56,27 @@ static const char *const usual_names[N_ROLES][MAX_USUAL_NAMES] = {
 	[ROLE_STATUS] = {"status"}
 };
 
-/* Has any partition of this tree above "relation", or it, our triggers? */
+/* Does a table have our trigger for this operation? */
 static bool
-is_attached(Oid relation)
+has_trigger(Relation relation, const char *operation)
 {
-	Relation	table = table_open(relation, NoLock);
-	bool		found = false;
+	char	   *name = psprintf("webhook_events_%s", operation);
 
-	for (int i = 0; table->trigdesc && i < table->trigdesc->numtriggers; i++)
+	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 	{
-		if (strncmp(table->trigdesc->triggers[i].tgname, "webhook_events_", 15) == 0)
-			found = true;
+		if (strcmp(relation->trigdesc->triggers[i].tgname, name) == 0)
+			return true;
 	}
-	table_close(table, NoLock);
+	return false;
+}
+
+static bool
+is_attached(Oid oid)
+{
+	Relation	relation = table_open(oid, AccessShareLock);
+	bool		found = has_trigger(relation, "insert");
+
+	table_close(relation, AccessShareLock);
 	return found;
 }
 
@@ -341,8 +349,11 @@ append_drop(StringInfo out, Relation relation)
 	static const char *const operations[] = {"insert", "update", "delete"};
 
 	for (size_t i = 0; i < lengthof(operations); i++)
-		appendStringInfo(out, "DROP TRIGGER IF EXISTS webhook_events_%s ON %s;\n",
-						 operations[i], qualified_name(relation));
+	{
+		if (has_trigger(relation, operations[i]))
+			appendStringInfo(out, "DROP TRIGGER webhook_events_%s ON %s;\n",
+							 operations[i], qualified_name(relation));
+	}
 }
 
 static void
@@ -426,7 +437,7 @@ webhook_events_detach(PG_FUNCTION_ARGS)
 	StringInfoData statements;
 
 	check_not_attached_above(relation);
-	if (!is_attached(RelationGetRelid(relation)))
+	if (!has_trigger(relation, "insert"))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not attached",

@@ -32,6 +32,9 @@
  */
 #define SWEEP_INTERVAL (INT64CONST(300) * USECS_PER_SEC)
 
+/* How often requests are started before results are looked after. */
+#define MAX_ROUNDS 16
+
 static MemoryContext delivery_context = NULL;
 static TimestampTz next_poll_at;
 static TimestampTz next_sweep_at;
@@ -106,16 +109,29 @@ record_if_due(void)
 	return recorder_flush();
 }
 
-/* Finds new work and starts it; false if the extension is gone. */
+/* Finds new work; false if the extension is gone. */
 static bool
 find_work(void)
 {
 	if (router_has_work() && !router_route())
 		return false;
-	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
-		return false;
+	return waiting_deadline() > GetCurrentTimestamp() || waiting_fetch();
+}
+
+/*
+ * Starts what can be started.  What is answered at once makes room for more;
+ * but results must not wait for ever.
+ */
+static void
+call(void)
+{
+	for (int i = 0; i < MAX_ROUNDS; i++)
+	{
+		caller_start_requests();
+		if (!caller_take_answers())
+			break;
+	}
 	caller_start_requests();
-	return true;
 }
 
 /* Milliseconds until something has to be done. */
@@ -152,8 +168,8 @@ delivery_run(uint32 wake, bool may_send)
 	if (may_send && !(maintenance_run() && find_work()))
 		return -1;
 
-	/* What was started now may be answered within this very turn. */
-	caller_take_answers();
+	if (may_send)
+		call();
 	if (!record_if_due())
 		return -1;
 	shared_set_in_flight(http_in_flight());

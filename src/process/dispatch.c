@@ -61,6 +61,7 @@ batch_create(void)
 
 	batch->context = AllocSetContextCreate(events_context, "webhook_events batch",
 										   ALLOCSET_DEFAULT_SIZES);
+	batch->nusers = 1;
 	return batch;
 }
 
@@ -71,16 +72,35 @@ batch_set_mark(Batch *batch, CursorMark *mark)
 	dlist_push_tail(&routed_batches, &batch->node);
 }
 
-void
-batch_release(Batch *batch)
+/* Frees a batch, or at least its events, when nothing needs it any more. */
+static void
+free_unused(Batch *batch)
 {
-	if (batch->nqueued > 0)
+	if (batch->nusers > 0)
 		return;
 	if (batch->context)
 		MemoryContextDelete(batch->context);
 	batch->context = NULL;
 	if (batch->nwithout_row == 0 && batch->mark == NULL)
 		pfree(batch);
+}
+
+void
+batch_release(Batch *batch)
+{
+	batch->nusers--;
+	free_unused(batch);
+}
+
+CursorMark *
+batch_take_mark(Batch *batch)
+{
+	CursorMark *mark = batch->mark;
+
+	dlist_delete(&batch->node);
+	batch->mark = NULL;
+	free_unused(batch);
+	return mark;
 }
 
 Dispatch *
@@ -109,7 +129,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	dispatch->event = event;
 	dispatch->has_row = has_row;
 	if (event)
-		batch->nqueued++;
+		batch->nusers++;
 	if (!has_row)
 	{
 		batch->nwithout_row++;
@@ -158,7 +178,6 @@ dispatch_release_event(Dispatch *dispatch)
 	dispatch->event = NULL;
 	if (dispatch->has_row)
 		dispatch->batch = NULL;
-	batch->nqueued--;
 	batch_release(batch);
 }
 
@@ -207,7 +226,7 @@ dispatch_got_row(Dispatch *dispatch)
 	batch->nwithout_row--;
 	if (dispatch->event == NULL)
 		dispatch->batch = NULL;
-	batch_release(batch);
+	free_unused(batch);
 }
 
 void

@@ -25,7 +25,7 @@
 typedef struct Batch
 {
 	MemoryContext context;		/* of the events; NULL when freed */
-	int			nqueued;		/* dispatches that still need their event */
+	int			nusers;			/* its maker, and dispatches that need their event */
 	CursorMark *mark;			/* NULL if the events were routed before */
 	int			nwithout_row;	/* dispatches that have no row yet */
 	dlist_node	node;			/* in routed batches, oldest first */
@@ -89,12 +89,16 @@ extern Size dispatch_event_bytes(void);
 /* Starts with none; allocates in "context". */
 extern void dispatches_open(MemoryContext context);
 
-/* A batch without dispatches; with a mark it joins routed_batches. */
+/*
+ * A batch without dispatches.  Its events stay at least until its maker calls
+ * batch_release().  With a mark it joins routed_batches.
+ */
 extern Batch *batch_create(void);
 extern void batch_set_mark(Batch *batch, CursorMark *mark);
-
-/* Frees a batch when nothing needs it any more. */
 extern void batch_release(Batch *batch);
+
+/* Takes the mark, and the batch out of routed_batches. */
+extern CursorMark *batch_take_mark(Batch *batch);
 
 /* Finds one; NULL if it isn't in memory. */
 extern Dispatch *dispatch_find(const char *id);

@@ -201,13 +201,8 @@ write_mark(void)
 
 	while (mark_waits())
 	{
-		Batch	   *batch = dlist_head_element(Batch, node, &routed_batches);
-
 		cursor_mark_free(last);
-		last = batch->mark;
-		batch->mark = NULL;
-		dlist_delete(&batch->node);
-		batch_release(batch);
+		last = batch_take_mark(dlist_head_element(Batch, node, &routed_batches));
 	}
 	if (last != NULL)
 		cursor_write(last);

@@ -191,8 +191,7 @@ router_route(void)
 		remove_known(&matches);
 	for (int i = 0; i < matches.count; i++)
 		create_dispatch(&matches.items[i], batch);
-	if (matches.count == 0)
-		batch_release(batch);
+	batch_release(batch);
 	work_commit();
 	flush_wal();
 	return true;
