@@ -80,6 +80,7 @@ test-isolation: $(staged)
 		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
 
 test-tap: $(staged)
+	@rm -rf $(tmp)/$@/tmp_check
 	@$(as_user) env $(env) TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
 		TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
 		PGPORT=6$(DEF_PGPORT) $(PROVE) -I $(drivers)/perl $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)

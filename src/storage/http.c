@@ -119,6 +119,7 @@ typedef struct Watch
 {
 	char		wanted;			/* what libcurl wants to hear of */
 	char		registered;		/* what we hear of */
+	bool		is_connection;	/* it is closed by close_socket_callback() */
 } Watch;
 
 static Watch *watches = NULL;
@@ -265,7 +266,8 @@ stop_watching(Watch *watch, curl_socket_t socket)
 /*
  * A socket that libcurl has lost interest in stays registered, for its
  * connection may be used again soon; if it becomes ready before that,
- * http_process() unregisters it.
+ * http_process() unregisters it.  Those by which resolver threads report are
+ * closed without a word, so they don't stay.
  */
 static int
 socket_callback(CURL *handle pg_attribute_unused(), curl_socket_t socket,
@@ -277,6 +279,8 @@ socket_callback(CURL *handle pg_attribute_unused(), curl_socket_t socket,
 	if (watch == NULL)
 		return -1;
 	watch->wanted = (what == CURL_POLL_REMOVE) ? 0 : what;
+	if (watch->wanted == 0 && !watch->is_connection)
+		stop_watching(watch, socket);
 	if (watch->wanted == 0 || watch->wanted == watch->registered)
 		return 0;
 	if (!register_socket(socket, what, watch->registered != 0))
@@ -313,6 +317,7 @@ open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
 {
 	Transfer   *transfer = client;
 	curl_socket_t result;
+	Watch	   *watch;
 
 	if (!allow(transfer, &address->addr))
 		return CURL_SOCKET_BAD;
@@ -322,12 +327,17 @@ open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
 		return CURL_SOCKET_BAD;
 	}
 	result = socket(address->family, address->socktype, address->protocol);
-	if (result == CURL_SOCKET_BAD)
+	watch = (result == CURL_SOCKET_BAD) ? NULL : watch_of(result);
+	if (watch != NULL)
 	{
-		transfer->lacks_descriptors = (errno == EMFILE || errno == ENFILE);
-		ReleaseExternalFD();
+		watch->is_connection = true;
+		return result;
 	}
-	return result;
+	transfer->lacks_descriptors = (errno == EMFILE || errno == ENFILE);
+	if (result != CURL_SOCKET_BAD)
+		close(result);
+	ReleaseExternalFD();
+	return CURL_SOCKET_BAD;
 }
 
 static int
@@ -339,6 +349,7 @@ close_socket_callback(void *client pg_attribute_unused(), curl_socket_t socket)
 	{
 		stop_watching(watch, socket);
 		watch->wanted = 0;
+		watch->is_connection = false;
 	}
 	ReleaseExternalFD();
 	return close(socket);

@@ -1,0 +1,99 @@
+# Node.pm
+#	  A PostgreSQL server with the extension, for tests.
+
+package WebhookEvents::Node;
+
+use strict;
+use warnings;
+
+use Carp;
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(new_node create_platform wait_until wait_for_sql create_webhook);
+
+my $platform = abs_path(dirname(__FILE__) . '/../../platform.sql');
+
+# Makes and starts a server.  Nothing is polled for within an hour, so that
+# what happens is what a wake-up caused.  Options: conf (lines of settings),
+# init (arguments of init), start (0: don't start).
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%{ $options{init} // {} });
+	$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'webhook_events'
+webhook_events.allowed_networks = '127.0.0.0/8, ::1/128'
+webhook_events.poll_interval = '1h'
+max_prepared_transactions = 10
+CONF
+	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
+	$node->start if $options{start} // 1;
+	return $node;
+}
+
+# Creates the extension and the platform's tables, and attaches them.
+sub create_platform
+{
+	my ($node, $database) = @_;
+	$database //= 'postgres';
+
+	$node->safe_psql($database, 'CREATE EXTENSION webhook_events');
+	$node->safe_psql($database, slurp_file($platform));
+	$node->safe_psql($database,
+		"SELECT webhook_events.attach('actor_runs'), webhook_events.attach('actor_builds')");
+	return;
+}
+
+# Defines a webhook and returns its id.  Further arguments are those of
+# create_webhook(), as SQL: do_not_retry => 'true'.
+sub create_webhook
+{
+	my ($node, $url, $types, %arguments) = @_;
+	my $list = join '', map { ", $_ => $arguments{$_}" } sort keys %arguments;
+
+	return $node->safe_psql('postgres',
+		"SELECT id FROM webhook_events.create_webhook('$url', '{$types}'$list)");
+}
+
+# Waits until a condition holds; dies with what was waited for after 30 s.
+sub wait_until(&$;$)
+{
+	my ($condition, $what, $timeout) = @_;
+	my $deadline = time + ($timeout // 30);
+
+	while (!$condition->())
+	{
+		croak "timed out waiting until $what" if time > $deadline;
+		sleep 0.02;
+	}
+	return;
+}
+
+# Waits until a query of a server returns what is expected.
+sub wait_for_sql
+{
+	my ($node, $query, $expected, $database) = @_;
+	my $last = '';
+	my $ok = eval {
+		wait_until {
+			$last = $node->safe_psql($database // 'postgres', $query);
+			$last eq $expected
+		}
+		"\"$query\" is \"$expected\"";
+		1;
+	};
+
+	return if $ok;
+	croak $@ . "last result: $last\nstatus: "
+	  . $node->safe_psql($database // 'postgres', 'SELECT * FROM webhook_events.status()')
+	  . "\n";
+}
+
+1;
