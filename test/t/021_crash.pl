@@ -1,0 +1,180 @@
+# 021_crash.pl
+#	  Nothing is lost and nothing invented while clients write, roll back and
+#	  commit late, and the server and its worker are killed.
+#
+# ROWS in the environment is the number of transitions (default 2000).
+
+use strict;
+use warnings;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $rows = $ENV{ROWS} // 2000;
+my $nclients = 4;
+
+# What the worker may have called and not recorded when it is killed.
+my $unrecorded_limit = 1024;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('main', conf => <<'CONF');
+restart_after_crash = on
+webhook_events.retry_delay = '20ms'
+webhook_events.max_retries = 50
+CONF
+
+create_platform($node);
+create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED,ACTOR.RUN.SUCCEEDED,'
+	  . 'ACTOR.RUN.FAILED,ACTOR.RUN.RESURRECTED');
+create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.FAILED');
+
+# Each client makes its share of transitions, and writes down each one in the
+# transaction that makes it.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE transitions (client int, run text, event_type text);
+CREATE SEQUENCE runs;
+CREATE PROCEDURE transition(client int, run text, status text, event_type text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE actor_runs SET status = transition.status WHERE id = run;
+	INSERT INTO transitions VALUES (client, run, event_type);
+END $$;
+CREATE PROCEDURE work(client int, rows bigint) LANGUAGE plpgsql AS $$
+DECLARE
+	run text;
+	chance float;
+BEGIN
+	WHILE (SELECT count(*) FROM transitions AS t WHERE t.client = work.client) < rows LOOP
+		run := client || '-' || nextval('runs');
+		chance := random();
+		INSERT INTO actor_runs (id, actor_id, user_id) VALUES (run, 'a' || client, 'u');
+		INSERT INTO transitions VALUES (client, run, 'ACTOR.RUN.CREATED');
+		IF chance < 0.3 THEN
+			COMMIT;
+		END IF;
+		UPDATE actor_runs SET status = 'RUNNING' WHERE id = run;
+		BEGIN
+			CALL transition(client, run, 'FAILED', 'ACTOR.RUN.FAILED');
+			IF chance < 0.5 THEN
+				RAISE EXCEPTION 'to the savepoint';
+			END IF;
+			CALL transition(client, run, 'RUNNING', 'ACTOR.RUN.RESURRECTED');
+		EXCEPTION WHEN raise_exception THEN NULL;
+		END;
+		CALL transition(client, run, 'SUCCEEDED', 'ACTOR.RUN.SUCCEEDED');
+		IF chance > 0.95 THEN
+			PERFORM pg_sleep(0.02);
+		END IF;
+		IF chance BETWEEN 0.1 AND 0.25 THEN
+			ROLLBACK;
+		ELSE
+			COMMIT;
+		END IF;
+	END LOOP;
+END $$;
+SQL
+
+sub start_client
+{
+	my $client = shift;
+	my $share = int($rows / $nclients);
+
+	return IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'),
+			'-c', "CALL work($client, $share)" ],
+		'<', \undef, '>', '/dev/null', '2>', '/dev/null');
+}
+
+sub start_clients
+{
+	return map { start_client($_) } 1 .. $nclients;
+}
+
+sub finish_clients
+{
+	$_->finish foreach @_;
+	return;
+}
+
+sub count_of
+{
+	return $node->safe_psql('postgres', "SELECT count(*) FROM $_[0]");
+}
+
+# Waits until a part of the work is done, in the middle of delivery.
+sub wait_for_part
+{
+	my $part = shift;
+
+	wait_until { count_of('transitions') >= $rows * $part } "$part of the work is done";
+	return;
+}
+
+my @clients = start_clients();
+
+foreach my $crash (1 .. 3)
+{
+	wait_for_part($crash * 0.25);
+	if ($crash == 2)
+	{
+		my $pid = $node->safe_psql('postgres',
+			'SELECT worker_pid FROM webhook_events.status()');
+
+		kill 'KILL', $pid;
+		finish_clients(@clients);
+		wait_until { $node->psql('postgres', 'SELECT 1') == 0 } 'the server is back';
+	}
+	else
+	{
+		$node->stop('immediate');
+		finish_clients(@clients);
+		$node->start;
+	}
+	@clients = start_clients();
+}
+finish_clients(@clients);
+
+wait_for_sql($node, "SELECT running AND events_waiting = 0 AND dispatches_active = 0"
+	  . " AND in_flight = 0 FROM webhook_events.status()", 't');
+
+my $differences = $node->safe_psql('postgres', <<'SQL');
+SELECT count(*) FROM (
+	SELECT run, event_type, count(*) FROM transitions GROUP BY 1, 2) AS t
+FULL JOIN (
+	SELECT actor_run_id AS run, event_type::text, count(*)
+	FROM webhook_events.events GROUP BY 1, 2) AS e USING (run, event_type)
+WHERE t.count IS DISTINCT FROM e.count
+SQL
+is($differences, 0, 'every committed transition has one event, and no other has');
+cmp_ok(count_of('webhook_events.events'), '>=', $rows, 'all the work was done');
+
+my $missing = $node->safe_psql('postgres', <<'SQL');
+SELECT count(*) FROM webhook_events.events AS e
+	JOIN webhook_events.webhooks AS w ON e.event_type = ANY (w.event_types)
+	LEFT JOIN webhook_events.dispatches AS d
+		ON d.event_id = e.id AND d.webhook_id = w.id AND d.status = 'SUCCEEDED'
+WHERE d.id IS NULL
+SQL
+is($missing, 0, 'every event was delivered to every webhook that wants it');
+is($node->safe_psql('postgres', <<'SQL'), 0, 'by one dispatch');
+SELECT count(*) FROM (SELECT FROM webhook_events.dispatches
+	GROUP BY event_id, webhook_id HAVING count(*) > 1) AS s
+SQL
+
+my %seen;
+$seen{ $_->{headers}{'x-apify-webhook-dispatch-id'} }++ foreach $receiver->requests;
+my @unseen = grep { !$seen{$_} }
+  split /\n/, $node->safe_psql('postgres', 'SELECT id FROM webhook_events.dispatches');
+is(scalar @unseen, 0, 'the receiver saw each of them');
+is(scalar keys %seen, count_of('webhook_events.dispatches'), 'and no others');
+
+my $duplicates = 0;
+$duplicates += $_ - 1 foreach values %seen;
+diag("$rows transitions, " . keys(%seen) . " dispatches, $duplicates calls made twice"
+	  . ' in 3 crashes');
+cmp_ok($duplicates, '<=', 3 * $unrecorded_limit, 'only what was under way was called twice');
+
+$node->stop;
+done_testing();
