@@ -136,9 +136,6 @@ row_changed(Source *source, SourceKind kind, TupleTableSlot *slot,
 	char	   *new_status = source_text(source, slot, ROLE_STATUS);
 	Transition	transition;
 
-	if ((old_status == NULL && new_status == NULL) ||
-		(old_status && new_status && strcmp(old_status, new_status) == 0))
-		return;
 	transition = transition_of_update(kind, classify(old_status),
 									  classify(new_status));
 	if (transition.nevents > 0)

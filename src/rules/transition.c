@@ -81,7 +81,10 @@ transition_of_update(SourceKind kind, StatusClass old_status,
 	Transition	result = {.nevents = 0};
 
 	if (new_status != STATUS_TRANSITIONAL)
-		result.events[result.nevents++] = terminal_event(kind, new_status);
+	{
+		if (new_status != old_status)
+			result.events[result.nevents++] = terminal_event(kind, new_status);
+	}
 	else if (old_status != STATUS_TRANSITIONAL && kind == SOURCE_RUN)
 		result.events[result.nevents++] = EVENT_RUN_RESURRECTED;
 	return result;

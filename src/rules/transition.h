@@ -39,8 +39,8 @@ extern StatusClass status_classify(const char *status, int length);
 extern Transition transition_of_insert(SourceKind kind, StatusClass status);
 
 /*
- * What changing a row's status raises.  The caller has made sure that the two
- * statuses differ: the same status written again raises nothing.
+ * What changing a row's status raises.  The same terminal status written again,
+ * be it in its other spelling, raises nothing.
  */
 extern Transition transition_of_update(SourceKind kind, StatusClass old_status,
 									   StatusClass new_status);

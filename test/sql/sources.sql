@@ -1,0 +1,117 @@
+-- Attaching tables: which columns mean what.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS webhook_events;
+RESET client_min_messages;
+CREATE VIEW attached AS SELECT relation, kind, columns, exclude, resource
+    FROM webhook_events.sources ORDER BY relation::text;
+
+-- usual names are found, others are mapped
+CREATE TABLE runs (id uuid PRIMARY KEY, "actId" text, "userId" text, task_id int, status varchar, secret text);
+CREATE TABLE my_builds (number bigint, actor text, state text);
+SELECT webhook_events.attach('runs', exclude => '{secret}');
+SELECT webhook_events.attach('my_builds', columns => '{"id": "number", "actor_id": "actor", "status": "state"}');
+TABLE attached;
+
+-- attaching again replaces
+SELECT webhook_events.attach('runs', kind => 'build', columns => '{"user_id": null}');
+SELECT * FROM attached WHERE relation = 'runs'::regclass;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'runs'::regclass ORDER BY 1;
+SELECT webhook_events.attach('runs');
+
+-- what can't be attached
+CREATE TABLE things (id int, actor_id int, status text);
+CREATE TABLE run_builds (id int, actor_id int, status text);
+CREATE VIEW view_of_runs AS TABLE runs;
+CREATE TEMP TABLE temp_runs (id int, actor_id int, status text);
+CREATE TABLE bad_runs (id int, status text);
+SELECT webhook_events.attach('things');
+SELECT webhook_events.attach('run_builds');
+SELECT webhook_events.attach('things', kind => 'task');
+SELECT webhook_events.attach('view_of_runs');
+SELECT webhook_events.attach('temp_runs');
+SELECT webhook_events.attach('bad_runs');
+SELECT webhook_events.attach('webhook_events.outbox', kind => 'run');
+SELECT webhook_events.attach('pg_class', kind => 'run');
+SELECT webhook_events.attach('runs', columns => '{"status": "nope"}');
+SELECT webhook_events.attach('runs', columns => '{"stauts": "status"}');
+SELECT webhook_events.attach('runs', columns => '{"status": null}');
+SELECT webhook_events.attach('runs', columns => '{"status": 1}');
+SELECT webhook_events.attach('runs', columns => '[]');
+SELECT webhook_events.attach('runs', exclude => '{nope}');
+SELECT webhook_events.attach('runs', exclude => '{NULL}');
+SELECT webhook_events.attach('runs', exclude => NULL);
+SELECT webhook_events.attach(NULL);
+SELECT webhook_events.attach('runs', resource => 'now()');
+SELECT webhook_events.detach('things');
+
+-- only the owner of a table may attach it, and nobody the functions beneath
+CREATE ROLE stranger;
+GRANT USAGE ON SCHEMA webhook_events TO stranger;
+GRANT EXECUTE ON FUNCTION webhook_events.attach TO stranger;
+GRANT CREATE ON SCHEMA public TO stranger;
+SET ROLE stranger;
+SELECT webhook_events.attach('runs');
+CREATE TABLE own_runs (id int, actor_id int, status text);
+SELECT webhook_events.attach('own_runs');
+CREATE TRIGGER forged AFTER INSERT ON own_runs FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed('{}');
+RESET ROLE;
+SELECT relation, kind FROM attached WHERE relation = 'own_runs'::regclass;
+CREATE TRIGGER forged AFTER INSERT ON things FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed();
+INSERT INTO things VALUES (1, 1, 'READY');
+DROP TRIGGER forged ON things;
+CREATE TRIGGER forged AFTER INSERT ON things FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed('{}');
+INSERT INTO things VALUES (1, 1, 'READY');
+DROP TRIGGER forged ON things;
+CREATE TRIGGER forged BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed('{}');
+INSERT INTO things VALUES (1, 1, 'READY');
+
+-- a table changes its shape
+CREATE FUNCTION last_event() RETURNS TABLE (type text, run text, actor text, resource json)
+    LANGUAGE sql AS 'SELECT event_type::text, actor_run_id, actor_id, resource
+        FROM webhook_events.events ORDER BY id DESC LIMIT 1';
+CREATE TABLE shape_runs (gone int, id int, actor_id text, status text, secret text, n int);
+ALTER TABLE shape_runs DROP COLUMN gone;
+SELECT webhook_events.attach('shape_runs', exclude => '{secret}');
+INSERT INTO shape_runs VALUES (1, 'a', 'READY', 'x', 1);
+SELECT * FROM last_event();
+ALTER TABLE shape_runs RENAME TO reshaped;
+ALTER TABLE reshaped RENAME COLUMN id TO run_number;
+ALTER TABLE reshaped RENAME COLUMN secret TO hidden;
+ALTER TABLE reshaped RENAME COLUMN status TO state;
+ALTER TABLE reshaped ADD COLUMN started_at timestamptz DEFAULT '2020-01-01 00:00+00';
+ALTER TABLE reshaped ALTER COLUMN n TYPE text, ALTER COLUMN run_number TYPE bigint;
+UPDATE reshaped SET state = 'SUCCEEDED';
+SELECT * FROM last_event();
+SELECT columns, exclude FROM attached WHERE relation = 'reshaped'::regclass;
+ALTER TABLE reshaped DROP COLUMN n;
+INSERT INTO reshaped VALUES (2, 'b', 'READY', 'y');
+SELECT * FROM last_event();
+ALTER TABLE reshaped DROP COLUMN actor_id;
+INSERT INTO reshaped VALUES (3, 'READY', 'y');
+
+-- a resource of the platform's own making
+CREATE TABLE own_resource_runs (id int, actor_id text, status text);
+CREATE FUNCTION make_resource(own_resource_runs) RETURNS jsonb
+    LANGUAGE sql AS $$SELECT CASE WHEN $1.id > 0 THEN jsonb_build_object('number', $1.id) END$$;
+SELECT webhook_events.attach('own_resource_runs', resource => 'make_resource(own_resource_runs)');
+INSERT INTO own_resource_runs VALUES (1, 'a', 'READY');
+SELECT * FROM last_event();
+INSERT INTO own_resource_runs VALUES (-1, 'a', 'READY');
+SELECT * FROM last_event();
+SELECT resource FROM attached WHERE relation = 'own_resource_runs'::regclass;
+DROP FUNCTION make_resource;
+INSERT INTO own_resource_runs VALUES (2, 'a', 'READY');
+SELECT * FROM last_event();
+
+-- detaching
+SELECT webhook_events.detach('own_resource_runs');
+INSERT INTO own_resource_runs VALUES (3, 'a', 'READY');
+SELECT run FROM last_event();
+SELECT webhook_events.detach('own_resource_runs');
+
+SET client_min_messages = warning;
+DROP VIEW attached, view_of_runs;
+DROP FUNCTION last_event;
+DROP TABLE runs, my_builds, things, run_builds, temp_runs, bad_runs, own_runs, reshaped, own_resource_runs;
+DROP OWNED BY stranger;
+DROP ROLE stranger;

@@ -1,0 +1,199 @@
+-- Which write raises what.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS webhook_events;
+RESET client_min_messages;
+CREATE TABLE actor_runs (id text PRIMARY KEY, actor_id text, user_id text, actor_task_id text,
+    status text, n int DEFAULT 0);
+CREATE TABLE actor_builds (id text PRIMARY KEY, actor_id text, status text);
+SELECT webhook_events.attach('actor_runs'), webhook_events.attach('actor_builds');
+
+-- the events since the last look, in the order in which they were raised
+CREATE TEMP TABLE seen (id text COLLATE "C");
+INSERT INTO seen VALUES (webhook_events.new_id());
+CREATE FUNCTION look() RETURNS TABLE (event text, id text, old_status text, new_status text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    last text := (SELECT max(seen.id) FROM seen);
+BEGIN
+    INSERT INTO seen VALUES (webhook_events.new_id());
+    RETURN QUERY SELECT replace(e.event_type::text, 'ACTOR.', ''),
+        coalesce(e.actor_run_id, e.actor_build_id), e.old_status, e.new_status
+    FROM webhook_events.events AS e WHERE e.id > last ORDER BY e.id;
+END $$;
+
+-- the life of a run
+INSERT INTO actor_runs VALUES ('r1', 'a1', 'u1', 't1', 'READY');
+UPDATE actor_runs SET status = 'RUNNING';
+UPDATE actor_runs SET status = 'RUNNING', n = 1;
+UPDATE actor_runs SET n = 2;
+UPDATE actor_runs SET status = 'TIMING-OUT';
+UPDATE actor_runs SET status = 'TIMED-OUT';
+UPDATE actor_runs SET status = 'RUNNING';
+UPDATE actor_runs SET status = 'SUCCEEDED';
+UPDATE actor_runs SET status = 'FAILED';
+UPDATE actor_runs SET status = 'READY';
+UPDATE actor_runs SET status = 'ABORTING';
+UPDATE actor_runs SET status = 'ABORTED';
+DELETE FROM actor_runs;
+SELECT * FROM look();
+SELECT event_data, user_id, resource FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+
+-- the life of a build: it is never resurrected
+INSERT INTO actor_builds VALUES ('b1', 'a1', 'READY');
+UPDATE actor_builds SET status = 'ABORTED';
+UPDATE actor_builds SET status = 'RUNNING';
+UPDATE actor_builds SET status = 'TIMED_OUT';
+SELECT * FROM look();
+SELECT event_data FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+
+-- inserted in a terminal status; unknown, missing and misspelt statuses
+INSERT INTO actor_runs (id, status) VALUES ('done', 'SUCCEEDED'), ('odd', 'ODD'), ('none', NULL);
+UPDATE actor_runs SET status = 'FAILED' WHERE id = 'odd';
+UPDATE actor_runs SET status = NULL WHERE id = 'odd';
+UPDATE actor_runs SET status = 'TIMED_OUT' WHERE id = 'none';
+UPDATE actor_runs SET status = 'TIMED-OUT' WHERE id = 'none';
+SELECT * FROM look();
+SELECT event_data FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+DELETE FROM actor_runs;
+
+-- many rows, and all kinds of statements
+INSERT INTO actor_runs (id, status) SELECT 'm' || i, 'READY' FROM generate_series(1, 3) i;
+UPDATE actor_runs AS r SET status = v.status
+    FROM (VALUES ('m1', 'FAILED'), ('m2', 'RUNNING'), ('m3', 'SUCCEEDED')) AS v (id, status)
+    WHERE r.id = v.id;
+SELECT event, id FROM look() ORDER BY 2, 1;
+INSERT INTO actor_runs (id, status) VALUES ('m2', 'X'), ('m4', 'X')
+    ON CONFLICT (id) DO UPDATE SET status = 'ABORTED';
+SELECT * FROM look();
+MERGE INTO actor_runs AS r USING (VALUES ('m4', 'RUNNING'), ('m5', 'READY'), ('m1', '')) AS v (id, status)
+    ON r.id = v.id
+    WHEN MATCHED AND v.status = '' THEN DELETE
+    WHEN MATCHED THEN UPDATE SET status = v.status
+    WHEN NOT MATCHED THEN INSERT (id, status) VALUES (v.id, v.status);
+SELECT event, id FROM look() ORDER BY 2;
+COPY actor_runs (id, status) FROM stdin;
+c1	READY
+c2	FAILED
+\.
+SELECT * FROM look();
+WITH changed AS (UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'c1' RETURNING id)
+    INSERT INTO actor_runs (id, status) SELECT id || '+', 'READY' FROM changed;
+SELECT event, id FROM look() ORDER BY 2;
+TRUNCATE actor_runs;
+SELECT * FROM look();
+
+-- several statements on one run in one transaction
+BEGIN;
+INSERT INTO actor_runs (id, status) VALUES ('s', 'READY');
+UPDATE actor_runs SET status = 'FAILED';
+UPDATE actor_runs SET status = 'READY';
+UPDATE actor_runs SET status = 'SUCCEEDED';
+COMMIT;
+SELECT * FROM look();
+
+-- rolled back: whole, to a savepoint, by an error, in a function
+BEGIN;
+UPDATE actor_runs SET status = 'READY';
+ROLLBACK;
+BEGIN;
+SAVEPOINT one;
+UPDATE actor_runs SET status = 'READY';
+ROLLBACK TO one;
+UPDATE actor_runs SET status = 'FAILED';
+COMMIT;
+DO $$
+BEGIN
+    UPDATE actor_runs SET status = 'READY';
+    RAISE EXCEPTION 'never mind';
+EXCEPTION WHEN raise_exception THEN
+    UPDATE actor_runs SET status = 'ABORTED';
+END $$;
+SELECT * FROM look();
+
+-- prepared: the event is there when it is committed
+BEGIN;
+UPDATE actor_runs SET status = 'SUCCEEDED';
+PREPARE TRANSACTION 'later';
+SELECT * FROM look();
+COMMIT PREPARED 'later';
+SELECT count(*) FROM webhook_events.events WHERE actor_run_id = 's' AND new_status = 'SUCCEEDED';
+SELECT * FROM look();
+
+-- a BEFORE trigger has the last word
+CREATE FUNCTION change_status() RETURNS trigger LANGUAGE plpgsql
+    AS $$BEGIN NEW.status := 'ABORTED'; RETURN NEW; END$$;
+CREATE TRIGGER change BEFORE INSERT OR UPDATE ON actor_runs FOR EACH ROW EXECUTE FUNCTION change_status();
+INSERT INTO actor_runs (id, status) VALUES ('before', 'READY');
+UPDATE actor_runs SET status = 'FAILED';
+SELECT * FROM look();
+DROP TRIGGER change ON actor_runs;
+
+-- switched off: for replicas, for a session
+SET session_replication_role = replica;
+UPDATE actor_runs SET status = 'FAILED';
+RESET session_replication_role;
+SET webhook_events.emit = off;
+UPDATE actor_runs SET status = 'READY';
+RESET webhook_events.emit;
+SELECT * FROM look();
+
+-- partitions: a row that moves changes its status and is no new one
+CREATE TABLE parted_runs (id int, actor_id text, note text, status text, PRIMARY KEY (id, status))
+    PARTITION BY LIST (status);
+CREATE TABLE parted_active PARTITION OF parted_runs FOR VALUES IN ('READY', 'RUNNING');
+CREATE TABLE parted_done (status text NOT NULL, gone int, id int NOT NULL, note text, actor_id text);
+ALTER TABLE parted_done DROP COLUMN gone;
+ALTER TABLE parted_runs ATTACH PARTITION parted_done FOR VALUES IN ('SUCCEEDED', 'FAILED');
+SELECT webhook_events.attach('parted_runs', exclude => '{note}');
+SELECT webhook_events.attach('parted_done');
+INSERT INTO parted_runs VALUES (1, 'a', 'x', 'READY'), (2, 'a', 'x', 'READY');
+UPDATE parted_runs SET status = 'RUNNING';
+UPDATE parted_runs SET status = 'SUCCEEDED';
+SELECT * FROM look();
+SELECT actor_id, resource FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+UPDATE parted_runs SET status = 'READY' WHERE id = 1;
+DELETE FROM parted_runs WHERE id = 1;
+INSERT INTO parted_runs VALUES (1, 'a', 'x', 'FAILED');
+UPDATE parted_runs SET id = 3 WHERE id = 1;
+SELECT * FROM look();
+SELECT relation, kind FROM webhook_events.sources WHERE relation::text LIKE 'parted%';
+
+-- other types of status and ids
+CREATE TYPE run_status AS ENUM ('READY', 'RUNNING', 'TIMED-OUT');
+CREATE TABLE typed_runs (id uuid, actor_id bigint, status run_status);
+SELECT webhook_events.attach('typed_runs');
+INSERT INTO typed_runs VALUES ('00000000-0000-0000-0000-000000000001', 7, 'READY');
+UPDATE typed_runs SET status = 'TIMED-OUT';
+SELECT * FROM look();
+SELECT event_data, resource FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+
+-- days have their tables, and each event is in that of its day
+SELECT count(*) >= 4 AS made_ahead FROM pg_inherits
+    WHERE inhparent = 'webhook_events.outbox'::regclass;
+SELECT count(*) AS in_default FROM webhook_events.outbox_default;
+SELECT count(*) AS in_wrong_day FROM webhook_events.outbox
+    WHERE tableoid::regclass::text <> 'webhook_events.outbox_' || to_char(created_at AT TIME ZONE 'UTC', 'YYYYMMDD');
+SELECT webhook_events.create_days(today, today) FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today);
+
+-- without a table for the day the default one takes it
+DO $$
+BEGIN
+    EXECUTE format('ALTER TABLE webhook_events.outbox DETACH PARTITION webhook_events.outbox_%s',
+        to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'));
+END $$;
+INSERT INTO actor_runs (id, status) VALUES ('default', 'READY');
+SELECT actor_run_id FROM webhook_events.outbox_default;
+DELETE FROM webhook_events.outbox;
+DO $$
+DECLARE
+    day timestamp := date_trunc('day', now() AT TIME ZONE 'UTC');
+BEGIN
+    EXECUTE format('ALTER TABLE webhook_events.outbox ATTACH PARTITION webhook_events.outbox_%s FOR VALUES FROM (%L) TO (%L)',
+        to_char(day, 'YYYYMMDD'), webhook_events.id_lower_bound(day AT TIME ZONE 'UTC'),
+        webhook_events.id_lower_bound((day + '1 day') AT TIME ZONE 'UTC'));
+END $$;
+
+SET client_min_messages = warning;
+DROP FUNCTION look, change_status;
+DROP TABLE actor_runs, actor_builds, parted_runs, typed_runs, seen;
+DROP TYPE run_status;
