@@ -75,15 +75,11 @@ read_address(const char *host, struct sockaddr_storage *address)
 static bool
 read_parts(CURLU *handle, Url *url, char **error)
 {
-	char	   *scheme = copy_part(handle, CURLUPART_SCHEME, 0);
 	char	   *host = copy_part(handle, CURLUPART_HOST, 0);
 	char	   *port = copy_part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 	char	   *zone = copy_part(handle, CURLUPART_ZONEID, 0);
 
-	if (scheme == NULL ||
-		(pg_strcasecmp(scheme, "http") != 0 && pg_strcasecmp(scheme, "https") != 0))
-		*error = pstrdup("request URL must start with http:// or https://");
-	else if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
+	if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
 		*error = pstrdup("request URL has no host");
 	else if (zone != NULL)
 		*error = pstrdup("request URL has an address with a zone");
@@ -114,6 +110,12 @@ url_parse(const char *text, Url *url, char **error)
 						  length, URL_MAX_LENGTH);
 		return false;
 	}
+	if (pg_strncasecmp(text, "http://", 7) != 0 &&
+		pg_strncasecmp(text, "https://", 8) != 0)
+	{
+		*error = pstrdup("request URL must start with http:// or https://");
+		return false;
+	}
 	if (!check_characters(text, error))
 		return false;
 
@@ -122,7 +124,7 @@ url_parse(const char *text, Url *url, char **error)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	code = curl_url_set(handle, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+	code = curl_url_set(handle, CURLUPART_URL, text, 0);
 	if (code == CURLUE_OK)
 		ok = read_parts(handle, url, error);
 	else
