@@ -1,5 +1,7 @@
 -- Ids and templates, the rules that need no event.
-CREATE EXTENSION webhook_events;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS webhook_events;
+RESET client_min_messages;
 SET search_path = webhook_events;
 
 -- ids: 17 letters and digits, in the order in which they were made
