@@ -43,7 +43,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap
+.PHONY: test temp-install test-regress test-isolation test-tap demo
 .NOTPARALLEL: test
 
 # All three drivers run whatever the others found; the summary counts what
@@ -84,3 +84,7 @@ test-tap: $(staged)
 	@$(as_user) env $(env) TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
 		TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
 		PGPORT=6$(DEF_PGPORT) $(PROVE) -I $(drivers)/perl $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+
+# Shows the extension at work; needs nothing installed and leaves nothing behind.
+demo: temp-install
+	@$(as_user) env $(env) $(PERL) test/demo/demo.pl $(tmp)/test-demo
