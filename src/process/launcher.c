@@ -260,7 +260,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 	MemoryContext cycle_context;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	shared_attach_launcher();
@@ -278,6 +278,10 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+
+		/* With 1 the postmaster starts it again, unless it shuts down. */
+		if (ShutdownRequestPending)
+			proc_exit(1);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;

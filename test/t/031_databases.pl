@@ -1,0 +1,148 @@
+# 031_databases.pl
+#	  Databases are dropped, copied, renamed and restored while workers deliver.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('main');
+
+# Makes a database with one webhook, under whose path requests are counted.
+sub make_database
+{
+	my $name = shift;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	create_platform($node, $name);
+	$node->safe_psql($name, "SELECT webhook_events.create_webhook('"
+		  . $receiver->url("/ok?$name") . "', '{ACTOR.RUN.CREATED}')");
+	return;
+}
+
+sub insert_run
+{
+	my ($name, $id) = @_;
+
+	$node->safe_psql($name, "INSERT INTO actor_runs (id) VALUES ('$id')");
+	return;
+}
+
+sub requests_of
+{
+	my $name = shift;
+
+	return grep { $_->{target} eq "/ok?$name" } $receiver->requests;
+}
+
+sub wait_for_request
+{
+	my ($name, $count) = @_;
+
+	wait_until { requests_of($name) >= $count } "$name has delivered $count";
+	return;
+}
+
+sub is_running
+{
+	my $name = shift;
+
+	wait_for_sql($node, 'SELECT running AND reason IS NULL FROM webhook_events.status()',
+		't', $name);
+	return;
+}
+
+make_database('one');
+make_database('two');
+insert_run('one', 1);
+insert_run('two', 1);
+wait_for_request('one', 1);
+wait_for_request('two', 1);
+pass('two databases deliver side by side');
+
+# A request that hangs does not keep a database from being dropped.
+foreach my $force ('', ' WITH (FORCE)')
+{
+	make_database('doomed');
+	$node->safe_psql('doomed', "SELECT webhook_events.create_webhook('"
+		  . $receiver->url('/hang?doomed') . "', '{ACTOR.RUN.CREATED}')");
+	insert_run('doomed', 1);
+	wait_until { grep { $_->{target} eq '/hang?doomed' } $receiver->requests }
+	'a request hangs';
+	$node->safe_psql('postgres', "DROP DATABASE doomed$force");
+	$receiver->clear;
+	pass("DROP DATABASE$force goes through in the middle of delivery");
+}
+
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE one');
+is_running('one');
+pass('CREATE DATABASE copies a database that has a worker, which comes back');
+wait_for_sql($node, "SELECT running AND reason LIKE '%recorded in another database%'"
+	  . ' FROM webhook_events.status()', 't', 'copy');
+insert_run('copy', 2);
+insert_run('one', 2);
+wait_for_request('one', 1);
+is($node->safe_psql('copy', 'SELECT events_waiting FROM webhook_events.status()'), 1,
+	'the copy keeps silent');
+is(scalar requests_of('one'), 1, 'only the original has delivered');
+
+$node->safe_psql('copy', "SELECT webhook_events.resume()");
+wait_for_sql($node, "SELECT events_waiting = 0 AND dispatches_active = 0"
+	  . " FROM webhook_events.status()", 't', 'copy');
+is(scalar requests_of('one'), 2, 'until it is resumed; then it sends what waited, and no more');
+
+$node->safe_psql('postgres', 'ALTER DATABASE copy RENAME TO renamed');
+is_running('renamed');
+insert_run('renamed', 3);
+wait_for_request('one', 3);
+pass('a database can be renamed');
+
+my ($status, $out, $err) = $node->psql('postgres',
+	'CREATE ROLE nobody; SET ROLE nobody; DROP DATABASE two');
+like($err, qr/must be owner/, 'DROP DATABASE by somebody who may not fails');
+is_running('two');
+
+# Pausing
+$node->safe_psql('two', "SELECT webhook_events.pause('maintenance')");
+wait_for_sql($node, "SELECT reason LIKE 'paused since%: maintenance' FROM webhook_events.status()",
+	't', 'two');
+insert_run('two', 2);
+$node->restart;
+wait_for_sql($node, "SELECT running AND reason LIKE 'paused%' AND events_waiting = 1"
+	  . ' FROM webhook_events.status()', 't', 'two');
+pass('a pause survives a restart, and events wait');
+$node->safe_psql('two', "SELECT webhook_events.resume('skip')");
+is_running('two');
+insert_run('two', 3);
+wait_for_sql($node, "SELECT string_agg(e.actor_run_id, ' ' ORDER BY e.id) FROM webhook_events.dispatches d"
+	  . " JOIN webhook_events.events e ON e.id = d.event_id", '1 3', 'two');
+pass('what waited can be skipped');
+
+# Dumping and restoring
+my $dump = $node->basedir . '/one.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('one') ], 'a database can be dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'),
+	'-f', $dump ], 'and restored');
+my $tables = q{SELECT count(*), max(id) FROM webhook_events.events};
+is($node->safe_psql('restored', $tables), $node->safe_psql('one', $tables),
+	'loading the rows raised no event, and the log is there');
+is($node->safe_psql('restored', 'SELECT relation, kind FROM webhook_events.sources ORDER BY 1'),
+	"actor_runs|run\nactor_builds|build", 'the tables are attached');
+wait_for_sql($node, "SELECT running AND reason LIKE '%recorded in another database%'"
+	  . ' FROM webhook_events.status()', 't', 'restored');
+my $before = requests_of('one');
+insert_run('restored', 4);
+$node->safe_psql('restored', "SELECT webhook_events.resume()");
+wait_for_sql($node, "SELECT events_waiting = 0 AND dispatches_active = 0"
+	  . " FROM webhook_events.status()", 't', 'restored');
+is(requests_of('one') - $before, 1, 'resumed, it delivers its own new event alone');
+is($node->safe_psql('restored', q{SELECT resource ->> 'id', event_data FROM webhook_events.events
+		ORDER BY id DESC LIMIT 1}), '4|{"actorId": null, "actorRunId": "4"}',
+	'with the mapping that was dumped');
+
+$node->stop;
+done_testing();
