@@ -119,7 +119,10 @@ CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events.webhooks (user_id
 --
 -- Events, dispatches, calls: logs by day
 --
--- An id holds its time, so each table is partitioned by the id alone.
+-- An id holds its time, so each table is partitioned by the id alone.  The
+-- partitions have indexes of their own and the parents have none: pg_dump
+-- restores the partitions of a table that an extension made, but not the ties
+-- of their indexes to those of such a table.
 --
 
 CREATE TABLE webhook_events.outbox (
@@ -135,8 +138,7 @@ CREATE TABLE webhook_events.outbox (
     old_status text,
     new_status text,
     webhook_id text COLLATE "C",
-    resource json,
-    CONSTRAINT outbox_pkey PRIMARY KEY (id)
+    resource json
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events.outbox IS
     'the log of events: rows are only added, whole days are dropped';
@@ -144,8 +146,10 @@ COMMENT ON COLUMN webhook_events.outbox.xid IS
     'the transaction that raised the event';
 COMMENT ON COLUMN webhook_events.outbox.webhook_id IS
     'the only webhook that gets a TEST event';
-CREATE INDEX outbox_xid_id_idx ON webhook_events.outbox (xid, id);
-CREATE TABLE webhook_events.outbox_default PARTITION OF webhook_events.outbox DEFAULT;
+CREATE TABLE webhook_events.outbox_default PARTITION OF webhook_events.outbox (
+    CONSTRAINT outbox_default_pkey PRIMARY KEY (id)
+) DEFAULT;
+CREATE INDEX outbox_default_xid_id_idx ON webhook_events.outbox_default (xid, id);
 COMMENT ON TABLE webhook_events.outbox_default IS
     'events of days that have no table of their own';
 
@@ -177,18 +181,18 @@ CREATE TABLE webhook_events.dispatches (
     finished_at timestamptz,
     attempts integer NOT NULL,
     next_attempt_at timestamptz,
-    error_message text,
-    CONSTRAINT dispatches_pkey PRIMARY KEY (id)
+    error_message text
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events.dispatches IS
     'one event for one webhook, until it is delivered or given up';
-CREATE INDEX dispatches_due_idx ON webhook_events.dispatches (next_attempt_at, id)
+CREATE TABLE webhook_events.dispatches_default PARTITION OF webhook_events.dispatches (
+    CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
+) DEFAULT;
+CREATE INDEX dispatches_default_due_idx
+    ON webhook_events.dispatches_default (next_attempt_at, id) WHERE status = 'ACTIVE';
+CREATE INDEX dispatches_default_webhook_due_idx
+    ON webhook_events.dispatches_default (webhook_id, next_attempt_at, id)
     WHERE status = 'ACTIVE';
-CREATE INDEX dispatches_webhook_due_idx
-    ON webhook_events.dispatches (webhook_id, next_attempt_at, id)
-    WHERE status = 'ACTIVE';
-CREATE TABLE webhook_events.dispatches_default
-    PARTITION OF webhook_events.dispatches DEFAULT;
 COMMENT ON TABLE webhook_events.dispatches_default IS
     'dispatches of days that have no table of their own';
 
@@ -199,11 +203,12 @@ CREATE TABLE webhook_events.calls (
     finished_at timestamptz NOT NULL,
     response_status integer,
     response_body text,
-    error_message text,
-    CONSTRAINT calls_pkey PRIMARY KEY (dispatch_id, attempt)
+    error_message text
 ) PARTITION BY RANGE (dispatch_id);
 COMMENT ON TABLE webhook_events.calls IS 'HTTP attempts of dispatches';
-CREATE TABLE webhook_events.calls_default PARTITION OF webhook_events.calls DEFAULT;
+CREATE TABLE webhook_events.calls_default PARTITION OF webhook_events.calls (
+    CONSTRAINT calls_default_pkey PRIMARY KEY (dispatch_id, attempt)
+) DEFAULT;
 COMMENT ON TABLE webhook_events.calls_default IS
     'calls of days that have no table of their own';
 
@@ -237,10 +242,6 @@ CREATE TABLE webhook_events.origins (
 );
 COMMENT ON TABLE webhook_events.origins IS
     'the databases that wrote the outbox; another than this one means a restored copy';
-INSERT INTO webhook_events.origins (database, outbox)
-    SELECT oid, 'webhook_events.outbox'::pg_catalog.regclass
-    FROM pg_catalog.pg_database
-    WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
 CREATE TABLE webhook_events.pauses (
     reason text,
@@ -250,11 +251,8 @@ COMMENT ON TABLE webhook_events.pauses IS
     'while there is a row, nothing is delivered';
 
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhooks', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox_default', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches_default', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.cursors', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.origins', '');
@@ -292,8 +290,8 @@ BEGIN
                 lower, upper) INTO occupied;
             CONTINUE WHEN occupied;
             EXECUTE format(
-                'CREATE TABLE webhook_events.%I (LIKE webhook_events.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-                child, parent);
+                'CREATE TABLE webhook_events.%I (LIKE webhook_events.%I INCLUDING INDEXES)',
+                child, parent || '_default');
             EXECUTE format(
                 'ALTER TABLE webhook_events.%I ATTACH PARTITION webhook_events.%I FOR VALUES FROM (%L) TO (%L)',
                 parent, child, lower, upper);
@@ -310,6 +308,30 @@ REVOKE ALL ON FUNCTION webhook_events.create_days(date, date) FROM PUBLIC;
 --
 -- Sources
 --
+
+CREATE FUNCTION webhook_events.wake_worker() RETURNS void
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_wake_worker';
+COMMENT ON FUNCTION webhook_events.wake_worker() IS
+    'makes the worker look, at commit, at everything that waits';
+REVOKE ALL ON FUNCTION webhook_events.wake_worker() FROM PUBLIC;
+
+-- Not when the extension is created: a dump is then about to be restored, maybe.
+CREATE FUNCTION webhook_events.claim_outbox() RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    INSERT INTO webhook_events.origins (database, outbox)
+        SELECT oid, 'webhook_events.outbox'::regclass
+        FROM pg_database
+        WHERE datname = current_database()
+            AND NOT EXISTS (SELECT FROM webhook_events.origins)
+        ON CONFLICT DO NOTHING;
+    SELECT webhook_events.wake_worker();
+$function$;
+COMMENT ON FUNCTION webhook_events.claim_outbox() IS
+    'notes that this database writes the outbox, unless another one has';
+REVOKE ALL ON FUNCTION webhook_events.claim_outbox() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.run_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_run_changed';
@@ -820,13 +842,6 @@ $function$;
 COMMENT ON FUNCTION webhook_events.status() IS
     'whether events of this database are delivered, and if not, why';
 REVOKE ALL ON FUNCTION webhook_events.status() FROM PUBLIC;
-
-CREATE FUNCTION webhook_events.wake_worker() RETURNS void
-    LANGUAGE c VOLATILE
-    AS 'MODULE_PATHNAME', 'webhook_events_wake_worker';
-COMMENT ON FUNCTION webhook_events.wake_worker() IS
-    'makes the worker look, at commit, at everything that waits';
-REVOKE ALL ON FUNCTION webhook_events.wake_worker() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.pause(reason text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE

@@ -388,6 +388,7 @@ make_triggers(Relation relation, SourceKind kind, const SourceMapping *mapping)
 		relation->rd_rel->relispartition)
 		append_create(&statements, relation, "delete", "", kind, argument);
 	appendStringInfoString(&statements,
+						   "SELECT webhook_events.claim_outbox();\n"
 						   "SELECT webhook_events.create_days(today, today + 3)"
 						   " FROM (SELECT (pg_catalog.now() AT TIME ZONE 'UTC')"
 						   "::pg_catalog.date) AS t (today)");

@@ -73,6 +73,8 @@ reason_of_hold(WorkerHold hold)
 			return NULL;
 		case HOLD_DELIVERY_OFF:
 			return "webhook_events.delivery is off";
+		case HOLD_NOT_ATTACHED:
+			return "no table is attached yet; call webhook_events.attach()";
 		case HOLD_RESTORED_COPY:
 			return "the events were recorded in another database; call webhook_events.resume() to deliver from here";
 		case HOLD_PAUSED:

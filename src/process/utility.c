@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -23,6 +24,7 @@
 #include "utils/acl.h"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+static Oid	held_database = InvalidOid;
 
 /* The template of CREATE DATABASE. */
 static const char *
@@ -98,34 +100,63 @@ database_to_hold(Node *statement)
 	return InvalidOid;
 }
 
+/*
+ * Ends the hold with the transaction: before that, whoever looks still sees the
+ * database as it was.
+ */
+static void
+at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (!OidIsValid(held_database) ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
+		return;
+	shared_release_database(held_database);
+	held_database = InvalidOid;
+}
+
+static void
+hold_until_transaction_end(Oid database)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+	held_database = database;
+	shared_hold_database(database);
+}
+
+static bool
+drops_extension(Node *statement)
+{
+	ObjectType	type;
+
+	if (!IsA(statement, DropStmt))
+		return false;
+	type = ((DropStmt *) statement)->removeType;
+	return type == OBJECT_EXTENSION || type == OBJECT_SCHEMA;
+}
+
 static void
 process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo parameters,
 				QueryEnvironment *environment, DestReceiver *destination,
 				QueryCompletion *completion)
 {
-	const Oid	database = context == PROCESS_UTILITY_TOPLEVEL ?
-		database_to_hold(statement->utilityStmt) : InvalidOid;
+	Node	   *node = statement->utilityStmt;
+	Oid			database = InvalidOid;
 
+	if (context == PROCESS_UTILITY_TOPLEVEL && !OidIsValid(held_database))
+		database = database_to_hold(node);
 	if (OidIsValid(database))
-		shared_hold_database(database);
-	PG_TRY();
-	{
-		(prev_process_utility ? prev_process_utility : standard_ProcessUtility)
-			(statement, query, read_only_tree, context, parameters, environment,
-			 destination, completion);
-	}
-	PG_FINALLY();
-	{
-		if (OidIsValid(database))
-			shared_release_database(database);
-	}
-	PG_END_TRY();
+		hold_until_transaction_end(database);
+
+	(prev_process_utility ? prev_process_utility : standard_ProcessUtility)
+		(statement, query, read_only_tree, context, parameters, environment,
+		 destination, completion);
 
 	/* The worker looks whether the extension is still there. */
-	if (IsA(statement->utilityStmt, DropStmt) &&
-		(((DropStmt *) statement->utilityStmt)->removeType == OBJECT_EXTENSION ||
-		 ((DropStmt *) statement->utilityStmt)->removeType == OBJECT_SCHEMA))
+	if (drops_extension(node))
 		wake_at_commit(WAKE_COMMANDS);
 }
 

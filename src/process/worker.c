@@ -44,11 +44,10 @@ static WaitEventSet *wait_set = NULL;
 /* What a database is held back for, beside the settings. */
 static Statement hold_statement = {
 	"SELECT CASE"
-	" WHEN NOT EXISTS (SELECT FROM webhook_events.origins"
-	" WHERE database = $1 AND outbox = 'webhook_events.outbox'::regclass)"
-	" OR EXISTS (SELECT FROM webhook_events.origins WHERE NOT ("
-	" database = $1 AND outbox = 'webhook_events.outbox'::regclass)) THEN 1"
-	" WHEN EXISTS (SELECT FROM webhook_events.pauses) THEN 2"
+	" WHEN NOT EXISTS (SELECT FROM webhook_events.origins) THEN 1"
+	" WHEN EXISTS (SELECT FROM webhook_events.origins WHERE NOT ("
+	" database = $1 AND outbox = 'webhook_events.outbox'::regclass)) THEN 2"
+	" WHEN EXISTS (SELECT FROM webhook_events.pauses) THEN 3"
 	" ELSE 0 END",
 	1, {OIDOID}, NULL
 };
@@ -127,7 +126,7 @@ static bool
 find_hold(WorkerHold *hold)
 {
 	static const WorkerHold holds[] = {
-		HOLD_NONE, HOLD_RESTORED_COPY, HOLD_PAUSED
+		HOLD_NONE, HOLD_NOT_ATTACHED, HOLD_RESTORED_COPY, HOLD_PAUSED
 	};
 	Datum		database = ObjectIdGetDatum(MyDatabaseId);
 	bool		isnull;
@@ -137,7 +136,7 @@ find_hold(WorkerHold *hold)
 	statement_read(&hold_statement, &database, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
 	work_commit();
-	if (*hold == HOLD_NONE && !setting_delivery)
+	if (!setting_delivery && *hold <= HOLD_NOT_ATTACHED)
 		*hold = HOLD_DELIVERY_OFF;
 	return true;
 }

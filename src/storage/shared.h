@@ -40,6 +40,7 @@ typedef enum WorkerHold
 {
 	HOLD_NONE,
 	HOLD_DELIVERY_OFF,			/* webhook_events.delivery */
+	HOLD_NOT_ATTACHED,			/* no table ever was, so there are no events */
 	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
 	HOLD_PAUSED					/* pause() */
 } WorkerHold;

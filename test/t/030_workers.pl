@@ -26,7 +26,7 @@ sub runs_in
 	my ($database, $name) = @_;
 
 	ok($node->poll_query_until($database,
-			'SELECT running AND reason IS NULL FROM webhook_events.status()'),
+			"SELECT running AND reason LIKE 'no table is attached yet%' FROM webhook_events.status()"),
 		$name)
 	  or diag($node->safe_psql($database, 'SELECT * FROM webhook_events.status()'));
 	return;
