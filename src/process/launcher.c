@@ -48,6 +48,7 @@
 typedef struct Start
 {
 	int			slot;			/* -1: none */
+	Oid			database;
 	BackgroundWorkerHandle *handle;
 } Start;
 
@@ -176,7 +177,8 @@ check_starts(void)
 
 		if (start->slot < 0)
 			continue;
-		if (shared_slot_state(start->slot, &database, &next_start_at) == SLOT_STARTING)
+		if (shared_slot_state(start->slot, &database, &next_start_at) == SLOT_STARTING &&
+			database == start->database)
 		{
 			if (GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
 				continue;
@@ -200,7 +202,7 @@ free_start(void)
 
 /* Registers the worker of a slot with the postmaster. */
 static void
-start_worker(int slot, Start *start)
+start_worker(int slot, Oid database, Start *start)
 {
 	BackgroundWorker worker = {
 		.bgw_name = "webhook_events worker",
@@ -219,6 +221,7 @@ start_worker(int slot, Start *start)
 	if (RegisterDynamicBackgroundWorker(&worker, &start->handle))
 	{
 		start->slot = slot;
+		start->database = database;
 		return;
 	}
 	shared_slot_failed(slot, "no free background worker slot");
@@ -248,7 +251,7 @@ start_workers(void)
 		if (next_start_at > now)
 			next = Min(next, next_start_at);
 		else if (start != NULL)
-			start_worker(i, start);
+			start_worker(i, database, start);
 	}
 	return next;
 }

@@ -47,6 +47,9 @@
 /* So many handles are kept for later requests. */
 #define MAX_IDLE_HANDLES 1024
 
+/* So soon a timer is run again that was too early, in microseconds. */
+#define TIMER_REPEAT 1000
+
 /* Readiness is taken from the kernel in portions of this size. */
 #define MAX_EVENTS 256
 
@@ -730,6 +733,20 @@ take_finished(void)
 	}
 }
 
+/*
+ * Tells libcurl that its timer is up.  It sets the next one through the
+ * callback; if it doesn't, its clock says that it is too early, and it won't
+ * ask again for the same time.  So we do.
+ */
+static void
+run_timer(void)
+{
+	int			running;
+
+	timer_at = GetCurrentTimestamp() + TIMER_REPEAT;
+	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
 void
 http_process(void)
 {
@@ -753,10 +770,7 @@ http_process(void)
 		curl_multi_socket_action(multi, socket, flags, &running);
 	}
 	if (timer_is_set && timer_at <= GetCurrentTimestamp())
-	{
-		timer_is_set = false;
-		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	}
+		run_timer();
 	take_finished();
 	restore_signals(&saved);
 }
