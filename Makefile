@@ -43,7 +43,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap demo
+.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo
 .NOTPARALLEL: test
 
 # All three drivers run whatever the others found; the summary counts what
@@ -88,3 +88,8 @@ test-tap: $(staged)
 # Shows the extension at work; needs nothing installed and leaves nothing behind.
 demo: temp-install
 	@$(as_user) env $(env) $(PERL) test/demo/demo.pl $(tmp)/test-demo
+
+# The suite on other versions of PostgreSQL, in chroots that are kept.
+MAJORS ?= $(CURDIR)/.majors
+test-majors:
+	@test/majors.sh $(MAJORS)

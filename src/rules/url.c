@@ -17,6 +17,9 @@
 #include "rules/address.h"
 #include "rules/url.h"
 
+static const char no_host[] = "request URL has no host";
+static const char no_port[] = "request URL has no valid port";
+
 /* What the text may hold at all: printable ASCII that has one meaning. */
 static bool
 check_characters(const char *text, char **error)
@@ -80,11 +83,11 @@ read_parts(CURLU *handle, Url *url, char **error)
 	char	   *zone = copy_part(handle, CURLUPART_ZONEID, 0);
 
 	if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
-		*error = pstrdup("request URL has no host");
+		*error = pstrdup(no_host);
 	else if (zone != NULL)
 		*error = pstrdup("request URL has an address with a zone");
 	else if (port == NULL || strcmp(port, "0") == 0)
-		*error = pstrdup("request URL has no valid port");
+		*error = pstrdup(no_port);
 	if (*error != NULL)
 		return false;
 
@@ -127,6 +130,10 @@ url_parse(const char *text, Url *url, char **error)
 	code = curl_url_set(handle, CURLUPART_URL, text, 0);
 	if (code == CURLUE_OK)
 		ok = read_parts(handle, url, error);
+	else if (code == CURLUE_NO_HOST)
+		*error = pstrdup(no_host);
+	else if (code == CURLUE_BAD_PORT_NUMBER)
+		*error = pstrdup(no_port);
 	else
 		*error = psprintf("request URL is malformed: %s", curl_url_strerror(code));
 	curl_url_cleanup(handle);
