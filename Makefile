@@ -37,13 +37,13 @@ tmp := $(CURDIR)/tmp_check
 root := $(tmp)/root
 drivers := $(dir $(PGXS))../test
 as_user := $(if $(filter 0,$(shell id -u)),runuser -u $(TESTUSER) --)
-env := PATH="$(root)$(bindir):$$PATH" PERL5LIB="$(CURDIR)/test/lib"
+env := PATH="$(root)$(bindir):$$PATH" PERL5LIB=$(CURDIR)/test/lib
 temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
 	--temp-config=$(CURDIR)/test/regress.conf --no-locale --encoding=UTF8 \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo
+.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench
 .NOTPARALLEL: test
 
 # All three drivers run whatever the others found; the summary counts what
@@ -79,11 +79,13 @@ test-isolation: $(staged)
 	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/isolation/pg_isolation_regress \
 		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
 
+tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
+	TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
+	PGPORT=6$(DEF_PGPORT)
+
 test-tap: $(staged)
 	@rm -rf $(tmp)/$@/tmp_check
-	@$(as_user) env $(env) TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
-		TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
-		PGPORT=6$(DEF_PGPORT) $(PROVE) -I $(drivers)/perl $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+	@$(as_user) env $(tap_env) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
 
 # Shows the extension at work; needs nothing installed and leaves nothing behind.
 demo: temp-install
@@ -93,3 +95,8 @@ demo: temp-install
 MAJORS ?= $(CURDIR)/.majors
 test-majors:
 	@test/majors.sh $(MAJORS)
+
+# Figures; PARTS="heartbeat drain" runs some of test/bench/bench.pl.
+bench: temp-install
+	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
+		sh -c 'cd $(tmp)/test-bench && exec $(PERL) $(CURDIR)/test/bench/bench.pl $(PARTS)'

@@ -222,6 +222,9 @@ sub main
 			flush_output($_) foreach splice @dirty;
 		}
 
+		# Of requests that get no answer, too.
+		write_log();
+
 		if ($now >= $next_look)
 		{
 			$next_look = $now + IDLE_POLL;

@@ -359,11 +359,11 @@ keys_of_event(const Event *event, uint64 keys[MAX_KEYS])
 static List *
 find_candidates(HTAB *table, Event **events, int nevents)
 {
-	ArrayParameter parameters[5];
+	ArrayParameter parameters[5] = {{0}};
 	Datum		values[5];
 
 	for (int i = 0; i < 5; i++)
-		parameters[i] = (ArrayParameter) {TEXTOID, NULL};
+		parameters[i].type = TEXTOID;
 	for (int i = 0; i < nevents; i++)
 	{
 		Event	   *event = events[i];

@@ -50,7 +50,7 @@ json_scan_start(JsonScan *scan, const char *text, size_t length,
 	scan->token_end = text;
 	scan->cursor = text;
 	scan->expected = NULL;
-	scan->end = text + length;
+	scan->end = &text[length];
 	scan->state = JSON_AT_VALUE;
 	scan->variables = variables;
 	scan->in_object = palloc(INITIAL_DEPTH * sizeof(bool));

@@ -140,8 +140,7 @@ read_event_types(HeapTuple row, TupleDesc desc)
 		if (type == EVENT_TEST)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a webhook can't be defined for event type %s", label),
-					 errhint("Use test_webhook() to send one.")));
+					 errmsg("a webhook can't be defined for event type %s", label)));
 		types |= 1 << type;
 	}
 	return types;
