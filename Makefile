@@ -43,7 +43,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench
+.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench indent
 .NOTPARALLEL: test
 
 # All three drivers run whatever the others found; the summary counts what
@@ -100,3 +100,7 @@ test-majors:
 bench: temp-install
 	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
 		sh -c 'cd $(tmp)/test-bench && exec $(PERL) $(CURDIR)/test/bench/bench.pl $(PARTS)'
+
+# Indents the sources as PostgreSQL's are; "test/indent.sh --check" only looks.
+indent:
+	@PG_CONFIG=$(PG_CONFIG) test/indent.sh

@@ -372,10 +372,10 @@ static void
 make_triggers(Relation relation, SourceKind kind, const SourceMapping *mapping)
 {
 	const char *argument =
-		quote_literal_cstr(source_mapping_write(mapping, relation));
+	quote_literal_cstr(source_mapping_write(mapping, relation));
 	const char *status =
-		quote_identifier(get_attname(RelationGetRelid(relation),
-									 mapping->columns[ROLE_STATUS], false));
+	quote_identifier(get_attname(RelationGetRelid(relation),
+								 mapping->columns[ROLE_STATUS], false));
 	StringInfoData statements;
 
 	initStringInfo(&statements);

@@ -25,7 +25,8 @@
 typedef struct Batch
 {
 	MemoryContext context;		/* of the events; NULL when freed */
-	int			nusers;			/* its maker, and dispatches that need their event */
+	int			nusers;			/* its maker, and dispatches that need their
+								 * event */
 	CursorMark *mark;			/* NULL if the events were routed before */
 	int			nwithout_row;	/* dispatches that have no row yet */
 	dlist_node	node;			/* in routed batches, oldest first */

@@ -97,7 +97,7 @@ static void
 place(Host *host)
 {
 	bool		can_start = host->nqueued > 0 &&
-		host->in_flight < setting_max_in_flight_per_host;
+	host->in_flight < setting_max_in_flight_per_host;
 
 	if (can_start && !host->is_ready)
 		dlist_push_tail(&ready[host->is_slow], &host->ready_node);

@@ -221,7 +221,7 @@ load(HeapTuple row, TupleDesc desc)
 	subscriber->webhook = compile(row, desc, subscriber->context,
 								  &subscriber->error);
 	subscriber->modified_at = DatumGetTimestampTz(
-		SPI_getbinval(row, desc, SPI_fnumber(desc, "modified_at"), &isnull));
+												  SPI_getbinval(row, desc, SPI_fnumber(desc, "modified_at"), &isnull));
 	subscriber->exists = true;
 	set_host(subscriber,
 			 subscriber->webhook ? subscriber->webhook->host : NULL);

@@ -49,6 +49,7 @@ json_scan_start(JsonScan *scan, const char *text, size_t length,
 	scan->token = text;
 	scan->token_end = text;
 	scan->cursor = text;
+
 	scan->expected = NULL;
 	scan->end = &text[length];
 	scan->state = JSON_AT_VALUE;
