@@ -790,6 +790,8 @@ CREATE FUNCTION webhook_events.waiting_events(OUT events bigint, OUT oldest_at t
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
 AS $function$
     WITH cursor AS MATERIALIZED (
         SELECT coalesce(window_from, '1:1:'::pg_snapshot) AS window_from, window_to,
@@ -824,11 +826,12 @@ CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
         OUT oldest_event_at timestamptz, OUT dispatches_active bigint, OUT in_flight integer,
         OUT delivered bigint, OUT failed bigint, OUT last_error text,
         OUT last_error_at timestamptz) RETURNS record
-    LANGUAGE sql VOLATILE
+    LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
 AS $function$
     SELECT r.running,
-        CASE WHEN r.running AND p.paused_at IS NOT NULL AND r.reason IS NOT NULL
+        CASE WHEN r.reason = 'paused' AND p.paused_at IS NOT NULL
             THEN concat('paused since ', p.paused_at, ': ' || p.reason)
             ELSE r.reason END,
         r.worker_pid, r.started_at, w.events, w.oldest_at,

@@ -76,6 +76,16 @@ delivery_close(void)
 	shared_set_in_flight(0);
 }
 
+void
+delivery_finish(void)
+{
+	if (delivery_context == NULL)
+		return;
+	caller_take_answers();
+	(void) recorder_flush();
+	delivery_close();
+}
+
 /* Passes on what the worker was woken for, and what the clock says. */
 static void
 note_wake(uint32 wake)

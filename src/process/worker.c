@@ -68,11 +68,13 @@ handle_stop(SIGNAL_ARGS)
 	errno = saved_errno;
 }
 
-/* Notes why the worker fails, for status(). */
+/* Notes why the worker fails, for status(); to be terminated is no failure. */
 static void
 note_error(ErrorData *data)
 {
-	if (data->elevel >= ERROR && data->message != NULL)
+	if (data->elevel >= ERROR && data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		shared_worker_ends(SLOT_WAITING);
+	else if (data->elevel >= ERROR && data->message != NULL)
 		shared_record_error(data->message);
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(data);
@@ -201,9 +203,10 @@ wait_for_work(long timeout)
 static void
 stop(SlotState next_state, bool record)
 {
-	if (record && delivery_is_open())
-		(void) delivery_run(0, false);
-	delivery_close();
+	if (record)
+		delivery_finish();
+	else
+		delivery_close();
 	shared_worker_ends(next_state);
 	proc_exit(0);
 }

@@ -1,0 +1,103 @@
+# 035_restored.pl
+#	  A dump that is restored on another server, whose transaction ids are
+#	  younger, and what resume() makes of it.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $old = new_node('old');
+my $new = new_node('new');
+
+# The events that were sent since the last call.
+my $nseen = 0;
+
+sub sent
+{
+	my @requests = $receiver->requests;
+	my @runs = map { $_->{body} =~ /"actorRunId":"([^"]+)"/ } splice @requests, $nseen;
+
+	$nseen += @runs;
+	return join ' ', sort @runs;
+}
+
+sub wait_until_done
+{
+	my ($database) = @_;
+
+	wait_for_sql($new, 'SELECT reason IS NULL AND events_waiting = 0 AND dispatches_active = 0'
+		  . ' FROM webhook_events.status()', 't', $database);
+	return;
+}
+
+sub restore
+{
+	my ($database) = @_;
+
+	$new->safe_psql('postgres', "CREATE DATABASE $database");
+	command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $new->connstr($database),
+		'-f', $old->basedir . '/dump.sql' ], "the dump is restored as $database");
+	$new->safe_psql($database, "INSERT INTO actor_runs (id) VALUES ('own')");
+	wait_for_sql($new, "SELECT running AND reason LIKE '%recorded in another database%'"
+		  . ' FROM webhook_events.status()', 't', $database);
+	return;
+}
+
+# One event was delivered, one waits to be routed, and one to be called again.
+$old->safe_psql('postgres', q{DO $$
+	BEGIN
+		FOR i IN 1 .. 5000 LOOP
+			PERFORM pg_current_xact_id();
+			COMMIT;
+		END LOOP;
+	END $$});
+create_platform($old);
+create_webhook($old, $receiver->url('/ok'), 'ACTOR.RUN.CREATED');
+$old->safe_psql('postgres', "INSERT INTO actor_runs (id) VALUES ('delivered')");
+wait_for_sql($old, 'SELECT status FROM webhook_events.dispatches', 'SUCCEEDED');
+wait_for_sql($old, 'SELECT events_waiting FROM webhook_events.status()', 0);
+$old->safe_psql('postgres', 'SELECT webhook_events.pause()');
+wait_for_sql($old, "SELECT reason LIKE 'paused%' FROM webhook_events.status()", 't');
+$old->safe_psql('postgres', "INSERT INTO actor_runs (id) VALUES ('waiting')");
+command_ok([ 'pg_dump', '-f', $old->basedir . '/dump.sql', $old->connstr('postgres') ],
+	'a database is dumped');
+is(sent(), 'delivered', 'before that, one event was delivered');
+
+restore('sending');
+$new->safe_psql('sending', 'SELECT webhook_events.resume()');
+wait_until_done('sending');
+is(sent(), 'own waiting', 'what waited there is sent, and what came since');
+
+# Others get and end transactions while resume() has its own already.
+restore('busy');
+my $other = "psql -X -q -t -d '" . $new->connstr('postgres')
+  . "' -c 'SELECT pg_current_xact_id()'";
+$new->safe_psql('busy', <<"SQL");
+BEGIN;
+SELECT pg_current_xact_id();
+\\! $other
+\\! $other
+SELECT webhook_events.resume();
+COMMIT;
+SQL
+wait_until_done('busy');
+is(sent(), 'own waiting', 'whatever else happens on the server');
+
+restore('skipping');
+$new->safe_psql('skipping', "SELECT webhook_events.resume('skip')");
+wait_for_sql($new, 'SELECT reason IS NULL FROM webhook_events.status()', 't', 'skipping');
+$new->safe_psql('skipping', "INSERT INTO actor_runs (id) VALUES ('later')");
+wait_until_done('skipping');
+is(sent(), 'later', 'or nothing is sent but what comes later');
+
+my ($status, $out, $err) = $new->psql('skipping', "SELECT webhook_events.resume('skip')");
+like($err, qr/delivery is not paused/, 'only what is held can be skipped');
+
+$old->stop;
+$new->stop;
+done_testing();
