@@ -34,7 +34,7 @@ while IFS= read -r -d '' file; do
 	"$indent" -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 \
 		-l79 -lp -lpl -nip -npro -sac -tpg -ts4 -U"$typedefs" \
 		< "$file" |
-		perl -pe 's/^(\w+)[\t ]+\*$/$1 */' > "$work/out.c"
+		perl -pe 's/^(\w+)[\t ]+\*$/$1 */' > "$work/out.c" || true
 	if ! cmp -s "$file" "$work/out.c"; then
 		if [ "${1:-}" = --check ]; then
 			echo "indent: $file would change" >&2
