@@ -862,7 +862,10 @@ AS $function$
 DECLARE
     own record;
     seen record;
-    foreign_origin boolean;
+    skips boolean := (backlog = 'skip');
+    is_foreign boolean;
+    xid xid8 := pg_current_xact_id();
+    snapshot pg_snapshot;
 BEGIN
     IF backlog NOT IN ('send', 'skip') THEN
         RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
@@ -872,38 +875,56 @@ BEGIN
     FROM pg_database WHERE datname = current_database();
     SELECT count(*) FILTER (WHERE (database, outbox) <> (own.database, own.outbox)) > 0
         OR count(*) FILTER (WHERE (database, outbox) = (own.database, own.outbox)) = 0
-    INTO foreign_origin FROM webhook_events.origins;
+    INTO is_foreign FROM webhook_events.origins;
+    IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events.pauses) THEN
+        RAISE EXCEPTION 'delivery is not paused'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'Call webhook_events.pause() first.';
+    END IF;
+
+    IF is_foreign THEN
+        LOCK TABLE webhook_events.outbox IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    -- A snapshot does not count its own transaction among those in progress.
+    snapshot := pg_current_snapshot();
+    IF xid < pg_snapshot_xmax(snapshot) THEN
+        snapshot := format('%s:%s:%s', least(xid, pg_snapshot_xmin(snapshot)),
+            pg_snapshot_xmax(snapshot),
+            (SELECT string_agg(t.xip::text, ',' ORDER BY t.xip)
+            FROM (SELECT pg_snapshot_xip(snapshot) UNION SELECT xid) AS t (xip)));
+    END IF;
 
     -- Transaction ids of another server mean nothing here: what it had routed
-    -- becomes old, what it had not becomes new.
-    IF foreign_origin THEN
-        LOCK TABLE webhook_events.outbox IN SHARE ROW EXCLUSIVE MODE;
+    -- becomes old, what it had not becomes new.  Its cursor saw no event that
+    -- is younger than itself.
+    IF is_foreign THEN
         SELECT coalesce(CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END,
                 '1:1:') AS snapshot,
-            window_to, position_xid, position_id
+            window_to, position_xid, position_id, created_at
         INTO seen FROM webhook_events.cursors ORDER BY number DESC LIMIT 1;
         UPDATE webhook_events.outbox AS o
         SET xid = CASE
-            WHEN seen.snapshot IS NOT NULL AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
-                OR (pg_visible_in_snapshot(o.xid, seen.window_to)
-                    AND (o.xid, o.id) <= (seen.position_xid, seen.position_id)))
+            WHEN skips OR o.created_at <= seen.created_at
+                AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
+                    OR pg_visible_in_snapshot(o.xid, seen.window_to)
+                        AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
             THEN '3'::xid8 ELSE pg_current_xact_id() END;
         DELETE FROM webhook_events.cursors;
-        INSERT INTO webhook_events.cursors (number, window_from, window_to)
-            VALUES (1, pg_current_snapshot(), pg_current_snapshot());
         DELETE FROM webhook_events.origins;
         INSERT INTO webhook_events.origins (database, outbox)
             VALUES (own.database, own.outbox);
     END IF;
+    IF is_foreign OR skips THEN
+        INSERT INTO webhook_events.cursors (number, window_from, window_to)
+            SELECT coalesce(max(number), 0) + 1, snapshot, snapshot
+            FROM webhook_events.cursors;
+    END IF;
 
-    IF backlog = 'skip' THEN
+    IF skips THEN
         UPDATE webhook_events.dispatches
         SET status = 'FAILED', finished_at = clock_timestamp(), next_attempt_at = NULL,
             error_message = 'Skipped by resume().'
         WHERE status = 'ACTIVE';
-        INSERT INTO webhook_events.cursors (number, window_from, window_to)
-            SELECT coalesce(max(number), 0) + 1, pg_current_snapshot(), pg_current_snapshot()
-            FROM webhook_events.cursors;
     END IF;
     DELETE FROM webhook_events.pauses;
     PERFORM webhook_events.wake_worker();

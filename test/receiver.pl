@@ -598,7 +598,14 @@ sub add_timer
 	{
 		my $middle = ($low + $high) >> 1;
 
-		$timers[$middle][0] <= $at ? $low = $middle + 1 : $high = $middle;
+		if ($timers[$middle][0] <= $at)
+		{
+			$low = $middle + 1;
+		}
+		else
+		{
+			$high = $middle;
+		}
 	}
 	splice @timers, $low, 0, [ $at, $c, $callback ];
 	return;

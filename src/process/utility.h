@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * utility.h
- *	  Statements that workers must make room for.
+ *	  Statements that concern the workers.
  *
  * IDENTIFICATION
  *	  src/process/utility.h
@@ -14,8 +14,8 @@
 /*
  * Makes DROP DATABASE, CREATE DATABASE (of its template), and the forms of
  * ALTER DATABASE that need a database without sessions, stop its worker first.
- * It comes back when the statement is over.  Called when the library is
- * loaded at server start.
+ * It comes back when the transaction is over.  Makes DROP EXTENSION and COMMIT
+ * PREPARED wake the worker.  Called when the library is loaded at server start.
  */
 extern void utility_install_hook(void);
 

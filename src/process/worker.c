@@ -78,34 +78,49 @@ note_error(ErrorData *data)
 		prev_emit_log_hook(data);
 }
 
-static void
-set_option(const char *name, const char *value)
-{
-	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 /*
  * The engine's statements are made for these settings, whatever the database's
  * or the owner's are.
  */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			options[] = {
+	{"application_name", "webhook_events worker"},
+	{"client_encoding", "UTF8"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"row_security", "off"},
+	{"session_replication_role", "origin"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"synchronous_commit", "local"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"jit", "off"}
+};
+
+/*
+ * In a transaction, because client_encoding looks for its conversion.  What
+ * this version of the server does not have needs no setting.
+ */
 static void
 set_options(void)
 {
-	set_option("search_path", "pg_catalog, pg_temp");
-	set_option("client_encoding", "UTF8");
-	set_option("row_security", "off");
-	set_option("statement_timeout", "0");
-	set_option("lock_timeout", "0");
-	set_option("idle_in_transaction_session_timeout", "0");
-	set_option("default_transaction_isolation", "read committed");
-	set_option("default_transaction_read_only", "off");
-	set_option("synchronous_commit", "local");
-	set_option("plan_cache_mode", "force_generic_plan");
-	set_option("enable_seqscan", "off");
-	set_option("enable_hashjoin", "off");
-	set_option("enable_mergejoin", "off");
-	set_option("jit", "off");
-	set_option("application_name", "webhook_events worker");
+	StartTransactionCommand();
+	for (int i = 0; i < (int) lengthof(options); i++)
+	{
+		if (GetConfigOption(options[i].name, true, false) != NULL)
+			SetConfigOption(options[i].name, options[i].value, PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
+	CommitTransactionCommand();
 }
 
 static void

@@ -37,6 +37,9 @@
 /* How many databases can be dropped or copied at once. */
 #define MAX_HOLDS 64
 
+/* Milliseconds that a worker has to stop by itself before it is terminated. */
+#define PATIENCE 2000
+
 /* A failed worker comes back after 1 s, then twice as long, up to this. */
 #define MAX_RESTART_DELAY (INT64CONST(300) * USECS_PER_SEC)
 
@@ -70,7 +73,7 @@ typedef struct Slot
 typedef struct Hold
 {
 	Oid			database;
-	int			count;			/* 0: free */
+	pid_t		owner;			/* the session's process; 0: free */
 } Hold;
 
 typedef struct SharedState
@@ -99,9 +102,6 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static Slot *my_slot = NULL;
 static SlotState my_next_state = SLOT_WAITING;
 static bool my_end_is_failure = true;
-
-/* In a session: the database that it holds. */
-static Oid	held_database = InvalidOid;
 
 /*
  * At most max_worker_processes workers can run, so no more slots are of use.
@@ -258,88 +258,79 @@ shared_take_announced(Oid announced[MAX_ANNOUNCED], int *count)
  * Holds
  */
 
-static Hold *
-find_hold(Oid database)
+static bool
+is_held(Oid database)
 {
 	for (int i = 0; i < MAX_HOLDS; i++)
 	{
-		if (shared->holds[i].count > 0 &&
+		if (shared->holds[i].owner != 0 &&
 			shared->holds[i].database == database)
-			return &shared->holds[i];
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 static void
 add_hold(Oid database)
 {
-	Hold	   *hold = find_hold(database);
-
-	for (int i = 0; hold == NULL && i < MAX_HOLDS; i++)
+	for (int i = 0; i < MAX_HOLDS; i++)
 	{
-		if (shared->holds[i].count == 0)
-			hold = &shared->holds[i];
+		Hold	   *hold = &shared->holds[i];
+
+		if (hold->owner == 0)
+		{
+			hold->database = database;
+			hold->owner = MyProcPid;
+			return;
+		}
 	}
-	if (hold == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases are being dropped or copied at once"),
-				 errdetail("The limit is %d.", MAX_HOLDS)));
-	hold->database = database;
-	hold->count++;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many databases are being dropped or copied at once"),
+			 errdetail("The limit is %d.", MAX_HOLDS)));
 }
 
-static void
-release_at_exit(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+/* Asks a database's worker to stop; the process, or 0 if there is none. */
+static pid_t
+stop_worker(Oid database)
 {
-	if (OidIsValid(held_database))
-		shared_release_database(held_database);
+	Slot	   *slot;
+	pid_t		pid = 0;
+
+	LWLockAcquire(lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->pid != 0)
+	{
+		pid = slot->pid;
+		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
+		wake_process(&slot->process);
+	}
+	LWLockRelease(lock);
+	return pid;
 }
 
+/*
+ * A worker that starts from now on sees the hold when it attaches.  One that
+ * runs is asked to stop; if it does not come to look at its latch, it is
+ * terminated as a session would be.
+ */
 void
 shared_hold_database(Oid database)
 {
-	static bool exit_registered = false;
-	Slot	   *slot;
-	bool		running;
 	TimestampTz asked_at = GetCurrentTimestamp();
+	pid_t		pid;
 
 	if (shared == NULL)
 		return;
-	if (!exit_registered)
-	{
-		before_shmem_exit(release_at_exit, 0);
-		exit_registered = true;
-	}
-
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	add_hold(database);
-	held_database = database;
 	LWLockRelease(lock);
 
-	/*
-	 * A worker that starts from now on sees the hold when it attaches.  One
-	 * that runs is asked to stop; if it does not come to look at its latch,
-	 * it is terminated as a session would be.
-	 */
 	ConditionVariablePrepareToSleep(&shared->worker_gone);
-	for (;;)
+	while ((pid = stop_worker(database)) != 0)
 	{
-		pid_t		pid = 0;
-
-		LWLockAcquire(lock, LW_SHARED);
-		slot = find_slot(database);
-		running = (slot != NULL && slot->pid != 0);
-		if (running)
-		{
-			pid = slot->pid;
-			pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
-			wake_process(&slot->process);
-		}
-		LWLockRelease(lock);
-		if (!running)
-			break;
-		if (TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), 2000))
+		if (TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(),
+									   PATIENCE))
 			kill(pid, SIGTERM);
 		ConditionVariableTimedSleep(&shared->worker_gone, 500,
 									PG_WAIT_EXTENSION);
@@ -348,17 +339,16 @@ shared_hold_database(Oid database)
 }
 
 void
-shared_release_database(Oid database)
+shared_release_databases(void)
 {
-	Hold	   *hold;
-
 	if (shared == NULL)
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	hold = find_hold(database);
-	if (hold != NULL)
-		hold->count--;
-	held_database = InvalidOid;
+	for (int i = 0; i < MAX_HOLDS; i++)
+	{
+		if (shared->holds[i].owner == MyProcPid)
+			shared->holds[i].owner = 0;
+	}
 	LWLockRelease(lock);
 	shared_wake_launcher();
 }
@@ -503,7 +493,7 @@ shared_slot_starting(int index)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	wanted = (slot->state == SLOT_WAITING &&
-			  find_hold(slot->database) == NULL);
+			  !is_held(slot->database));
 	if (wanted)
 		slot->state = SLOT_STARTING;
 	LWLockRelease(lock);
@@ -583,7 +573,7 @@ shared_attach_worker(int index, Oid *database)
 		LWLockRelease(lock);
 		return false;
 	}
-	wanted = (find_hold(slot->database) == NULL);
+	wanted = !is_held(slot->database);
 	if (wanted)
 	{
 		slot->state = SLOT_RUNNING;

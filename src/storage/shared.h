@@ -85,11 +85,14 @@ extern void shared_wake_launcher(void);
 
 /*
  * Keeps workers out of a database while it is dropped or copied: stops the one
- * that runs and waits until it is gone.  shared_release_database() undoes it;
- * so does the end of the session.
+ * that runs and waits until it is gone.  Raises an error if too many databases
+ * are held, or on an interrupt; the hold can stand then.
+ *
+ * shared_release_databases() undoes all holds of this session, and must be
+ * called before it ends.  It wakes the launcher.
  */
 extern void shared_hold_database(Oid database);
-extern void shared_release_database(Oid database);
+extern void shared_release_databases(void);
 
 /* Copies what is known about a database's worker; false if nothing is. */
 extern bool shared_report(Oid database, WorkerReport *report);

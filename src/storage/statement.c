@@ -11,9 +11,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "storage/statement.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -22,6 +24,22 @@
 
 static Oid	known_extension = InvalidOid;
 
+/*
+ * Finds the extension and keeps it from being dropped before the transaction
+ * ends.  Whoever drops it locks it first, so neither of us meets the other half
+ * way through the tables.
+ */
+static Oid
+lock_extension(void)
+{
+	Oid			extension = get_extension_oid("webhook_events", true);
+
+	if (!OidIsValid(extension))
+		return InvalidOid;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("webhook_events", true);
+}
+
 bool
 work_begin(const char *activity)
 {
@@ -29,7 +47,7 @@ work_begin(const char *activity)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	extension = get_extension_oid("webhook_events", true);
+	extension = lock_extension();
 	if (!OidIsValid(known_extension))
 		known_extension = extension;
 	if (!OidIsValid(extension) || extension != known_extension)

@@ -1,0 +1,114 @@
+# 034_corners.pl
+#	  Databases and statements out of the ordinary.
+
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('main');
+my $platform = abs_path(dirname(__FILE__) . '/../platform.sql');
+
+sub make_webhook
+{
+	my ($database, $path) = @_;
+
+	$node->safe_psql($database, "SELECT webhook_events.create_webhook('"
+		  . $receiver->url($path) . "', '{ACTOR.RUN.CREATED}')");
+	return;
+}
+
+sub requests_of
+{
+	my $path = shift;
+
+	return grep { $_->{target} eq $path } $receiver->requests;
+}
+
+# A database in another encoding
+$node->safe_psql('postgres', q{CREATE DATABASE latin
+	ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+create_platform($node, 'latin');
+make_webhook('latin', '/ok?latin');
+$node->safe_psql('latin', q{SET client_encoding = 'LATIN1';
+	INSERT INTO actor_runs (id, user_id) VALUES ('1', chr(233))});
+wait_for_sql($node, "SELECT status FROM webhook_events.dispatches", 'SUCCEEDED', 'latin');
+like((requests_of("/ok?latin"))[0]{body}, qr/"userId": "\x{e9}"/,
+	'what a LATIN1 database holds is sent in UTF-8');
+
+# Settings of a database that would harm the worker
+$node->safe_psql('postgres', 'CREATE DATABASE harmful');
+foreach my $setting ('statement_timeout = 1', 'default_transaction_read_only = on',
+	"search_path = ''", 'session_replication_role = replica',
+	"default_transaction_isolation = 'serializable'", 'row_security = off')
+{
+	$node->safe_psql('postgres', "ALTER DATABASE harmful SET $setting");
+}
+{
+	local $ENV{PGOPTIONS} = '-c statement_timeout=0 -c default_transaction_read_only=off'
+	  . ' -c search_path=public -c session_replication_role=origin';
+
+	create_platform($node, 'harmful');
+	make_webhook('harmful', '/ok?harmful');
+	$node->safe_psql('harmful', "INSERT INTO actor_runs (id) VALUES ('1')");
+	wait_for_sql($node, 'SELECT status FROM webhook_events.dispatches', 'SUCCEEDED', 'harmful');
+}
+pass('settings of the database do no harm');
+
+# Copying the database that one is connected to
+create_platform($node);
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE postgres');
+pass('the current database can be copied');
+
+# Only who may do it disturbs a worker
+my $pid = $node->safe_psql('postgres', 'SELECT worker_pid FROM webhook_events.status()');
+my ($status, $out, $err) = $node->psql('copy',
+	'CREATE ROLE creator CREATEDB; SET ROLE creator; CREATE DATABASE mine TEMPLATE postgres');
+like($err, qr/permission denied to copy/, 'another role can not copy it');
+is($node->safe_psql('postgres', 'SELECT worker_pid FROM webhook_events.status()'), $pid,
+	'and does not disturb its worker');
+
+# Two-phase commit; nothing is polled for here
+make_webhook('postgres', '/ok?prepared');
+$node->safe_psql('postgres', q{
+	BEGIN;
+	INSERT INTO actor_runs (id) VALUES ('prepared');
+	PREPARE TRANSACTION 'run';});
+$node->safe_psql('postgres', "COMMIT PREPARED 'run'");
+wait_until { requests_of('/ok?prepared') == 1 } 'the event of a prepared transaction is sent';
+pass('COMMIT PREPARED wakes the worker');
+
+$node->safe_psql('postgres', 'CREATE DATABASE prepared');
+$node->safe_psql('prepared', q{
+	BEGIN;
+	CREATE EXTENSION webhook_events;
+	PREPARE TRANSACTION 'extension';});
+$node->safe_psql('prepared', "COMMIT PREPARED 'extension'");
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't', 'prepared');
+pass('an extension that was created in a prepared transaction gets its worker');
+
+# DROP EXTENSION in the middle of work
+foreach my $round (1 .. 10)
+{
+	$node->safe_psql('prepared', slurp_file($platform)) if $round == 1;
+	$node->safe_psql('prepared', q{SELECT webhook_events.attach('actor_runs')});
+	make_webhook('prepared', '/slow/20');
+	$node->safe_psql('prepared', qq{INSERT INTO actor_runs (id)
+		SELECT '$round-' || i FROM generate_series(1, 500) AS i});
+	wait_for_sql($node, "SELECT count(*) > $round FROM webhook_events.calls", 't', 'prepared');
+	$node->safe_psql('prepared', q{
+		DROP EXTENSION webhook_events CASCADE;
+		CREATE EXTENSION webhook_events;});
+}
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't', 'prepared');
+
+$node->stop;
+my $log = slurp_file($node->logfile);
+unlike($log, qr/(ERROR|FATAL):  (?!permission denied to copy)/,
+	'DROP EXTENSION goes through in the middle of work, and no worker fails');
+done_testing();
