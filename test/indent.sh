@@ -24,7 +24,7 @@ find src "$(${PG_CONFIG:-pg_config} --includedir-server)" -name '*.[ch]' -print0
 		while (/\btypedef\b(?:[^;{}]|(\{(?:[^{}]|(?1))*\}))*?(?:\(\s*\*\s*(\w+)\s*\)[^;]*|\b(\w+)\s*(?:\[[^\]]*\])?\s*);/g)
 		{
 			print(($2 // $3), "\n");
-		}' | grep -vxE 'catalog|cursor|date|interval|timestamp' | sort -u > "$typedefs"
+		}' | grep -vxE 'catalog|cursor|date|interval|text|timestamp' | sort -u > "$typedefs"
 printf '%s\n' CURL CURLM CURLU CURLMsg CURLcode CURLMcode CURLUcode CURLUPart \
 	curl_socket_t curl_off_t curlsocktype sigset_t size_t ssize_t pid_t \
 	int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool >> "$typedefs"
@@ -34,7 +34,7 @@ while IFS= read -r -d '' file; do
 	"$indent" -bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 \
 		-l79 -lp -lpl -nip -npro -sac -tpg -ts4 -U"$typedefs" \
 		< "$file" |
-		perl -pe 's/^(\w+)[\t ]+\*$/$1 */' > "$work/out.c"
+		perl -pe 's/^(\w+)[\t ]+\*$/$1 */; s/^\ttext +\* ?(?=\w)/\ttext\t   */; s/,\.(?=\w+ = )/, ./g' > "$work/out.c" || true
 	if ! cmp -s "$file" "$work/out.c"; then
 		if [ "${1:-}" = --check ]; then
 			echo "indent: $file would change" >&2

@@ -186,8 +186,8 @@ static bool
 is_token(const char *name, size_t length)
 {
 	static const char token_characters[] =
-		"!#$%&'*+-.^_`|~0123456789"
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	"!#$%&'*+-.^_`|~0123456789"
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	return length > 0 && strspn(name, token_characters) == length;
 }

@@ -726,7 +726,7 @@ static void
 enter_value(Walk *walk, JsonToken token)
 {
 	bool		is_container = token == JSON_OBJECT_START ||
-		token == JSON_ARRAY_START;
+	token == JSON_ARRAY_START;
 	NodeState  *state;
 
 	if (walk->unnamed_depth == 0 && walk->container != NO_NODE &&

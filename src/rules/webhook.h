@@ -38,7 +38,8 @@ typedef struct Webhook
 	const char *actor_run_id;
 	const char *request_url;
 	const char *host;			/* "host:port", whose share its requests take */
-	const struct sockaddr_storage *address; /* NULL unless it is written in the URL */
+	const struct sockaddr_storage *address; /* NULL unless it is written in
+											 * the URL */
 	Template   *payload;
 	Template   *headers;		/* NULL: none but the forced ones */
 } Webhook;

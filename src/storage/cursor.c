@@ -181,19 +181,23 @@ cursor_mark_free(CursorMark *mark)
 }
 
 static uint64
+datum_xid(Datum value)
+{
+	return U64FromFullTransactionId(DatumGetFullTransactionId(value));
+}
+
+static uint64
 snapshot_xmin(struct varlena *snapshot)
 {
-	return U64FromFullTransactionId(
-		DatumGetFullTransactionId(
-			DirectFunctionCall1(pg_snapshot_xmin, PointerGetDatum(snapshot))));
+	return datum_xid(DirectFunctionCall1(pg_snapshot_xmin,
+										 PointerGetDatum(snapshot)));
 }
 
 static uint64
 snapshot_xmax(struct varlena *snapshot)
 {
-	return U64FromFullTransactionId(
-		DatumGetFullTransactionId(
-			DirectFunctionCall1(pg_snapshot_xmax, PointerGetDatum(snapshot))));
+	return datum_xid(DirectFunctionCall1(pg_snapshot_xmax,
+										 PointerGetDatum(snapshot)));
 }
 
 static Datum
@@ -275,8 +279,7 @@ find_late(void)
 		pfree(late);
 	late = MemoryContextAlloc(TopMemoryContext, nlate * sizeof(uint64));
 	for (int i = 0; i < nlate; i++)
-		late[i] = U64FromFullTransactionId(
-			DatumGetFullTransactionId(statement_value(i, 1, &isnull)));
+		late[i] = datum_xid(statement_value(i, 1, &isnull));
 }
 
 /* Starts at the last mark that was written. */
@@ -299,7 +302,7 @@ load_newest(void)
 		xid = statement_value(0, 4, &isnull);
 		mark.at_end = isnull;
 		if (!isnull)
-			mark.xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
+			mark.xid = datum_xid(xid);
 		id = statement_text(0, 5);
 		strlcpy(mark.id, id ? id : "", sizeof(Id));
 	}
@@ -347,14 +350,12 @@ make_event(MemoryContext context, uint64 row)
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	Event	   *event = palloc0(sizeof(Event));
 	bool		isnull;
-	Datum		value;
 	char	   *type;
 
 	strlcpy(event->id, statement_text(row, EVENT_ID), sizeof(Id));
 	event->created_at =
 		DatumGetTimestampTz(statement_value(row, EVENT_CREATED_AT, &isnull));
-	value = statement_value(row, EVENT_XID, &isnull);
-	event->xid = U64FromFullTransactionId(DatumGetFullTransactionId(value));
+	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
 	type = statement_text(row, EVENT_EVENT_TYPE);
 	if (!event_type_from_label(type, &event->type))
 		elog(ERROR, "unknown event type \"%s\"", type);
@@ -414,7 +415,7 @@ static uint64
 read_new(int limit, const char *least_id)
 {
 	uint64		xmax = current->window_from ?
-		snapshot_xmax(current->window_from) : 0;
+	snapshot_xmax(current->window_from) : 0;
 	Datum		values[5];
 
 	values[0] = xid_datum(Max(current->xid, xmax));
@@ -524,7 +525,10 @@ outbox_find(MemoryContext context, const char **ids, int nids,
 	nrows = statement_read(&find_statement, &value, NULL, 0);
 	rows = palloc(sizeof(FoundRow) * (nrows + 1));
 	for (uint64 row = 0; row < nrows; row++)
-		rows[row] = (FoundRow) {statement_text(row, EVENT_ID), row};
+	{
+		rows[row].id = statement_text(row, EVENT_ID);
+		rows[row].row = row;
+	}
 	qsort(rows, nrows, sizeof(FoundRow), compare_found);
 
 	while (count < nids && bytes < max_bytes)

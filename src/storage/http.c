@@ -780,7 +780,7 @@ static void
 describe_failure(Transfer *transfer)
 {
 	const char *text = transfer->error_buffer[0] ?
-		transfer->error_buffer : curl_easy_strerror(transfer->code);
+	transfer->error_buffer : curl_easy_strerror(transfer->code);
 
 	if (transfer->was_refused)
 		snprintf(transfer->error, sizeof(transfer->error),

@@ -29,7 +29,8 @@ typedef struct HttpResult
 	const char *error;			/* NULL if the whole exchange went well */
 	const char *body;			/* its beginning, as it came */
 	size_t		body_length;	/* bytes, at most response_body_limit */
-	int64		retry_after;	/* microseconds, 0: the answer asks for nothing */
+	int64		retry_after;	/* microseconds, 0: the answer asks for
+								 * nothing */
 } HttpResult;
 
 /*

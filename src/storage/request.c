@@ -96,7 +96,8 @@ make_values(const Event *event, TimestampTz now,
 
 		if (i == TEMPLATE_RESOURCE)
 		{
-			values[i] = (JsonText) {NULL, 0};
+			values[i].data = NULL;
+			values[i].length = 0;
 			if (event->resource)
 				values[i] = to_json_text(event->resource, event->resource_length);
 			continue;

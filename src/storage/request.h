@@ -20,7 +20,8 @@ extern const char *const request_default_payload;
 typedef struct Request
 {
 	const char *url;			/* the webhook's own string */
-	List	   *headers;		/* of Header (rules/headers.h), forced ones last */
+	List	   *headers;		/* of Header (rules/headers.h), forced ones
+								 * last */
 	char	   *body;			/* UTF-8, palloc'd */
 	size_t		body_length;	/* bytes */
 } Request;

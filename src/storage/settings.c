@@ -94,7 +94,7 @@ assign_denied_networks(const char *newval, void *extra pg_attribute_unused())
 /* The prefix starts header names, so it is made of what those may hold. */
 static bool
 check_header_prefix(char **newval, void **extra pg_attribute_unused(),
-			   GucSource source pg_attribute_unused())
+					GucSource source pg_attribute_unused())
 {
 	const char *p = *newval;
 
@@ -121,7 +121,7 @@ check_header_prefix(char **newval, void **extra pg_attribute_unused(),
 
 static bool
 check_databases(char **newval, void **extra pg_attribute_unused(),
-			   GucSource source pg_attribute_unused())
+				GucSource source pg_attribute_unused())
 {
 	char	   *text = pstrdup(*newval);
 	List	   *names;

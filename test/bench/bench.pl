@@ -108,12 +108,22 @@ sub heartbeat
 	create_platform($node);
 	fill_tables($node, 'bare_runs', 'attached_runs');
 	$node->safe_psql('postgres', "SELECT webhook_events.attach('attached_runs')");
-	my %median = in_turns($node,
+	my %bulk = in_turns($node,
 		sub { "UPDATE $_[0] SET heartbeat_at = now()" }, 'bare_runs', 'attached_runs');
-	printf $out "heartbeat: UPDATE of %d rows that leaves the status alone, %d rounds in turns\n", $rows, $rounds;
-	printf $out "  bare table     %7.2f us a row\n", $median{bare_runs} * 1e6 / $rows;
-	printf $out "  attached table %7.2f us a row, ratio %.3f\n",
-	  $median{attached_runs} * 1e6 / $rows, $median{attached_runs} / $median{bare_runs};
+	my %single = in_turns($node,
+		sub { "DO 'BEGIN FOR i IN 1 .. $rows LOOP UPDATE $_[0] SET heartbeat_at = now()"
+			  . " WHERE id = ''run'' || i; END LOOP; END'" },
+		'bare_runs', 'attached_runs');
+
+	print $out "heartbeat: UPDATE that leaves the status alone, $rows rows, $rounds rounds in turns\n";
+	foreach my $case ([ 'in one statement', \%bulk ], [ 'one by one', \%single ])
+	{
+		my ($what, $median) = @$case;
+
+		printf $out "  %-16s bare %6.2f, attached %6.2f us a row, ratio %.3f\n", $what,
+		  (map { $median->{$_} * 1e6 / $rows } 'bare_runs', 'attached_runs'),
+		  $median->{attached_runs} / $median->{bare_runs};
+	}
 	$node->stop;
 	return;
 }
