@@ -937,6 +937,45 @@ COMMENT ON FUNCTION webhook_events.resume(text) IS
     'ends a pause, or lets a restored copy deliver; send or skip what waited';
 REVOKE ALL ON FUNCTION webhook_events.resume(text) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events.drop_days(before date) RETURNS integer
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = warning
+AS $function$
+DECLARE
+    day date;
+    suffix text;
+    parent text;
+    waits boolean;
+    oldest_waiting timestamptz := (SELECT oldest_at FROM webhook_events.waiting_events());
+    dropped integer := 0;
+BEGIN
+    FOR day IN
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD')
+        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'webhook_events.outbox'::regclass
+            AND c.relname ~ '^outbox_[0-9]{8}$'
+        ORDER BY 1
+    LOOP
+        EXIT WHEN day >= before;
+        -- Neither events that nobody has routed nor what waits is dropped.
+        EXIT WHEN oldest_waiting < (day + 1)::timestamp AT TIME ZONE 'UTC';
+        suffix := to_char(day, '_YYYYMMDD');
+        EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events.%I WHERE status = ''ACTIVE'')',
+            'dispatches' || suffix) INTO waits;
+        CONTINUE WHEN waits;
+        FOREACH parent IN ARRAY ARRAY['calls', 'dispatches', 'outbox'] LOOP
+            EXECUTE format('DROP TABLE IF EXISTS webhook_events.%I', parent || suffix);
+        END LOOP;
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.drop_days(date) IS
+    'drops the tables of the days (UTC) before this one, unless something in them waits';
+REVOKE ALL ON FUNCTION webhook_events.drop_days(date) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events.announce() RETURNS void
     LANGUAGE c VOLATILE
     AS 'MODULE_PATHNAME', 'webhook_events_announce';

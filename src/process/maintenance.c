@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.c
- *	  What a worker does now and then: tables for the days to come.
+ *	  What a worker does now and then: tables for the days to come, and an end
+ *	  of those that are over.
  *
  * IDENTIFICATION
  *	  src/process/maintenance.c
@@ -11,7 +12,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "process/maintenance.h"
+#include "storage/settings.h"
 #include "storage/statement.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -39,19 +42,29 @@ static Statement create_days_statement = {
 	0, {0}, NULL
 };
 
+static Statement drop_days_statement = {
+	"SELECT webhook_events.drop_days((now() AT TIME ZONE 'UTC'"
+	" - $1 * interval '1 minute')::date)",
+	1, {INT4OID}, NULL
+};
+
 TimestampTz
 maintenance_deadline(void)
 {
 	return next_at;
 }
 
-/* Attaching a table must not make others queue behind us. */
+/* Attaching and dropping tables must not make others queue behind us. */
 static void
-create_days(void)
+look_after_days(void)
 {
+	Datum		retention = Int32GetDatum(setting_retention);
+
 	(void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	statement_write(&create_days_statement, NULL, NULL);
+	if (setting_retention > 0)
+		statement_write(&drop_days_statement, &retention, NULL);
 }
 
 bool
@@ -63,14 +76,14 @@ maintenance_run(void)
 
 	if (now < next_at)
 		return true;
-	if (!work_begin("making tables for the days to come"))
+	if (!work_begin("looking after the tables of days"))
 		return false;
 	context = CurrentMemoryContext;
 	owner = CurrentResourceOwner;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		create_days();
+		look_after_days();
 		ReleaseCurrentSubTransaction();
 		next_at = now + INTERVAL;
 		has_failed = false;
@@ -86,7 +99,7 @@ maintenance_run(void)
 		next_at = now + RETRY_INTERVAL;
 		if (!has_failed)
 			ereport(LOG,
-					(errmsg("could not make tables for the days to come: %s",
+					(errmsg("could not make or drop the tables of days: %s",
 							data->message)));
 		has_failed = true;
 	}

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.h
- *	  What a worker does now and then: tables for the days to come.
+ *	  What a worker does now and then: tables for the days to come, and an end
+ *	  of those that are over.
  *
  * IDENTIFICATION
  *	  src/process/maintenance.h

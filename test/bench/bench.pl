@@ -124,8 +124,40 @@ sub heartbeat
 		  (map { $median->{$_} * 1e6 / $rows } 'bare_runs', 'attached_runs'),
 		  $median->{attached_runs} / $median->{bare_runs};
 	}
+	my %tps = transactions_in_turns($node, 'bare_runs', 'attached_runs');
+
+	printf $out "  %-16s bare %6.0f, attached %6.0f a second,  ratio %.3f\n", 'committed, x2',
+	  $tps{bare_runs}, $tps{attached_runs}, $tps{bare_runs} / $tps{attached_runs};
 	$node->stop;
 	return;
+}
+
+# Heartbeats of two clients, each one committed: medians of transactions a second.
+sub transactions_in_turns
+{
+	my ($node, @tables) = @_;
+	my $directory = tempdir('pgbench_XXXXXX', TMPDIR => 1, CLEANUP => 1);
+	my %tps;
+
+	foreach my $table (@tables)
+	{
+		open(my $script, '>', "$directory/$table") or die $!;
+		print $script "\\set i random(1, $rows)\n"
+		  . "UPDATE $table SET heartbeat_at = now() WHERE id = 'run' || :i;\n";
+		close $script;
+	}
+	foreach my $round (1 .. 5)
+	{
+		foreach my $table (@tables)
+		{
+			my $log = join "\n", run_command([ 'pgbench', '-n', '-M', 'prepared', '-c', 2, '-T', 3,
+				'-f', "$directory/$table", '-h', $node->host, '-p', $node->port, 'postgres' ]);
+
+			my ($tps) = $log =~ /tps = ([0-9.]+)/ or die "pgbench failed: $log\n";
+			push @{ $tps{$table} }, $tps;
+		}
+	}
+	return map { $_ => median(@{ $tps{$_} }) } @tables;
 }
 
 sub transition
