@@ -23,6 +23,9 @@
 /* Bodies of requests under way may take so much memory together. */
 #define MAX_BODY_BYTES (16 * 1024 * 1024)
 
+/* So many hosts that must wait are passed over in search of one that needn't. */
+#define MAX_WAITING_HOSTS 32
+
 /* Microseconds after which an answer makes its host a slow one. */
 #define SLOW_ANSWER 1000000
 
@@ -107,16 +110,32 @@ start_call(Dispatch *dispatch)
 	dispatch_release_event(dispatch);
 }
 
+/*
+ * When bodies take too much memory, a host that has requests under way waits.
+ * The others may have one each, lest those that hang keep them out.
+ */
+static bool
+must_wait(const Host *host)
+{
+	return body_bytes >= MAX_BODY_BYTES && host->in_flight > 0;
+}
+
 void
 caller_start_requests(void)
 {
 	Host	   *host;
+	int			nwaiting = 0;
 
-	while ((body_bytes < MAX_BODY_BYTES || http_in_flight() == 0) &&
-		   (host = hosts_next_ready()) != NULL)
+	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
-		MemoryContext old_context = MemoryContextSwitchTo(scratch_context);
+		MemoryContext old_context;
 
+		if (must_wait(host))
+		{
+			nwaiting++;
+			continue;
+		}
+		old_context = MemoryContextSwitchTo(scratch_context);
 		start_call(dlist_container(Dispatch, queue_node,
 								   dlist_head_node(&host->queue)));
 		MemoryContextSwitchTo(old_context);

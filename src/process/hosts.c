@@ -122,21 +122,31 @@ host_dequeue(Host *host, dlist_node *node)
 	place(host);
 }
 
-Host *
-hosts_next_ready(void)
+/*
+ * Hosts that answer late come after the others, but for a small share that is
+ * theirs; and they never have more than half of all.
+ */
+static dlist_head *
+next_list(void)
 {
-	dlist_head *list = &ready[false];
-	Host	   *host;
+	bool		fast_waits = !dlist_is_empty(&ready[false]);
 
 	if (in_flight >= setting_max_in_flight)
 		return NULL;
-	if (dlist_is_empty(list))
-	{
-		list = &ready[true];
-		if (dlist_is_empty(list) ||
-			slow_in_flight >= Max(setting_max_in_flight / 2, 1))
-			return NULL;
-	}
+	if (!dlist_is_empty(&ready[true]) &&
+		slow_in_flight < Max(setting_max_in_flight / (fast_waits ? 8 : 2), 1))
+		return &ready[true];
+	return fast_waits ? &ready[false] : NULL;
+}
+
+Host *
+hosts_next_ready(void)
+{
+	dlist_head *list = next_list();
+	Host	   *host;
+
+	if (list == NULL)
+		return NULL;
 	host = dlist_container(Host, ready_node, dlist_head_node(list));
 	dlist_delete(&host->ready_node);
 	dlist_push_tail(list, &host->ready_node);

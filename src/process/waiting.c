@@ -23,9 +23,12 @@
 /* ... and for so many hosts' backlogs in one transaction. */
 #define MAX_BACKLOGS 8
 
-/* So many dispatches, and bytes of their events, are fetched ahead. */
+/*
+ * So many dispatches, and bytes of their events, are fetched ahead; routing is
+ * left as many bytes again.
+ */
 #define MAX_FETCHED 2000
-#define MAX_FETCHED_BYTES (16 * 1024 * 1024)
+#define MAX_FETCHED_BYTES (8 * 1024 * 1024)
 #define MAX_EVENT_BYTES (4 * 1024 * 1024)
 
 /*

@@ -77,6 +77,28 @@ foreach my $force ('', ' WITH (FORCE)')
 	pass("DROP DATABASE$force goes through in the middle of delivery");
 }
 
+# Nor the extension from being dropped, and created again.
+make_database('again');
+$node->safe_psql('again', "SELECT webhook_events.create_webhook('"
+	  . $receiver->url('/hang?again') . "', '{ACTOR.RUN.CREATED}')");
+foreach my $round (1 .. 3)
+{
+	$node->safe_psql('again', "INSERT INTO actor_runs (id)"
+		  . " SELECT '$round-' || i FROM generate_series(1, 50) AS i");
+	wait_until { grep { $_->{target} eq '/hang?again' } $receiver->requests } 'a request hangs';
+	$node->safe_psql('again', 'DROP EXTENSION webhook_events CASCADE');
+	$node->safe_psql('again', "INSERT INTO actor_runs (id) VALUES ('$round-unseen')");
+	$node->safe_psql('again', "CREATE EXTENSION webhook_events;"
+		  . " SELECT webhook_events.attach('actor_runs'); SELECT webhook_events.create_webhook('"
+		  . $receiver->url("/ok?again$round") . "', '{ACTOR.RUN.CREATED}')");
+	$node->safe_psql('again', "INSERT INTO actor_runs (id) VALUES ('$round-new')");
+	wait_until { grep { $_->{target} eq "/ok?again$round" } $receiver->requests }
+	'the new extension delivers';
+	is($node->safe_psql('again', "SELECT string_agg(actor_run_id, ' ') FROM webhook_events.events"),
+		"$round-new", "DROP and CREATE EXTENSION go through while delivering ($round)");
+}
+$node->safe_psql('postgres', 'DROP DATABASE again');
+
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE one');
 is_running('one');
 pass('CREATE DATABASE copies a database that has a worker, which comes back');
