@@ -31,7 +31,7 @@ extern long delivery_run(uint32 wake, bool may_send);
 /* Is nothing under way and nothing left to be recorded? */
 extern bool delivery_is_quiet(void);
 
-/* Records what was answered until now, then closes.  Raises errors likewise. */
+/* Records what was answered until now, if open, then closes.  Raises as above. */
 extern void delivery_finish(void);
 
 /* Cuts off what is under way, and forgets everything. */

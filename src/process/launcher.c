@@ -41,10 +41,13 @@
 /* How often the databases are listed although nothing was announced, in ms. */
 #define SWEEP_INTERVAL 60000
 
+/* A worker that has just ended can still take the place of the next one. */
+#define SHORTAGE_TIME 3000
+
 /* How many workers may be on their way up at once. */
 #define MAX_STARTING 2
 
-/* A worker that we registered and that has not attached to its slot yet. */
+/* A worker that we registered and that has not found the extension yet. */
 typedef struct Start
 {
 	int			slot;			/* -1: none */
@@ -54,7 +57,10 @@ typedef struct Start
 
 static Start starts[MAX_STARTING];
 static HTAB *absent;			/* databases that lack the extension */
-static bool has_logged_no_slot = false;
+
+/* Since when no worker could be registered; 0: the last one could. */
+static TimestampTz shortage_since = 0;
+static bool shortage_logged = false;
 
 void
 launcher_register(void)
@@ -120,6 +126,7 @@ list_databases(void)
 		MemoryContext old_context;
 
 		if (form->datistemplate || !form->datallowconn ||
+			form->datconnlimit == DATCONNLIMIT_INVALID_DB ||
 			!settings_name_database(NameStr(form->datname)))
 			continue;
 		old_context = MemoryContextSwitchTo(context);
@@ -189,6 +196,16 @@ check_starts(void)
 	}
 }
 
+/* What a launcher before us registered can't be watched: it is started again. */
+static void
+forget_starts(void)
+{
+	for (int i = 0; i < MAX_STARTING; i++)
+		starts[i].slot = -1;
+	for (int i = 0; i < shared_slot_count(); i++)
+		shared_slot_failed(i, "the launcher was restarted");
+}
+
 static Start *
 free_start(void)
 {
@@ -198,6 +215,24 @@ free_start(void)
 			return &starts[i];
 	}
 	return NULL;
+}
+
+/* Logs a lack of processes that lasts, once. */
+static void
+note_shortage(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (shortage_since == 0)
+		shortage_since = now;
+	if (shortage_logged ||
+		!TimestampDifferenceExceeds(shortage_since, now, SHORTAGE_TIME))
+		return;
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("webhook_events has no free background worker slot for a database"),
+			 errhint("Raise max_worker_processes.")));
+	shortage_logged = true;
 }
 
 /* Registers the worker of a slot with the postmaster. */
@@ -222,15 +257,12 @@ start_worker(int slot, Oid database, Start *start)
 	{
 		start->slot = slot;
 		start->database = database;
+		shortage_since = 0;
+		shortage_logged = false;
 		return;
 	}
-	shared_slot_failed(slot, "no free background worker slot");
-	if (!has_logged_no_slot)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("webhook_events has no free background worker slot for a database"),
-				 errhint("Raise max_worker_processes.")));
-	has_logged_no_slot = true;
+	shared_slot_failed(slot, "no free background worker slot; raise max_worker_processes");
+	note_shortage();
 }
 
 /* Starts what can be started; returns when the next one can be. */
@@ -268,8 +300,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	shared_attach_launcher();
 	forget_absent();
-	for (int i = 0; i < MAX_STARTING; i++)
-		starts[i].slot = -1;
+	forget_starts();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "webhook_events launcher cycle",
 										  ALLOCSET_DEFAULT_SIZES);

@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/extension.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -37,6 +36,8 @@
 
 static volatile sig_atomic_t must_stop = false;
 static emit_log_hook_type prev_emit_log_hook = NULL;
+
+static WorkerHold current_hold = HOLD_NONE;
 
 /* The latch, the postmaster's death and the engine's sockets. */
 static WaitEventSet *wait_set = NULL;
@@ -160,12 +161,10 @@ find_hold(WorkerHold *hold)
 
 /* Publishes a hold, and logs it if it is one that somebody must end. */
 static void
-set_hold(WorkerHold hold, WorkerHold old_hold)
+report_hold(void)
 {
-	if (hold == old_hold)
-		return;
-	shared_worker_holds(hold);
-	if (hold == HOLD_RESTORED_COPY)
+	shared_worker_holds(current_hold);
+	if (current_hold == HOLD_RESTORED_COPY)
 		ereport(WARNING,
 				(errmsg("events in this database were recorded elsewhere, so nothing is delivered"),
 				 errdetail("The database is a copy or was restored from a dump."),
@@ -213,9 +212,9 @@ stop(SlotState next_state, bool record)
 
 /* Runs the engine, or closes it while there is a hold and nothing under way. */
 static long
-run_engine(uint32 wake, WorkerHold hold)
+run_engine(uint32 wake)
 {
-	if (hold != HOLD_NONE && delivery_is_quiet())
+	if (current_hold != HOLD_NONE && delivery_is_quiet())
 	{
 		drop_wait_set();
 		delivery_close();
@@ -226,15 +225,32 @@ run_engine(uint32 wake, WorkerHold hold)
 		drop_wait_set();
 		delivery_open();
 	}
-	return delivery_run(wake, hold == HOLD_NONE);
+	return delivery_run(wake, current_hold == HOLD_NONE);
+}
+
+/*
+ * Looks for a hold.  When one ends the engine starts anew: what it has in
+ * memory may be what resume() has skipped.
+ */
+static void
+update_hold(void)
+{
+	WorkerHold	old_hold = current_hold;
+
+	if (!find_hold(&current_hold))
+		stop(SLOT_ABSENT, false);
+	if (current_hold == old_hold)
+		return;
+	report_hold();
+	if (current_hold == HOLD_NONE)
+		delivery_finish();
 }
 
 /* One turn: what was announced, what is to be done, and then a wait. */
 static void
 take_turn(void)
 {
-	static WorkerHold hold = HOLD_NONE;
-	static bool hold_is_known = false;
+	bool		must_look = (current_hold != HOLD_NONE);
 	uint32		wake;
 	long		timeout;
 
@@ -247,34 +263,14 @@ take_turn(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		hold_is_known = false;
+		must_look = true;
 	}
-	if (!hold_is_known || hold != HOLD_NONE || wake & WAKE_COMMANDS)
-	{
-		WorkerHold	old_hold = hold;
-
-		if (!find_hold(&hold))
-			stop(SLOT_ABSENT, false);
-		set_hold(hold, old_hold);
-		hold_is_known = true;
-	}
-	timeout = run_engine(wake, hold);
+	if (must_look || wake & WAKE_COMMANDS)
+		update_hold();
+	timeout = run_engine(wake);
 	if (timeout < 0)
 		stop(SLOT_ABSENT, false);
-	if (timeout > 0)
-		wait_for_work(timeout);
-}
-
-/* Does the database have the extension? */
-static bool
-has_extension(void)
-{
-	bool		found;
-
-	StartTransactionCommand();
-	found = OidIsValid(get_extension_oid("webhook_events", true));
-	CommitTransactionCommand();
-	return found;
+	wait_for_work(timeout);
 }
 
 void
@@ -284,10 +280,8 @@ webhook_events_worker_main(Datum arg)
 	pqsignal(SIGTERM, handle_stop);
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
-	if (!has_extension())
-		stop(SLOT_ABSENT, false);
-	delivery_open();
-	pgstat_report_activity(STATE_IDLE, NULL);
+	update_hold();
+	shared_worker_runs();
 	for (;;)
 		take_turn();
 }

@@ -46,6 +46,9 @@
 /* A worker that ran for so long starts again as if it had never failed. */
 #define GOOD_RUN (INT64CONST(60) * USECS_PER_SEC)
 
+/* One that could not even be started is tried again after this. */
+#define START_DELAY (INT64CONST(5) * USECS_PER_SEC)
+
 typedef struct Slot
 {
 	/* protected by the lock */
@@ -477,7 +480,7 @@ shared_slot_retire(int index)
 		slot->database = InvalidOid;
 		pg_atomic_write_u32(&slot->database_hint, InvalidOid);
 	}
-	else if (slot->state == SLOT_RUNNING)
+	else if (slot->pid != 0)
 	{
 		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
 		wake_process(&slot->process);
@@ -526,11 +529,11 @@ shared_slot_failed(int index, const char *error)
 	Slot	   *slot = &shared->slots[index];
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (slot->state == SLOT_STARTING)
+	if (slot->state == SLOT_STARTING && slot->pid == 0)
 	{
 		slot->state = SLOT_WAITING;
+		slot->next_start_at = GetCurrentTimestamp() + START_DELAY;
 		note_error(slot, error);
-		back_off(slot);
 	}
 	LWLockRelease(lock);
 }
@@ -555,6 +558,7 @@ detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	}
 	pg_atomic_write_u32(&my_slot->process, NO_PROCESS);
 	pg_atomic_write_u32(&my_slot->in_flight, 0);
+	my_slot = NULL;
 	LWLockRelease(lock);
 
 	ConditionVariableBroadcast(&shared->worker_gone);
@@ -568,7 +572,7 @@ shared_attach_worker(int index, Oid *database)
 	bool		wanted;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (slot->state != SLOT_STARTING)
+	if (slot->state != SLOT_STARTING || slot->pid != 0)
 	{
 		LWLockRelease(lock);
 		return false;
@@ -576,7 +580,6 @@ shared_attach_worker(int index, Oid *database)
 	wanted = !is_held(slot->database);
 	if (wanted)
 	{
-		slot->state = SLOT_RUNNING;
 		slot->pid = MyProcPid;
 		slot->started_at = GetCurrentTimestamp();
 		*database = slot->database;
@@ -594,6 +597,15 @@ shared_attach_worker(int index, Oid *database)
 	else
 		shared_wake_launcher();
 	return wanted;
+}
+
+void
+shared_worker_runs(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_slot->state = SLOT_RUNNING;
+	LWLockRelease(lock);
+	shared_wake_launcher();
 }
 
 void

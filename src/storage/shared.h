@@ -21,17 +21,17 @@
  * The life of a slot:
  *
  *	 FREE -> WAITING -> STARTING -> RUNNING -> WAITING ...
- *									RUNNING -> ABSENT -> FREE
+ *						STARTING -> ABSENT -> FREE
  *
- * The launcher makes every step but those out of STARTING and RUNNING, which
- * the worker makes when it attaches and when it exits.
+ * The launcher makes every step but those of a worker that has attached: it
+ * runs once it knows what to do, and leaves WAITING or ABSENT behind.
  */
 typedef enum SlotState
 {
 	SLOT_FREE,
 	SLOT_WAITING,				/* to be started at next_start_at */
-	SLOT_STARTING,				/* registered with the postmaster */
-	SLOT_RUNNING,				/* a worker is attached */
+	SLOT_STARTING,				/* registered, and then looking around */
+	SLOT_RUNNING,				/* the worker has found the extension */
 	SLOT_ABSENT					/* the database lacks the extension */
 } SlotState;
 
@@ -118,7 +118,7 @@ extern bool shared_slot_announced(int slot);
 /* Takes a free slot for a database; -1 if none is left. */
 extern int	shared_slot_allocate(Oid database);
 
-/* Frees a slot whose worker is not running; asks a running one to stop. */
+/* Frees a slot that has no worker; asks a worker to stop. */
 extern void shared_slot_retire(int slot);
 
 /* WAITING to STARTING; false if the database is held. */
@@ -131,8 +131,11 @@ extern void shared_slot_failed(int slot, const char *error);
  * For the worker.
  */
 
-/* STARTING to RUNNING; false if the worker is not wanted any more. */
+/* Takes a STARTING slot; false if the worker is not wanted any more. */
 extern bool shared_attach_worker(int slot, Oid *database);
+
+/* STARTING to RUNNING: the extension is there. */
+extern void shared_worker_runs(void);
 
 /* How the worker will have ended; the default is a failure. */
 extern void shared_worker_ends(SlotState next_state);

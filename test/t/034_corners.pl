@@ -92,6 +92,28 @@ $node->safe_psql('prepared', "COMMIT PREPARED 'extension'");
 wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't', 'prepared');
 pass('an extension that was created in a prepared transaction gets its worker');
 
+# Skipping while requests are under way
+make_webhook('copy', '/hold/skipped');
+wait_for_sql($node, q{SELECT reason LIKE '%recorded in another database%'
+	FROM webhook_events.status()}, 't', 'copy');
+$node->safe_psql('copy', 'SELECT webhook_events.resume()');
+wait_for_sql($node, 'SELECT reason IS NULL FROM webhook_events.status()', 't', 'copy');
+$node->safe_psql('copy',
+	'INSERT INTO actor_runs (id) SELECT i FROM generate_series(1, 100) AS i');
+wait_until { requests_of('/hold/skipped') == 16 } 'as many requests as may be are under way';
+$node->safe_psql('copy', 'SELECT webhook_events.pause()');
+wait_for_sql($node, "SELECT reason LIKE 'paused%' FROM webhook_events.status()", 't', 'copy');
+$node->safe_psql('copy', "SELECT webhook_events.resume('skip')");
+wait_for_sql($node, 'SELECT reason IS NULL FROM webhook_events.status()', 't', 'copy');
+$receiver->release('skipped');
+$node->safe_psql('copy', "INSERT INTO actor_runs (id) VALUES ('later')");
+wait_for_sql($node, q{SELECT d.status FROM webhook_events.dispatches AS d
+	JOIN webhook_events.events AS e ON e.id = d.event_id
+	WHERE e.actor_run_id = 'later'}, 'SUCCEEDED', 'copy');
+is(scalar requests_of('/hold/skipped'), 17, 'what was in the worker\'s memory is skipped too');
+is($node->safe_psql('copy', q{SELECT dispatches_active, last_error IS NULL
+	FROM webhook_events.status()}), '0|t', 'and nothing is left behind');
+
 # DROP EXTENSION in the middle of work
 foreach my $round (1 .. 10)
 {
