@@ -64,6 +64,13 @@ COMMENT ON FUNCTION webhook_events.id_lower_bound(timestamptz) IS
     'no id that is made at this time or later sorts before this text';
 REVOKE ALL ON FUNCTION webhook_events.id_lower_bound(timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events.dispatch_id(event_id text, webhook_id text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_dispatch_id';
+COMMENT ON FUNCTION webhook_events.dispatch_id(text, text) IS
+    'the id of the dispatch of an event to a webhook, as routing makes it';
+REVOKE ALL ON FUNCTION webhook_events.dispatch_id(text, text) FROM PUBLIC;
+
 --
 -- Webhooks
 --
@@ -86,6 +93,9 @@ CREATE TABLE webhook_events.webhooks (
     description text,
     idempotency_key text,
     disabled_reason text,
+    is_retired boolean NOT NULL DEFAULT false,
+    run_ended boolean NOT NULL DEFAULT false,
+    run_changed_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     modified_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     created_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
@@ -99,6 +109,12 @@ COMMENT ON COLUMN webhook_events.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
 COMMENT ON COLUMN webhook_events.webhooks.disabled_reason IS
     'why it was disabled by other than a person';
+COMMENT ON COLUMN webhook_events.webhooks.is_retired IS
+    'was disabled because its run has ended; a resurrected run enables it again';
+COMMENT ON COLUMN webhook_events.webhooks.run_ended IS
+    'an ad-hoc webhook''s run has ended; it retires when nothing waits for it';
+COMMENT ON COLUMN webhook_events.webhooks.run_changed_at IS
+    'when that run ended or was resurrected last';
 
 -- One for each kind of condition, by what is most special in it.
 CREATE INDEX webhooks_actor_run_id_idx ON webhook_events.webhooks (actor_run_id)
@@ -115,6 +131,9 @@ CREATE UNIQUE INDEX webhooks_idempotency_key_idx
 -- For the limit on webhooks per user.
 CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events.webhooks (user_id)
     WHERE NOT is_ad_hoc;
+-- For the end of ad-hoc webhooks.
+CREATE INDEX webhooks_retired_idx ON webhook_events.webhooks (modified_at)
+    WHERE is_ad_hoc AND NOT is_enabled;
 
 --
 -- Events, dispatches, calls: logs by day
@@ -181,10 +200,15 @@ CREATE TABLE webhook_events.dispatches (
     finished_at timestamptz,
     attempts integer NOT NULL,
     next_attempt_at timestamptz,
-    error_message text
+    error_message text,
+    replay_of text COLLATE "C"
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events.dispatches IS
     'one event for one webhook, until it is delivered or given up';
+COMMENT ON COLUMN webhook_events.dispatches.next_attempt_at IS
+    'of one that is ACTIVE; NULL: when its host has nothing else to get';
+COMMENT ON COLUMN webhook_events.dispatches.replay_of IS
+    'of one that repeats another: the dispatch_id() of its event and webhook';
 CREATE TABLE webhook_events.dispatches_default PARTITION OF webhook_events.dispatches (
     CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
@@ -193,6 +217,8 @@ CREATE INDEX dispatches_default_due_idx
 CREATE INDEX dispatches_default_webhook_due_idx
     ON webhook_events.dispatches_default (webhook_id, next_attempt_at, id)
     WHERE status = 'ACTIVE';
+CREATE INDEX dispatches_default_replay_of_idx
+    ON webhook_events.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
 COMMENT ON TABLE webhook_events.dispatches_default IS
     'dispatches of days that have no table of their own';
 
@@ -211,6 +237,32 @@ CREATE TABLE webhook_events.calls_default PARTITION OF webhook_events.calls (
 ) DEFAULT;
 COMMENT ON TABLE webhook_events.calls_default IS
     'calls of days that have no table of their own';
+
+-- A busy webhook's counts must neither be counted anew nor be a row that is
+-- updated with every delivery: they are logged along with the results, and
+-- added up now and then.
+CREATE TABLE webhook_events.webhook_stats (
+    webhook_id text COLLATE "C" NOT NULL,
+    total_dispatches bigint NOT NULL,
+    last_dispatch_id text COLLATE "C" NOT NULL,
+    last_status webhook_events.dispatch_status NOT NULL,
+    last_finished_at timestamptz,
+    CONSTRAINT webhook_stats_pkey PRIMARY KEY (webhook_id)
+);
+COMMENT ON TABLE webhook_events.webhook_stats IS
+    'how many dispatches webhooks had, and the newest one; see webhook_stats_log';
+
+CREATE TABLE webhook_events.webhook_stats_log (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events.new_id(),
+    webhook_ids text[] NOT NULL,
+    dispatches integer[] NOT NULL,
+    last_dispatch_ids text[] NOT NULL,
+    last_statuses webhook_events.dispatch_status[] NOT NULL,
+    last_finished_at timestamptz[] NOT NULL,
+    CONSTRAINT webhook_stats_log_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE webhook_events.webhook_stats_log IS
+    'what is still to be added to webhook_stats';
 
 --
 -- The worker's memory
@@ -254,6 +306,8 @@ SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhooks', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats_log', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.cursors', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.origins', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events.pauses', '');
@@ -452,6 +506,8 @@ BEGIN
     webhook.id := webhook_events.new_id();
     webhook.is_enabled := true;
     webhook.is_ad_hoc := false;
+    webhook.is_retired := false;
+    webhook.run_ended := false;
     webhook.should_interpolate_strings := false;
     webhook.ignore_ssl_errors := false;
     webhook.do_not_retry := false;
@@ -665,7 +721,8 @@ BEGIN
         should_interpolate_strings = new.should_interpolate_strings,
         ignore_ssl_errors = new.ignore_ssl_errors, do_not_retry = new.do_not_retry,
         description = new.description, idempotency_key = new.idempotency_key,
-        disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END
+        disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
+        is_retired = w.is_retired AND NOT new.is_enabled
     WHERE w.id = new.id
     RETURNING w.* INTO result;
     RETURN result;
@@ -785,9 +842,8 @@ COMMENT ON FUNCTION webhook_events.worker_report() IS
     'what the server knows about the worker of this database';
 REVOKE ALL ON FUNCTION webhook_events.worker_report() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.waiting_events(OUT events bigint, OUT oldest_at timestamptz)
-    RETURNS record
-    LANGUAGE sql STABLE
+CREATE FUNCTION webhook_events.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
+    LANGUAGE sql STABLE ROWS 100
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     SET enable_hashjoin = off
@@ -812,13 +868,24 @@ AS $function$
             CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
             JOIN webhook_events.outbox AS o ON o.xid = late.xid
     )
-    SELECT count(*), min(w.created_at) FROM waiting AS w CROSS JOIN place
+    SELECT w.id, w.created_at FROM waiting AS w CROSS JOIN place
     WHERE place.position_xid IS NULL
         OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
         OR (w.xid, w.id) > (place.position_xid, place.position_id)
 $function$;
+COMMENT ON FUNCTION webhook_events.unrouted_events() IS
+    'events that were not routed yet';
+REVOKE ALL ON FUNCTION webhook_events.unrouted_events() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.waiting_events(OUT events bigint, OUT oldest_at timestamptz)
+    RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT count(*), min(created_at) FROM webhook_events.unrouted_events()
+$function$;
 COMMENT ON FUNCTION webhook_events.waiting_events() IS
-    'events that were not routed yet, and the oldest of them';
+    'how many events were not routed yet, and the oldest of them';
 REVOKE ALL ON FUNCTION webhook_events.waiting_events() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
@@ -975,6 +1042,563 @@ $function$;
 COMMENT ON FUNCTION webhook_events.drop_days(date) IS
     'drops the tables of the days (UTC) before this one, unless something in them waits';
 REVOKE ALL ON FUNCTION webhook_events.drop_days(date) FROM PUBLIC;
+
+--
+-- Looking closer, and sending again
+--
+
+CREATE FUNCTION webhook_events.get_webhook(id text) RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks;
+BEGIN
+    SELECT w.* INTO webhook FROM webhook_events.webhooks AS w WHERE w.id = get_webhook.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.get_webhook(text) IS
+    'the row of a webhook; an error if there is none';
+REVOKE ALL ON FUNCTION webhook_events.get_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.refusal(webhook webhook_events.webhooks,
+        event_type webhook_events.event_type, user_id text, actor_id text,
+        actor_task_id text, actor_run_id text, created_at timestamptz DEFAULT NULL,
+        xid xid8 DEFAULT NULL, test_of text DEFAULT NULL) RETURNS text
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_refusal';
+COMMENT ON FUNCTION webhook_events.refusal(webhook_events.webhooks, webhook_events.event_type,
+        text, text, text, text, timestamptz, xid8, text) IS
+    'why a webhook does not get such an event, or NULL; without a time as if it were enabled and old enough';
+REVOKE ALL ON FUNCTION webhook_events.refusal(webhook_events.webhooks, webhook_events.event_type,
+        text, text, text, text, timestamptz, xid8, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.build_request(webhook webhook_events.webhooks, event_id text,
+        OUT method text, OUT url text, OUT headers jsonb, OUT body text, OUT error text)
+    RETURNS record
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_build_request';
+COMMENT ON FUNCTION webhook_events.build_request(webhook_events.webhooks, text) IS
+    'the request that takes an event to a webhook, or why there can be none';
+REVOKE ALL ON FUNCTION webhook_events.build_request(webhook_events.webhooks, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.preview(webhook_id text, event_id text, OUT method text,
+        OUT url text, OUT headers jsonb, OUT body text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    error text;
+BEGIN
+    IF event_id IS NULL THEN
+        RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
+    END IF;
+    SELECT r.* INTO method, url, headers, body, error
+    FROM webhook_events.build_request(webhook_events.get_webhook(webhook_id), event_id) AS r;
+    IF error IS NOT NULL THEN
+        RAISE EXCEPTION 'request can''t be built: %', error
+            USING ERRCODE = 'invalid_parameter_value',
+                DETAIL = 'A dispatch of this event to this webhook fails with this reason.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.preview(text, text) IS
+    'the request that would be sent for an event, without sending it';
+REVOKE ALL ON FUNCTION webhook_events.preview(text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.explain_event(event_id text)
+    RETURNS TABLE (webhook_id text, fires boolean, reason text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    event webhook_events.outbox;
+BEGIN
+    SELECT o.* INTO event FROM webhook_events.outbox AS o WHERE o.id = event_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN QUERY
+        SELECT w.id, r.refusal IS NULL,
+            coalesce(r.refusal, CASE WHEN event.webhook_id IS NULL
+                THEN 'event type and condition match' ELSE 'the event is a test of it' END)
+        FROM webhook_events.webhooks AS w
+            CROSS JOIN LATERAL (SELECT webhook_events.refusal(w, event.event_type,
+                event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,
+                event.created_at, event.xid, event.webhook_id)) AS r (refusal)
+        WHERE w.id = event.webhook_id OR w.user_id = event.user_id
+            OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
+            OR w.actor_run_id = event.actor_run_id
+            OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
+                AND w.actor_run_id IS NULL)
+        ORDER BY w.id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.explain_event(text) IS
+    'which webhooks get an event and which don''t, and why';
+REVOKE ALL ON FUNCTION webhook_events.explain_event(text) FROM PUBLIC;
+
+-- Its body is bound when it is created and it sets nothing, so that it becomes
+-- part of the query that calls it, and stops with that query's LIMIT.
+CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
+        until timestamptz DEFAULT pg_catalog.now())
+    RETURNS TABLE (event_id text, created_at timestamptz,
+        event_type webhook_events.event_type, fires boolean, reason text, body text)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT e.id, e.created_at, e.event_type, r.refusal IS NULL,
+        coalesce(r.refusal, b.error), b.body
+    FROM webhook_events.get_webhook(webhook_id) AS w
+        CROSS JOIN webhook_events.outbox AS e
+        CROSS JOIN LATERAL (SELECT webhook_events.refusal(w, e.event_type, e.user_id,
+            e.actor_id, e.actor_task_id, e.actor_run_id) OFFSET 0) AS r (refusal)
+        LEFT JOIN LATERAL (SELECT q.body, q.error
+            FROM webhook_events.build_request(w, e.id) AS q
+            WHERE r.refusal IS NULL OFFSET 0) AS b ON true
+    WHERE e.id >= webhook_events.id_lower_bound(since)
+        AND e.id < webhook_events.id_lower_bound(until)
+        AND e.webhook_id IS NULL
+    ORDER BY e.id;
+END;
+COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
+    'what a webhook, were it enabled, would have sent for past events; LIMIT makes it cheap';
+REVOKE ALL ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.source_event(relation regclass, kind text, id text,
+        OUT found boolean, OUT user_id text, OUT actor_id text, OUT actor_task_id text, OUT resource json)
+    RETURNS record
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_source_event';
+COMMENT ON FUNCTION webhook_events.source_event(regclass, text, text) IS
+    'what an event of a row of an attached table would hold now, if there is such a row';
+REVOKE ALL ON FUNCTION webhook_events.source_event(regclass, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.raise_test(webhook_id text, user_id text, actor_id text,
+        actor_task_id text, actor_run_id text, actor_build_id text, resource json)
+    RETURNS text
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_raise_test';
+COMMENT ON FUNCTION webhook_events.raise_test(text, text, text, text, text, text, json) IS
+    'adds a TEST event for one webhook and returns the id of its dispatch';
+REVOKE ALL ON FUNCTION webhook_events.raise_test(text, text, text, text, text, text, json)
+    FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.test_webhook(id text, resource_id text DEFAULT NULL)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.get_webhook(id);
+    source record;
+    event record;
+    actor_id text := coalesce(webhook.actor_id, 'dummyActorId');
+    run_id text := coalesce(webhook.actor_run_id, 'dummyRunId');
+    finished_at timestamptz := now();
+BEGIN
+    IF resource_id IS NULL THEN
+        RETURN webhook_events.raise_test(webhook.id, webhook.user_id, actor_id,
+            webhook.actor_task_id, run_id, NULL,
+            json_build_object('id', run_id, 'actId', actor_id, 'userId', webhook.user_id,
+                'actorTaskId', webhook.actor_task_id,
+                'startedAt', webhook_events.api_time(finished_at - interval '1 minute'),
+                'finishedAt', webhook_events.api_time(finished_at),
+                'status', 'SUCCEEDED', 'statusMessage', 'This is a test.'));
+    END IF;
+    FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s LOOP
+        BEGIN
+            event := webhook_events.source_event(source.relation, source.kind, resource_id);
+        EXCEPTION WHEN data_exception THEN
+            CONTINUE;  -- the table's ids are of another type
+        END;
+        CONTINUE WHEN NOT event.found;
+        RETURN webhook_events.raise_test(webhook.id, event.user_id, event.actor_id,
+            event.actor_task_id, CASE source.kind WHEN 'run' THEN resource_id END,
+            CASE source.kind WHEN 'build' THEN resource_id END, event.resource);
+    END LOOP;
+    RAISE EXCEPTION 'no attached table has a run or build "%"', resource_id
+        USING ERRCODE = 'no_data_found';
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.test_webhook(text, text) IS
+    'sends a TEST event to one webhook, with this run or build or a dummy; returns the dispatch''s id';
+REVOKE ALL ON FUNCTION webhook_events.test_webhook(text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.count_dispatches(webhook_id text, dispatches integer,
+        last_dispatch_id text) RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    INSERT INTO webhook_events.webhook_stats_log (webhook_ids, dispatches,
+        last_dispatch_ids, last_statuses, last_finished_at)
+    VALUES (ARRAY[webhook_id], ARRAY[dispatches], ARRAY[last_dispatch_id],
+        '{ACTIVE}', '{NULL}')
+$function$;
+COMMENT ON FUNCTION webhook_events.count_dispatches(text, integer, text) IS
+    'adds new dispatches to the statistics of a webhook';
+REVOKE ALL ON FUNCTION webhook_events.count_dispatches(text, integer, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.redeliver(dispatch_id text) RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    dispatch webhook_events.dispatches;
+    webhook webhook_events.webhooks;
+BEGIN
+    SELECT d.* INTO dispatch FROM webhook_events.dispatches AS d
+    WHERE d.id = redeliver.dispatch_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'dispatch "%" does not exist', dispatch_id
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    webhook := webhook_events.get_webhook(dispatch.webhook_id);
+    PERFORM FROM webhook_events.outbox AS o WHERE o.id = dispatch.event_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'event "%" of dispatch "%" does not exist any more',
+                dispatch.event_id, dispatch.id
+            USING ERRCODE = 'no_data_found';
+    END IF;
+    IF NOT (webhook.is_enabled OR webhook.is_retired) AND dispatch.event_type <> 'TEST' THEN
+        RAISE EXCEPTION 'webhook "%" is disabled', webhook.id
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    dispatch.replay_of := webhook_events.dispatch_id(dispatch.event_id, webhook.id);
+    dispatch.id := webhook_events.new_id();
+    dispatch.user_id := webhook.user_id;
+    dispatch.status := 'ACTIVE';
+    dispatch.created_at := clock_timestamp();
+    dispatch.finished_at := NULL;
+    dispatch.attempts := 0;
+    dispatch.next_attempt_at := dispatch.created_at;
+    dispatch.error_message := NULL;
+    INSERT INTO webhook_events.dispatches SELECT dispatch.*;
+    PERFORM webhook_events.count_dispatches(webhook.id, 1, dispatch.id);
+    PERFORM webhook_events.wake_worker();
+    RETURN dispatch.id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.redeliver(text) IS
+    'sends the event of a dispatch to its webhook once more; returns the new dispatch''s id';
+REVOKE ALL ON FUNCTION webhook_events.redeliver(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.replay(webhook_id text, since timestamptz,
+        until timestamptz DEFAULT now(), event_types webhook_events.event_type[] DEFAULT NULL,
+        only_failed boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.get_webhook(webhook_id);
+    failed_only boolean := coalesce(only_failed, false);
+    queued bigint;
+    last_id text;
+BEGIN
+    IF since IS NULL OR until IS NULL THEN
+        RAISE EXCEPTION 'replay needs a time to start from and one to end at'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF NOT (webhook.is_enabled OR webhook.is_retired) THEN
+        RAISE EXCEPTION 'webhook "%" is disabled', webhook.id
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    -- What still waits is sent anyway, and so is what is not routed yet.
+    WITH active AS MATERIALIZED (
+        SELECT d.event_id FROM webhook_events.dispatches AS d
+        WHERE d.status = 'ACTIVE' AND d.webhook_id = webhook.id
+    ), unrouted AS MATERIALIZED (
+        SELECT u.id FROM webhook_events.unrouted_events() AS u
+        WHERE u.created_at >= webhook.created_at
+    ), event AS MATERIALIZED (
+        SELECT e.id, e.event_type, webhook_events.dispatch_id(e.id, webhook.id) AS dispatch_id
+        FROM webhook_events.outbox AS e
+        WHERE e.id >= webhook_events.id_lower_bound(since)
+            AND e.id < webhook_events.id_lower_bound(until)
+            AND e.webhook_id IS NULL
+            AND (replay.event_types IS NULL OR e.event_type = ANY (replay.event_types))
+            AND webhook_events.refusal(webhook, e.event_type, e.user_id, e.actor_id,
+                e.actor_task_id, e.actor_run_id) IS NULL
+            AND e.id NOT IN (SELECT a.event_id FROM active AS a)
+            AND e.id NOT IN (SELECT u.id FROM unrouted AS u)
+    ), wanted AS (
+        SELECT e.* FROM event AS e
+        WHERE NOT failed_only
+            OR (SELECT bool_and(d.status = 'FAILED') FROM (
+                SELECT f.status FROM webhook_events.dispatches AS f WHERE f.id = e.dispatch_id
+                UNION ALL
+                SELECT f.status FROM webhook_events.dispatches AS f
+                WHERE f.replay_of = e.dispatch_id) AS d)
+        ORDER BY e.id
+    ), inserted AS (
+        INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id, event_type,
+            status, created_at, attempts, replay_of)
+        SELECT webhook_events.new_id(), w.id, webhook.id, webhook.user_id, w.event_type,
+            'ACTIVE', clock_timestamp(), 0, w.dispatch_id
+        FROM wanted AS w
+        RETURNING id
+    )
+    SELECT count(*), max(i.id) INTO queued, last_id FROM inserted AS i;
+    IF queued > 0 THEN
+        PERFORM webhook_events.count_dispatches(webhook.id, queued::integer, last_id);
+        PERFORM webhook_events.wake_worker();
+    END IF;
+    RETURN queued;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.replay(text, timestamptz, timestamptz,
+        webhook_events.event_type[], boolean) IS
+    'queues past events for one webhook, behind all others; returns how many';
+REVOKE ALL ON FUNCTION webhook_events.replay(text, timestamptz, timestamptz,
+        webhook_events.event_type[], boolean) FROM PUBLIC;
+
+--
+-- In the shape of the platform's API
+--
+
+CREATE FUNCTION webhook_events.api_time(at timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$function$;
+COMMENT ON FUNCTION webhook_events.api_time(timestamptz) IS
+    'a time as the platform''s API writes it';
+REVOKE ALL ON FUNCTION webhook_events.api_time(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.webhook_json(id text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH entry AS MATERIALIZED (
+        SELECT s.total_dispatches AS dispatches, s.last_dispatch_id, s.last_status,
+            s.last_finished_at
+        FROM webhook_events.webhook_stats AS s WHERE s.webhook_id = webhook_json.id
+        UNION ALL
+        SELECT u.dispatches, u.last_dispatch_id, u.last_status, u.last_finished_at
+        FROM webhook_events.webhook_stats_log AS l
+            CROSS JOIN LATERAL unnest(l.webhook_ids, l.dispatches, l.last_dispatch_ids,
+                l.last_statuses, l.last_finished_at)
+                AS u (webhook_id, dispatches, last_dispatch_id, last_status, last_finished_at)
+        WHERE u.webhook_id = webhook_json.id
+    )
+    SELECT jsonb_build_object('id', w.id, 'createdAt', webhook_events.api_time(w.created_at),
+        'modifiedAt', webhook_events.api_time(w.modified_at), 'userId', w.user_id,
+        'isAdHoc', w.is_ad_hoc, 'shouldInterpolateStrings', w.should_interpolate_strings,
+        'eventTypes', w.event_types,
+        'condition', jsonb_build_object('actorId', w.actor_id,
+            'actorTaskId', w.actor_task_id, 'actorRunId', w.actor_run_id),
+        'ignoreSslErrors', w.ignore_ssl_errors, 'doNotRetry', w.do_not_retry,
+        'requestUrl', w.request_url, 'payloadTemplate', w.payload_template,
+        'headersTemplate', w.headers_template, 'description', w.description,
+        'isEnabled', w.is_enabled,
+        'lastDispatch', (SELECT jsonb_build_object('status', e.last_status,
+                'finishedAt', webhook_events.api_time(e.last_finished_at))
+            FROM entry AS e
+            ORDER BY e.last_dispatch_id DESC, e.last_status <> 'ACTIVE' DESC LIMIT 1),
+        'stats', jsonb_build_object('totalDispatches',
+            (SELECT coalesce(sum(e.dispatches), 0) FROM entry AS e)))
+    FROM webhook_events.get_webhook(id) AS w
+$function$;
+COMMENT ON FUNCTION webhook_events.webhook_json(text) IS
+    'a webhook as a Webhook object of the platform''s API';
+REVOKE ALL ON FUNCTION webhook_events.webhook_json(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.dispatch_json(id text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    result jsonb;
+BEGIN
+    SELECT jsonb_build_object('id', d.id, 'userId', d.user_id, 'webhookId', d.webhook_id,
+        'createdAt', webhook_events.api_time(d.created_at), 'status', d.status,
+        'eventType', d.event_type, 'eventData', e.event_data,
+        'webhook', CASE WHEN w.id IS NOT NULL THEN jsonb_build_object(
+            'requestUrl', w.request_url,
+            'condition', jsonb_build_object('actorId', w.actor_id,
+                'actorTaskId', w.actor_task_id, 'actorRunId', w.actor_run_id),
+            'isAdHoc', w.is_ad_hoc, 'actionType', 'HTTP_REQUEST') END,
+        'calls', coalesce((SELECT jsonb_agg(jsonb_build_object(
+                'startedAt', webhook_events.api_time(c.started_at),
+                'finishedAt', webhook_events.api_time(c.finished_at),
+                'errorMessage', c.error_message, 'responseStatus', c.response_status,
+                'responseBody', c.response_body) ORDER BY c.attempt)
+            FROM webhook_events.calls AS c WHERE c.dispatch_id = d.id), '[]'))
+    INTO result
+    FROM webhook_events.dispatches AS d
+        LEFT JOIN webhook_events.events AS e ON e.id = d.event_id
+        LEFT JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id
+    WHERE d.id = dispatch_json.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'dispatch "%" does not exist', id USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.dispatch_json(text) IS
+    'a dispatch with its calls as a WebhookDispatch object of the platform''s API';
+REVOKE ALL ON FUNCTION webhook_events.dispatch_json(text) FROM PUBLIC;
+
+--
+-- Audit
+--
+
+CREATE FUNCTION webhook_events.missing_events(since timestamptz, until timestamptz)
+    RETURNS TABLE (relation regclass, resource_id text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    source record;
+    resource_column text;
+    finished text;
+BEGIN
+    FOR source IN SELECT s.relation, s.kind, s.columns FROM webhook_events.sources AS s LOOP
+        resource_column := 'actor_' || source.kind || '_id';
+        SELECT format(CASE a.atttypid WHEN 'timestamp'::regtype
+                THEN '(r.%I AT TIME ZONE ''UTC'')' ELSE 'r.%I' END, a.attname)
+        INTO finished FROM pg_attribute AS a
+        WHERE a.attrelid = source.relation AND NOT a.attisdropped
+            AND a.attname IN ('finished_at', 'finishedAt', 'ended_at', 'endedAt')
+            AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype)
+        ORDER BY a.attnum LIMIT 1;
+        -- A table that does not say when a row ended is asked about the rows
+        -- that had an event in the span.
+        RETURN QUERY EXECUTE format(
+            'SELECT %L::regclass, r.%I::text FROM %s AS r'
+            ' WHERE replace(r.%I::text, ''_'', ''-'')'
+            '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND '
+            || CASE WHEN finished IS NULL
+                THEN 'r.%2$I::text IN (SELECT o.%5$I FROM webhook_events.outbox AS o'
+                    ' WHERE o.id >= webhook_events.id_lower_bound($1)'
+                    '     AND o.id < webhook_events.id_lower_bound($2))'
+                ELSE '%6$s >= $1 AND %6$s < $2' END
+            || ' AND NOT EXISTS (SELECT FROM webhook_events.outbox AS o'
+            ' WHERE o.id >= webhook_events.id_lower_bound($1 - interval ''1 hour'')'
+            '     AND o.%5$I = r.%2$I::text AND o.event_type::text'
+            '         = ''ACTOR.%7$s.'' || replace(r.%4$I::text, ''-'', ''_''))',
+            source.relation, source.columns ->> 'id', source.relation,
+            source.columns ->> 'status', resource_column, finished, upper(source.kind))
+        USING since, until;
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.missing_events(timestamptz, timestamptz) IS
+    'rows of attached tables that ended in this span and have no event that says so';
+REVOKE ALL ON FUNCTION webhook_events.missing_events(timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.missing_dispatches(since timestamptz, until timestamptz)
+    RETURNS TABLE (event_id text, webhook_id text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- Who wanted what is known only of webhooks that are as they were then.
+    WITH event AS MATERIALIZED (
+        SELECT e.id, e.event_type, e.user_id, e.actor_id, e.actor_task_id, e.actor_run_id,
+            e.created_at, e.xid, e.webhook_id
+        FROM webhook_events.outbox AS e
+        WHERE e.id >= webhook_events.id_lower_bound(since)
+            AND e.id < webhook_events.id_lower_bound(until)
+            AND e.id NOT IN (SELECT u.id FROM webhook_events.unrouted_events() AS u)
+    ), webhook AS (
+        SELECT w AS whole, w.* FROM webhook_events.webhooks AS w WHERE w.is_enabled
+    ), pair AS (
+        SELECT e.id AS event_id, w.id AS webhook_id FROM event AS e
+            JOIN webhook AS w ON w.actor_run_id = e.actor_run_id
+        UNION ALL
+        SELECT e.id, w.id FROM event AS e
+            JOIN webhook AS w ON w.actor_task_id = e.actor_task_id AND w.actor_run_id IS NULL
+        UNION ALL
+        SELECT e.id, w.id FROM event AS e
+            JOIN webhook AS w ON w.actor_id = e.actor_id AND w.actor_task_id IS NULL
+                AND w.actor_run_id IS NULL
+        UNION ALL
+        SELECT e.id, w.id FROM event AS e
+            JOIN webhook AS w ON w.user_id = e.user_id AND w.actor_id IS NULL
+                AND w.actor_task_id IS NULL AND w.actor_run_id IS NULL
+        UNION ALL
+        SELECT e.id, w.id FROM event AS e
+            JOIN webhook AS w ON w.user_id IS NULL AND w.actor_id IS NULL
+                AND w.actor_task_id IS NULL AND w.actor_run_id IS NULL
+    )
+    SELECT e.id, w.id
+    FROM pair AS p JOIN event AS e ON e.id = p.event_id
+        JOIN webhook AS w ON w.id = p.webhook_id
+    WHERE e.webhook_id IS NULL
+        AND (w.modified_at <= e.created_at
+            OR w.created_xid = e.xid AND w.modified_at = w.created_at)
+        AND webhook_events.refusal(w.whole, e.event_type, e.user_id, e.actor_id,
+            e.actor_task_id, e.actor_run_id, e.created_at, e.xid) IS NULL
+        AND NOT EXISTS (SELECT FROM webhook_events.dispatches AS d
+            WHERE d.id = webhook_events.dispatch_id(e.id, w.id))
+    UNION ALL
+    SELECT e.id, e.webhook_id FROM event AS e
+        JOIN webhook_events.webhooks AS w ON w.id = e.webhook_id
+    WHERE NOT EXISTS (SELECT FROM webhook_events.dispatches AS d
+        WHERE d.id = webhook_events.dispatch_id(e.id, e.webhook_id))
+$function$;
+COMMENT ON FUNCTION webhook_events.missing_dispatches(timestamptz, timestamptz) IS
+    'events of this span that were routed without a dispatch that they should have';
+REVOKE ALL ON FUNCTION webhook_events.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.audit(since timestamptz, until timestamptz DEFAULT now())
+    RETURNS TABLE (problem text, relation regclass, resource_id text, event_id text,
+        webhook_id text)
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    retention interval;
+    patience interval;
+    first timestamptz;
+BEGIN
+    IF since IS NULL OR until IS NULL THEN
+        RAISE EXCEPTION 'audit needs a time to start from and one to end at'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    -- This loads the library, if the server has not; then its settings are there.
+    PERFORM webhook_events.id_lower_bound(since);
+    retention := current_setting('webhook_events.retention')::interval;
+    patience := current_setting('webhook_events.request_timeout')::interval
+        + interval '1 minute';
+    first := CASE WHEN retention > interval '0' THEN greatest(since, now() - retention)
+        ELSE since END;
+    RETURN QUERY
+        SELECT 'event is missing', m.relation, m.resource_id, NULL::text, NULL::text
+        FROM webhook_events.missing_events(first, until) AS m;
+    RETURN QUERY
+        SELECT 'event waits to be routed', NULL::regclass,
+            coalesce(e.actor_run_id, e.actor_build_id), e.id, NULL::text
+        FROM webhook_events.unrouted_events() AS u
+            JOIN webhook_events.outbox AS e ON e.id = u.id
+        WHERE e.created_at >= first AND e.created_at < until
+            AND e.created_at < clock_timestamp() - interval '1 minute';
+    RETURN QUERY
+        SELECT 'dispatch is missing', NULL::regclass,
+            coalesce(e.actor_run_id, e.actor_build_id), e.id, m.webhook_id
+        FROM webhook_events.missing_dispatches(first, until) AS m
+            JOIN webhook_events.outbox AS e ON e.id = m.event_id;
+    RETURN QUERY
+        SELECT format('dispatch %s was due at %s', d.id, d.next_attempt_at), NULL::regclass,
+            coalesce(e.actor_run_id, e.actor_build_id), d.event_id, d.webhook_id
+        FROM webhook_events.dispatches AS d
+            LEFT JOIN webhook_events.outbox AS e ON e.id = d.event_id
+        WHERE d.status = 'ACTIVE' AND d.created_at >= first AND d.created_at < until
+            AND d.next_attempt_at < clock_timestamp() - patience;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.audit(timestamptz, timestamptz) IS
+    'what is missing or late in a span of time; no row when all is well';
+REVOKE ALL ON FUNCTION webhook_events.audit(timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.announce() RETURNS void
     LANGUAGE c VOLATILE

@@ -136,8 +136,7 @@ caller_start_requests(void)
 			continue;
 		}
 		old_context = MemoryContextSwitchTo(scratch_context);
-		start_call(dlist_container(Dispatch, queue_node,
-								   dlist_head_node(&host->queue)));
+		start_call(dlist_container(Dispatch, queue_node, host_first(host)));
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch_context);
 	}

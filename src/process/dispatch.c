@@ -92,11 +92,48 @@ batch_release(Batch *batch)
 	free_unused(batch);
 }
 
+void
+batch_add_ended_run(Batch *batch, const char *id, TimestampTz time)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(dispatches_context);
+	EndedRun   *run = palloc(sizeof(EndedRun) + strlen(id) + 1);
+
+	run->time = time;
+	run->id = (char *) (run + 1);
+	strcpy(run->id, id);
+	batch->ended_runs = lappend(batch->ended_runs, run);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+batches_forget_ended_run(const char *id, TimestampTz time)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+		ListCell   *cell;
+
+		foreach(cell, batch->ended_runs)
+		{
+			EndedRun   *run = lfirst(cell);
+
+			if (run->time >= time || strcmp(run->id, id) != 0)
+				continue;
+			batch->ended_runs = foreach_delete_current(batch->ended_runs, cell);
+			pfree(run);
+		}
+	}
+}
+
 CursorMark *
 batch_take_mark(Batch *batch)
 {
 	CursorMark *mark = batch->mark;
 
+	list_free_deep(batch->ended_runs);
+	batch->ended_runs = NIL;
 	dlist_delete(&batch->node);
 	batch->mark = NULL;
 	free_unused(batch);
@@ -112,7 +149,7 @@ dispatch_find(const char *id)
 Dispatch *
 dispatch_create(const char *id, const char *event_id, EventType event_type,
 				Subscriber *subscriber, Batch *batch, Event *event,
-				bool has_row)
+				bool has_row, bool is_replay)
 {
 	bool		found;
 	Dispatch   *dispatch = hash_search(dispatches, id, HASH_ENTER, &found);
@@ -128,6 +165,8 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	dispatch->batch = batch;
 	dispatch->event = event;
 	dispatch->has_row = has_row;
+	dispatch->is_replay = is_replay;
+	dispatch->has_waited = has_row;
 	if (event)
 		batch->nusers++;
 	if (!has_row)
@@ -146,7 +185,7 @@ dispatch_enqueue(Dispatch *dispatch)
 
 	dispatch->state = DISPATCH_QUEUED;
 	dispatch->host = host;
-	host_enqueue(host, &dispatch->queue_node);
+	host_enqueue(host, &dispatch->queue_node, dispatch->is_replay);
 	if (dispatch->has_row)
 		nfetched_dispatches++;
 }
@@ -155,7 +194,7 @@ dispatch_enqueue(Dispatch *dispatch)
 static void
 dequeue(Dispatch *dispatch)
 {
-	host_dequeue(dispatch->host, &dispatch->queue_node);
+	host_dequeue(dispatch->host, &dispatch->queue_node, dispatch->is_replay);
 	if (dispatch->has_row)
 		nfetched_dispatches--;
 }
@@ -165,7 +204,7 @@ dispatch_start(Dispatch *dispatch)
 {
 	dequeue(dispatch);
 	dispatch->state = DISPATCH_CALLING;
-	host_started(dispatch->host);
+	host_started(dispatch->host, dispatch->is_replay);
 }
 
 void
@@ -190,7 +229,7 @@ leave_host(Dispatch *dispatch)
 	if (dispatch->state == DISPATCH_QUEUED)
 		dequeue(dispatch);
 	else
-		host_ended(dispatch->host);
+		host_ended(dispatch->host, dispatch->is_replay);
 	host_release(dispatch->host);
 	dispatch->host = NULL;
 }
@@ -221,6 +260,7 @@ dispatch_got_row(Dispatch *dispatch)
 	if (dispatch->state == DISPATCH_QUEUED && dispatch->host)
 		nfetched_dispatches++;
 	dispatch->has_row = true;
+	dispatch->has_waited = (dispatch->state != DISPATCH_ENDED);
 	dlist_delete(&dispatch->rowless_node);
 	nrowless_dispatches--;
 	batch->nwithout_row--;

@@ -29,8 +29,17 @@ typedef struct Batch
 								 * event */
 	CursorMark *mark;			/* NULL if the events were routed before */
 	int			nwithout_row;	/* dispatches that have no row yet */
+	List	   *ended_runs;		/* of EndedRun: those whose ad-hoc webhooks
+								 * retire when the batch is done */
 	dlist_node	node;			/* in routed batches, oldest first */
 } Batch;
+
+/* A run that has ended. */
+typedef struct EndedRun
+{
+	TimestampTz time;			/* of the event that said so */
+	char	   *id;
+} EndedRun;
 
 typedef enum DispatchState
 {
@@ -52,6 +61,8 @@ typedef struct Dispatch
 	Batch	   *batch;			/* NULL once neither event nor row is wanted */
 	Event	   *event;			/* NULL once the request was built */
 	bool		has_row;
+	bool		is_replay;		/* until its first call ended */
+	bool		has_waited;		/* its row once said ACTIVE */
 	dlist_node	queue_node;		/* in host->queue or ended_dispatches */
 	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
 	char	   *body;			/* of the request, while calling */
@@ -98,6 +109,13 @@ extern Batch *batch_create(void);
 extern void batch_set_mark(Batch *batch, CursorMark *mark);
 extern void batch_release(Batch *batch);
 
+/*
+ * Notes that a run has ended, if one of the batches does not know of a later
+ * end; or that it was resurrected, after all ends before that time.
+ */
+extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time);
+extern void batches_forget_ended_run(const char *id, TimestampTz time);
+
 /* Takes the mark, and the batch out of routed_batches. */
 extern CursorMark *batch_take_mark(Batch *batch);
 
@@ -110,7 +128,8 @@ extern Dispatch *dispatch_find(const char *id);
  */
 extern Dispatch *dispatch_create(const char *id, const char *event_id,
 								 EventType event_type, Subscriber *subscriber,
-								 Batch *batch, Event *event, bool has_row);
+								 Batch *batch, Event *event, bool has_row,
+								 bool is_replay);
 
 /* Puts it into its host's queue. */
 extern void dispatch_enqueue(Dispatch *dispatch);

@@ -21,11 +21,16 @@ dlist_head	backlogged_hosts;
 static MemoryContext hosts_context;
 static HTAB *hosts;
 
-/* Hosts that can start a request: those that answer fast, and the slow ones. */
+/*
+ * Hosts that can start a request: those that answer fast, the slow ones, and
+ * those that have nothing but replays.
+ */
 static dlist_head ready[2];
+static dlist_head ready_to_replay;
 
 static int	in_flight;
 static int	slow_in_flight;
+static int	replays_in_flight;
 
 static uint32
 name_hash(const void *key, Size size pg_attribute_unused())
@@ -57,9 +62,11 @@ hosts_open(MemoryContext context)
 						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	dlist_init(&ready[false]);
 	dlist_init(&ready[true]);
+	dlist_init(&ready_to_replay);
 	dlist_init(&backlogged_hosts);
 	in_flight = 0;
 	slow_in_flight = 0;
+	replays_in_flight = 0;
 }
 
 Host *
@@ -74,6 +81,7 @@ host_get(const char *name)
 		host->name = MemoryContextStrdup(hosts_context, name);
 		host->fetch_size = setting_max_in_flight_per_host;
 		dlist_init(&host->queue);
+		dlist_init(&host->replays);
 		dlist_init(&host->backlog);
 	}
 	host->references++;
@@ -87,39 +95,61 @@ host_release(Host *host)
 
 	if (--host->references > 0)
 		return;
-	Assert(host->in_flight == 0 && host->nqueued == 0);
+	Assert(host->in_flight == 0 && host->nqueued == 0 && host->nreplays == 0);
 	hash_search(hosts, &name, HASH_REMOVE, NULL);
 	pfree(name);
+}
+
+/* So many replays may be under way to one host. */
+static int
+max_replays_per_host(void)
+{
+	return Max(setting_max_in_flight_per_host / 2, 1);
 }
 
 /* Puts a host into the list that it belongs to now, or into none. */
 static void
 place(Host *host)
 {
-	bool		can_start = host->nqueued > 0 &&
-	host->in_flight < setting_max_in_flight_per_host;
+	dlist_head *list = NULL;
 
-	if (can_start && !host->is_ready)
-		dlist_push_tail(&ready[host->is_slow], &host->ready_node);
-	else if (!can_start && host->is_ready)
+	if (host->in_flight < setting_max_in_flight_per_host)
+	{
+		if (host->nqueued > 0)
+			list = &ready[host->is_slow];
+		else if (host->nreplays > 0 &&
+				 host->replays_in_flight < max_replays_per_host())
+			list = &ready_to_replay;
+	}
+	if (list == host->ready_list)
+		return;
+	if (host->ready_list != NULL)
 		dlist_delete(&host->ready_node);
-	host->is_ready = can_start;
+	if (list != NULL)
+		dlist_push_tail(list, &host->ready_node);
+	host->ready_list = list;
 }
 
 void
-host_enqueue(Host *host, dlist_node *node)
+host_enqueue(Host *host, dlist_node *node, bool is_replay)
 {
-	dlist_push_tail(&host->queue, node);
-	host->nqueued++;
+	dlist_push_tail(is_replay ? &host->replays : &host->queue, node);
+	*(is_replay ? &host->nreplays : &host->nqueued) += 1;
 	place(host);
 }
 
 void
-host_dequeue(Host *host, dlist_node *node)
+host_dequeue(Host *host, dlist_node *node, bool is_replay)
 {
 	dlist_delete(node);
-	host->nqueued--;
+	*(is_replay ? &host->nreplays : &host->nqueued) -= 1;
 	place(host);
+}
+
+dlist_node *
+host_first(Host *host)
+{
+	return dlist_head_node(host->nqueued > 0 ? &host->queue : &host->replays);
 }
 
 /*
@@ -136,7 +166,12 @@ next_list(void)
 	if (!dlist_is_empty(&ready[true]) &&
 		slow_in_flight < Max(setting_max_in_flight / (fast_waits ? 8 : 2), 1))
 		return &ready[true];
-	return fast_waits ? &ready[false] : NULL;
+	if (fast_waits)
+		return &ready[false];
+	if (!dlist_is_empty(&ready_to_replay) &&
+		replays_in_flight < Max(setting_max_in_flight / 4, 1))
+		return &ready_to_replay;
+	return NULL;
 }
 
 Host *
@@ -154,10 +189,12 @@ hosts_next_ready(void)
 }
 
 void
-host_started(Host *host)
+host_started(Host *host, bool is_replay)
 {
 	host->in_flight++;
 	in_flight++;
+	host->replays_in_flight += is_replay;
+	replays_in_flight += is_replay;
 	if (host->is_slow)
 		slow_in_flight++;
 	place(host);
@@ -168,17 +205,16 @@ host_set_slow(Host *host, bool is_slow)
 {
 	if (is_slow == host->is_slow)
 		return;
-	if (host->is_ready)
-		dlist_delete(&host->ready_node);
-	host->is_ready = false;
 	slow_in_flight += is_slow ? host->in_flight : -host->in_flight;
 	host->is_slow = is_slow;
 	place(host);
 }
 
 void
-host_ended(Host *host)
+host_ended(Host *host, bool is_replay)
 {
+	host->replays_in_flight -= is_replay;
+	replays_in_flight -= is_replay;
 	if (host->is_slow)
 		slow_in_flight--;
 	host->in_flight--;
@@ -211,4 +247,10 @@ host_room(const Host *host)
 {
 	return setting_max_in_flight_per_host - host->in_flight - host->nqueued -
 		host->nreserved;
+}
+
+bool
+host_wants_replays(const Host *host)
+{
+	return !host->has_backlog && host->nreplays < max_replays_per_host();
 }

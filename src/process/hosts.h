@@ -3,8 +3,9 @@
  * hosts.h
  *	  Each host's share: what is under way to it and what waits for it.
  *
- * A host is "host:port".  It has a queue of dispatches in memory and a list of
- * the webhooks whose further ones wait in the table.
+ * A host is "host:port".  It has queues of dispatches in memory, one for those
+ * that replay past events and come after all others, and a list of the webhooks
+ * whose further ones wait in the table.
  *
  * IDENTIFICATION
  *	  src/process/hosts.h
@@ -21,9 +22,12 @@ typedef struct Host
 {
 	char	   *name;			/* hash key */
 	int			references;
-	int			in_flight;
+	int			in_flight;		/* all, replays too */
 	int			nqueued;
 	dlist_head	queue;			/* Dispatch.queue_node, oldest first */
+	int			replays_in_flight;
+	int			nreplays;		/* queued */
+	dlist_head	replays;		/* the queue of replays */
 	int			nreserved;		/* room for dispatches on their way here */
 	dlist_head	backlog;		/* Subscriber.backlog_node */
 	bool		has_backlog;
@@ -32,7 +36,8 @@ typedef struct Host
 	bool		is_slow;		/* its last answer was late, or is */
 	int			fetch_size;		/* how many to fetch from the table at once */
 	TimestampTz fetched_at;
-	bool		is_ready;		/* has something queued and a share left */
+	dlist_head *ready_list;		/* if it has something queued and a share
+								 * left, else NULL */
 	dlist_node	ready_node;
 } Host;
 
@@ -48,19 +53,23 @@ extern Host *host_get(const char *name);
 /* Takes a reference back; a host without any is forgotten. */
 extern void host_release(Host *host);
 
-/* Puts a node at the end of a host's queue, and takes one out again. */
-extern void host_enqueue(Host *host, dlist_node *node);
-extern void host_dequeue(Host *host, dlist_node *node);
+/* Puts a node at the end of one of a host's queues, and takes one out again. */
+extern void host_enqueue(Host *host, dlist_node *node, bool is_replay);
+extern void host_dequeue(Host *host, dlist_node *node, bool is_replay);
+
+/* The first in a host's queues; there is one. */
+extern dlist_node *host_first(Host *host);
 
 /*
  * The next host, in turns, that has something queued and a share left; NULL if
- * there is none.  Hosts that answer late share one half of max_in_flight.
+ * there is none.  Hosts that answer late share one half of max_in_flight, and
+ * replays one quarter; of a host's share replays take no more than half.
  */
 extern Host *hosts_next_ready(void);
 
 /* Counts a request to a host that starts or ended. */
-extern void host_started(Host *host);
-extern void host_ended(Host *host);
+extern void host_started(Host *host, bool is_replay);
+extern void host_ended(Host *host, bool is_replay);
 
 /* Notes whether a host answers late. */
 extern void host_set_slow(Host *host, bool is_slow);
@@ -71,5 +80,8 @@ extern void host_drop_backlog(Host *host, dlist_node *node);
 
 /* How many more requests to it than those queued could start now. */
 extern int	host_room(const Host *host);
+
+/* Has it little left of the replays that were queued? */
+extern bool host_wants_replays(const Host *host);
 
 #endif							/* WEBHOOK_HOSTS_H */

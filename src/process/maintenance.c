@@ -25,6 +25,10 @@
 #define INTERVAL (INT64CONST(3600) * USECS_PER_SEC)
 #define RETRY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
+/* So many webhooks are deleted at once, and so soon come the next ones. */
+#define MAX_DELETED 1000
+#define DELETE_INTERVAL USECS_PER_SEC
+
 static TimestampTz next_at = 0;
 static bool has_failed = false;
 
@@ -48,6 +52,16 @@ static Statement drop_days_statement = {
 	1, {INT4OID}, NULL
 };
 
+/* What happened to ad-hoc webhooks of that age is dropped as well. */
+static Statement delete_webhooks_statement = {
+	"DELETE FROM webhook_events.webhooks WHERE id IN ("
+	" SELECT id FROM webhook_events.webhooks"
+	" WHERE is_ad_hoc AND NOT is_enabled"
+	" AND modified_at < now() - $1 * interval '1 minute'"
+	" ORDER BY modified_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+	2, {INT4OID, INT4OID}, NULL
+};
+
 TimestampTz
 maintenance_deadline(void)
 {
@@ -67,6 +81,18 @@ look_after_days(void)
 		statement_write(&drop_days_statement, &retention, NULL);
 }
 
+/* Returns whether there may be more of them. */
+static bool
+delete_old_webhooks(void)
+{
+	Datum		values[] = {
+		Int32GetDatum(setting_retention), Int32GetDatum(MAX_DELETED)
+	};
+
+	return setting_retention > 0 &&
+		statement_write(&delete_webhooks_statement, values, NULL) == MAX_DELETED;
+}
+
 bool
 maintenance_run(void)
 {
@@ -84,8 +110,8 @@ maintenance_run(void)
 	PG_TRY();
 	{
 		look_after_days();
+		next_at = now + (delete_old_webhooks() ? DELETE_INTERVAL : INTERVAL);
 		ReleaseCurrentSubTransaction();
-		next_at = now + INTERVAL;
 		has_failed = false;
 	}
 	PG_CATCH();

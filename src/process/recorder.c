@@ -36,7 +36,22 @@
 /* So long the cursor waits when it has nothing else to be written with. */
 #define MARK_TIME 100000
 
+/* So often statistics are added up, if there are any. */
+#define STATS_TIME (INT64CONST(30) * USECS_PER_SEC)
+
 static TimestampTz mark_since;	/* a batch is done and its mark not written */
+static TimestampTz stats_at;	/* when statistics are to be added up */
+
+/* Ad-hoc webhooks that may have to retire, in the transaction under way. */
+typedef struct Retirement
+{
+	ArrayParameter runs;		/* that ended, ... */
+	ArrayParameter times;		/* ... when, ... */
+	ArrayParameter webhooks;	/* ... and webhooks whose dispatch did */
+} Retirement;
+
+/* Those with has_stats; in the transaction's memory. */
+static List *counted_subscribers = NIL;
 
 static Statement disable_statement = {
 	"UPDATE webhook_events.webhooks SET is_enabled = false,"
@@ -46,10 +61,36 @@ static Statement disable_statement = {
 	1, {TEXTARRAYOID}, NULL
 };
 
+/*
+ * Notes that runs have ended, and disables their webhooks once nothing waits
+ * for them.  The table's trigger only looks at what a person could change.
+ */
+static Statement retire_statement = {
+	"UPDATE webhook_events.webhooks AS w"
+	" SET run_ended = true, run_changed_at = coalesce(r.time, w.run_changed_at),"
+	" is_enabled = r.waits, is_retired = NOT r.waits,"
+	" disabled_reason = CASE WHEN NOT r.waits THEN 'Its run has ended.' END"
+	" FROM (SELECT w.id, e.time, EXISTS ("
+	" SELECT FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id) AS waits"
+	" FROM (SELECT * FROM unnest($1, $2) UNION ALL"
+	" SELECT o.actor_run_id, NULL FROM webhook_events.webhooks AS o"
+	" WHERE o.id = ANY ($3) AND o.run_ended) AS e (run_id, time)"
+	" JOIN webhook_events.webhooks AS w"
+	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
+	" AND w.is_ad_hoc AND w.is_enabled"
+	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL"
+	" OR e.time IS NULL)"
+	" FOR UPDATE OF w SKIP LOCKED) AS r"
+	" WHERE w.id = r.id AND (r.time IS NOT NULL OR NOT r.waits)",
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
+};
+
 void
 recorder_open(void)
 {
 	mark_since = 0;
+	stats_at = GetCurrentTimestamp() + STATS_TIME;
 }
 
 static bool
@@ -107,6 +148,50 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
 	dispatch_writer_call(writer, &row);
 }
 
+/* Adds what is written of a dispatch to its webhook's statistics. */
+static void
+count_dispatch(const Dispatch *dispatch, const DispatchRow *row)
+{
+	Subscriber *subscriber = dispatch->subscriber;
+
+	if (!subscriber->has_stats)
+	{
+		counted_subscribers = lappend(counted_subscribers, subscriber);
+		subscriber->has_stats = true;
+		subscriber->new_dispatches = 0;
+		subscriber->last_dispatch_id[0] = '\0';
+	}
+	if (!dispatch->has_row)
+		subscriber->new_dispatches++;
+	if (strcmp(row->id, subscriber->last_dispatch_id) < 0)
+		return;
+	strlcpy(subscriber->last_dispatch_id, row->id, sizeof(Id));
+	subscriber->last_status = row->status;
+	subscriber->last_finished_at = row->finished_at;
+}
+
+static void
+write_stats(DispatchWriter *writer)
+{
+	ListCell   *cell;
+
+	foreach(cell, counted_subscribers)
+	{
+		Subscriber *subscriber = lfirst(cell);
+		StatsRow	row = {
+			.webhook_id = subscriber->id,
+			.dispatches = subscriber->new_dispatches,
+			.last_dispatch_id = subscriber->last_dispatch_id,
+			.last_status = subscriber->last_status,
+			.last_finished_at = subscriber->last_finished_at
+		};
+
+		dispatch_writer_stats(writer, &row);
+		subscriber->has_stats = false;
+	}
+	counted_subscribers = NIL;
+}
+
 /* Adds a dispatch as it stands, to be found again at "next_attempt_at". */
 static void
 write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
@@ -128,6 +213,7 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.error_message = dispatch->error
 	};
 
+	count_dispatch(dispatch, &row);
 	if (dispatch->has_row)
 		dispatch_writer_update(writer, &row);
 	else
@@ -137,7 +223,8 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 
 /* Writes all that ended, and forgets it. */
 static void
-write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone)
+write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
+			Retirement *retirement)
 {
 	uint64		delivered = 0;
 	uint64		failed = 0;
@@ -159,6 +246,9 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone)
 		failed += (dispatch->status == DISPATCH_FAILED);
 		if (dispatch->is_gone)
 			array_add_text(gone, dispatch->subscriber->id);
+		if (dispatch->status != DISPATCH_ACTIVE && dispatch->has_waited &&
+			dispatch->subscriber->webhook && dispatch->subscriber->webhook->is_ad_hoc)
+			array_add_text(&retirement->webhooks, dispatch->subscriber->id);
 		dispatch_forget(dispatch);
 	}
 	shared_count_results(delivered, failed);
@@ -195,14 +285,24 @@ write_rowless(DispatchWriter *writer, TimestampTz now)
 
 /* Writes the mark of the last of the batches that are done. */
 static void
-write_mark(void)
+write_mark(Retirement *retirement)
 {
 	CursorMark *last = NULL;
 
 	while (mark_waits())
 	{
+		Batch	   *batch = dlist_head_element(Batch, node, &routed_batches);
+		ListCell   *cell;
+
+		foreach(cell, batch->ended_runs)
+		{
+			EndedRun   *run = lfirst(cell);
+
+			array_add_text(&retirement->runs, run->id);
+			array_add_time(&retirement->times, run->time);
+		}
 		cursor_mark_free(last);
-		last = batch_take_mark(dlist_head_element(Batch, node, &routed_batches));
+		last = batch_take_mark(batch);
 	}
 	if (last != NULL)
 		cursor_write(last);
@@ -210,10 +310,28 @@ write_mark(void)
 	mark_since = 0;
 }
 
+static void
+retire(Retirement *retirement)
+{
+	Datum		values[3];
+
+	if (retirement->runs.state == NULL && retirement->webhooks.state == NULL)
+		return;
+	values[0] = array_result(&retirement->runs);
+	values[1] = array_result(&retirement->times);
+	values[2] = array_result(&retirement->webhooks);
+	statement_write(&retire_statement, values, NULL);
+}
+
 bool
 recorder_flush(void)
 {
 	ArrayParameter gone = {TEXTOID, NULL};
+	Retirement	retirement = {
+		.runs = {TEXTOID, NULL},
+		.times = {TIMESTAMPTZOID, NULL},
+		.webhooks = {TEXTOID, NULL}
+	};
 	DispatchWriter *writer;
 	TimestampTz now;
 
@@ -221,15 +339,22 @@ recorder_flush(void)
 		return false;
 	now = waiting_write_time();
 	writer = dispatch_writer_create();
-	write_ended(writer, now, &gone);
+	write_ended(writer, now, &gone, &retirement);
 	write_rowless(writer, now);
+	write_stats(writer);
 	dispatch_writer_execute(writer);
-	write_mark();
+	write_mark(&retirement);
 	if (gone.state != NULL)
 	{
 		Datum		ids = array_result(&gone);
 
 		statement_write(&disable_statement, &ids, NULL);
+	}
+	retire(&retirement);
+	if (now >= stats_at)
+	{
+		dispatches_sum_stats();
+		stats_at = now + STATS_TIME;
 	}
 	work_commit();
 	return true;

@@ -36,10 +36,27 @@ typedef struct Match
 
 typedef struct Matches
 {
+	Batch	   *batch;
 	int			count;
 	int			capacity;
 	Match	   *items;
 } Matches;
+
+static Statement revive_statement = {
+	"UPDATE webhook_events.webhooks AS w"
+	" SET run_ended = false, run_changed_at = r.time,"
+	" is_enabled = w.is_enabled OR w.is_retired, is_retired = false,"
+	" disabled_reason = CASE WHEN NOT w.is_retired THEN w.disabled_reason END"
+	" FROM (SELECT w.id, e.time FROM (SELECT run_id, max(time) FROM unnest($1, $2) AS u (run_id, time)"
+	" GROUP BY run_id) AS e (run_id, time)"
+	" JOIN webhook_events.webhooks AS w"
+	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
+	" AND w.is_ad_hoc"
+	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL)"
+	" FOR UPDATE OF w SKIP LOCKED) AS r"
+	" WHERE w.id = r.id",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+};
 
 static bool has_new_events;
 static int	fan_out;			/* dispatches for each event of the last batch */
@@ -88,12 +105,29 @@ flush_wal(void)
 	XLogFlush(upto);
 }
 
+static bool
+ends_run(EventType type)
+{
+	return type == EVENT_RUN_SUCCEEDED || type == EVENT_RUN_FAILED ||
+		type == EVENT_RUN_ABORTED || type == EVENT_RUN_TIMED_OUT;
+}
+
 static void
-add_match(Event *event, Subscriber *subscriber, void *argument)
+add_match(Event *event, Subscriber *subscriber, MatchResult result,
+		  void *argument)
 {
 	Matches    *matches = argument;
 	Match	   *match;
 
+	/* What it wanted or not, this run's ad-hoc webhook has seen its end. */
+	if (ends_run(event->type) && subscriber->webhook->is_ad_hoc &&
+		subscriber->webhook->actor_run_id != NULL &&
+		event->actor_run_id != NULL &&
+		strcmp(subscriber->webhook->actor_run_id, event->actor_run_id) == 0)
+		batch_add_ended_run(matches->batch, event->actor_run_id,
+							event->created_at);
+	if (result != MATCH_YES)
+		return;
 	if (matches->count == matches->capacity)
 	{
 		matches->capacity *= 2;
@@ -146,13 +180,41 @@ create_dispatch(const Match *match, Batch *batch)
 	Dispatch   *dispatch = dispatch_create(match->id, match->event->id,
 										   match->event->type,
 										   match->subscriber, batch,
-										   match->event, false);
+										   match->event, false, false);
 	Host	   *host = match->subscriber->host;
 
 	if (host->is_congested && host_room(host) <= 0)
 		dispatch_end(dispatch, DISPATCH_ACTIVE, NULL);
 	else
 		dispatch_enqueue(dispatch);
+}
+
+/*
+ * Enables the ad-hoc webhooks that had retired at the end of runs that were
+ * resurrected, so that they get that event and those that follow.
+ */
+static void
+revive_webhooks(Event **events, int nevents)
+{
+	ArrayParameter runs = {TEXTOID, NULL};
+	ArrayParameter times = {TIMESTAMPTZOID, NULL};
+	Datum		values[2];
+
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i]->type != EVENT_RUN_RESURRECTED ||
+			events[i]->actor_run_id == NULL)
+			continue;
+		array_add_text(&runs, events[i]->actor_run_id);
+		array_add_time(&times, events[i]->created_at);
+		batches_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
+	}
+	if (runs.state == NULL)
+		return;
+	values[0] = array_result(&runs);
+	values[1] = array_result(&times);
+	statement_write(&revive_statement, values, NULL);
+	work_see_writes();
 }
 
 bool
@@ -182,6 +244,8 @@ router_route(void)
 	}
 	batch_set_mark(batch, mark);
 
+	revive_webhooks(events, nevents);
+	matches.batch = batch;
 	matches.count = 0;
 	matches.capacity = nevents;
 	matches.items = palloc(sizeof(Match) * matches.capacity);

@@ -22,6 +22,7 @@
 PG_FUNCTION_INFO_V1(webhook_events_new_id);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
+PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
 
 /* new_id() RETURNS text */
@@ -58,6 +59,22 @@ webhook_events_id_lower_bound(PG_FUNCTION_ARGS)
 
 	id_lower_bound(bound, PG_GETARG_TIMESTAMPTZ(0));
 	PG_RETURN_TEXT_P(cstring_to_text(bound));
+}
+
+/* dispatch_id(event_id text, webhook_id text) RETURNS text */
+Datum
+webhook_events_dispatch_id(PG_FUNCTION_ARGS)
+{
+	Id			id;
+	char	   *event_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (strlen(event_id) != ID_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not an id", event_id),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	id_make_dispatch(id, event_id, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
 }
 
 /*

@@ -34,6 +34,8 @@ static MemoryContext subscribers_context;
 static HTAB *subscribers;
 static uint64 match_number;		/* of calls of subscribers_match() */
 
+dlist_head	replaying_subscribers;
+
 /* What a webhook's condition is most special in; part of a key. */
 typedef enum ConditionKind
 {
@@ -67,7 +69,7 @@ static Statement rows_statement = {
 static Statement candidates_statement = {
 	CANDIDATE_COLUMNS
 	" WHERE actor_run_id = ANY ($1) AND actor_run_id IS NOT NULL"
-	" AND is_enabled"
+	" AND (is_enabled OR is_retired)"
 	" UNION ALL "
 	CANDIDATE_COLUMNS
 	" WHERE actor_task_id = ANY ($2) AND actor_task_id IS NOT NULL"
@@ -106,6 +108,7 @@ subscribers_open(MemoryContext context)
 	};
 
 	subscribers_context = context;
+	dlist_init(&replaying_subscribers);
 	subscribers = hash_create("webhook_events subscribers", 256, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
@@ -135,7 +138,8 @@ subscriber_refusal(const Subscriber *subscriber, EventType event_type)
 		return "Webhook was removed.";
 	if (subscriber->webhook == NULL)
 		return subscriber->error;
-	if (!subscriber->webhook->is_enabled && event_type != EVENT_TEST)
+	if (!subscriber->webhook->is_enabled &&
+		subscriber->webhook->retired_at == 0 && event_type != EVENT_TEST)
 		return "Webhook was disabled.";
 	return NULL;
 }
@@ -239,7 +243,8 @@ forget_unused(void)
 	hash_seq_init(&scan, subscribers);
 	while ((subscriber = hash_seq_search(&scan)) != NULL)
 	{
-		if (subscriber->references > 0 || subscriber->has_backlog)
+		if (subscriber->references > 0 || subscriber->has_backlog ||
+			subscriber->has_replays)
 			continue;
 		drop_version(subscriber);
 		set_host(subscriber, NULL);
@@ -421,7 +426,7 @@ file_candidate(HTAB *table, Subscriber *subscriber)
 void
 subscribers_match(Event **events, int nevents,
 				  void (*callback) (Event *event, Subscriber *subscriber,
-									void *argument),
+									MatchResult result, void *argument),
 				  void *argument)
 {
 	HASHCTL		control = {
@@ -456,8 +461,8 @@ subscribers_match(Event **events, int nevents,
 			{
 				Subscriber *subscriber = lfirst(cell);
 
-				if (webhook_match(subscriber->webhook, events[i]) == MATCH_YES)
-					callback(events[i], subscriber, argument);
+				callback(events[i], subscriber,
+						 webhook_match(subscriber->webhook, events[i]), argument);
 			}
 		}
 	}
@@ -487,6 +492,22 @@ subscriber_end_backlog(Subscriber *subscriber)
 {
 	subscriber->has_backlog = false;
 	host_drop_backlog(subscriber->host, &subscriber->backlog_node);
+}
+
+void
+subscriber_add_replays(Subscriber *subscriber, const char *position)
+{
+	if (!subscriber->has_replays)
+		dlist_push_tail(&replaying_subscribers, &subscriber->replay_node);
+	subscriber->has_replays = true;
+	strlcpy(subscriber->replay_position, position, sizeof(ReplayPosition));
+}
+
+void
+subscriber_end_replays(Subscriber *subscriber)
+{
+	dlist_delete(&subscriber->replay_node);
+	subscriber->has_replays = false;
 }
 
 void

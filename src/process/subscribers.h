@@ -34,7 +34,22 @@ typedef struct Subscriber
 	bool		has_backlog;
 	DuePosition backlog_position;	/* behind the last one that was fetched */
 	dlist_node	backlog_node;	/* in host->backlog */
+
+	/* What the transaction under way has written of its dispatches. */
+	bool		has_stats;
+	int			new_dispatches;
+	Id			last_dispatch_id;
+	DispatchStatus last_status;
+	TimestampTz last_finished_at;
+
+	/* Replays in the table that were not fetched. */
+	bool		has_replays;
+	ReplayPosition replay_position;
+	dlist_node	replay_node;	/* in replaying_subscribers */
 } Subscriber;
+
+/* Those that have replays, in the order in which it is their turn. */
+extern dlist_head replaying_subscribers;
 
 /* Starts with none; allocates in "context". */
 extern void subscribers_open(MemoryContext context);
@@ -56,18 +71,23 @@ extern const char *subscriber_refusal(const Subscriber *subscriber,
 									  EventType event_type);
 
 /*
- * Finds who gets which of these events, and calls "callback" for each pair,
- * event by event.
+ * Finds who may get which of these events, and calls "callback" for each pair
+ * with what webhook_match() says of it, event by event.
  */
 extern void subscribers_match(Event **events, int nevents,
 							  void (*callback) (Event *event,
 												Subscriber *subscriber,
+												MatchResult result,
 												void *argument),
 							  void *argument);
 
 /* Notes that dispatches that are due at "time" or later wait in the table. */
 extern void subscriber_add_backlog(Subscriber *subscriber, TimestampTz time);
 extern void subscriber_end_backlog(Subscriber *subscriber);
+
+/* Notes that replays wait in the table, at this position or behind it. */
+extern void subscriber_add_replays(Subscriber *subscriber, const char *position);
+extern void subscriber_end_replays(Subscriber *subscriber);
 
 /* All backlogs start at the beginning again. */
 extern void subscribers_rewind_backlogs(void);

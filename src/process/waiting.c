@@ -15,6 +15,7 @@
 #include "process/dispatch.h"
 #include "process/waiting.h"
 #include "storage/settings.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* So many rows are read at once, ... */
@@ -22,6 +23,13 @@
 
 /* ... and for so many hosts' backlogs in one transaction. */
 #define MAX_BACKLOGS 8
+
+/*
+ * So many replays are fetched at once for a host, and all hosts have no more
+ * than so many queued.  Small steps, lest new events wait for them.
+ */
+#define MAX_REPLAYS 64
+#define MAX_FETCHED_REPLAYS (MAX_FETCHED / 2)
 
 /*
  * So many dispatches, and bytes of their events, are fetched ahead; routing is
@@ -40,6 +48,7 @@
 static DuePosition due_position;
 static TimestampTz next_due_at;
 static bool orphans_possible;
+static bool replays_possible;
 
 void
 waiting_open(void)
@@ -53,6 +62,7 @@ waiting_look_again(void)
 	memset(&due_position, 0, sizeof(DuePosition));
 	next_due_at = 0;
 	orphans_possible = true;
+	replays_possible = true;
 	subscribers_rewind_backlogs();
 }
 
@@ -101,12 +111,37 @@ next_backlogged_host(void)
 	return NULL;
 }
 
+/* One whose replays can be fetched now; those before it go to the end. */
+static Subscriber *
+next_replaying_subscriber(void)
+{
+	Subscriber *first = NULL;
+
+	while (nfetched_dispatches < MAX_FETCHED_REPLAYS &&
+		   dispatch_event_bytes() < MAX_FETCHED_BYTES &&
+		   !dlist_is_empty(&replaying_subscribers))
+	{
+		Subscriber *subscriber = dlist_head_element(Subscriber, replay_node,
+													&replaying_subscribers);
+
+		if (subscriber->host == NULL || host_wants_replays(subscriber->host))
+			return subscriber;
+		if (subscriber == first)
+			break;
+		if (first == NULL)
+			first = subscriber;
+		dlist_delete(&subscriber->replay_node);
+		dlist_push_tail(&replaying_subscribers, &subscriber->replay_node);
+	}
+	return NULL;
+}
+
 TimestampTz
 waiting_deadline(void)
 {
-	if (orphans_possible && nended_dispatches == 0)
+	if ((orphans_possible && nended_dispatches == 0) || replays_possible)
 		return 0;
-	if (next_backlogged_host() != NULL)
+	if (next_backlogged_host() != NULL || next_replaying_subscriber() != NULL)
 		return 0;
 	return next_due_at;
 }
@@ -131,7 +166,7 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 {
 	Dispatch   *dispatch = dispatch_create(row->id, row->event_id,
 										   row->event_type, subscriber,
-										   batch, event, true);
+										   batch, event, true, row->is_replay);
 
 	dispatch->attempts = row->attempts;
 	return dispatch;
@@ -155,9 +190,14 @@ queue_rows(DueRow **accepted, int naccepted)
 		DueRow	   *row = accepted[i];
 		Subscriber *subscriber = subscriber_find(row->webhook_id);
 
-		subscriber->host->nreserved--;
-		if (i >= nloaded)
+		if (!row->is_replay)
+			subscriber->host->nreserved--;
+		if (i >= nloaded && !row->is_replay)
 			subscriber_add_backlog(subscriber, row->next_attempt_at);
+		else if (i == nloaded)
+			subscriber_add_replays(subscriber, row->id);
+		else if (i > nloaded)
+			continue;
 		else if (events[i] == NULL)
 			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, "Event was removed.");
@@ -191,7 +231,8 @@ take_rows(DueRow *rows, int nrows, bool all)
 						 DISPATCH_FAILED, reason);
 		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host)))
 		{
-			subscriber->host->nreserved++;
+			if (!row->is_replay)
+				subscriber->host->nreserved++;
 			accepted[naccepted++] = row;
 		}
 		else
@@ -253,6 +294,43 @@ fetch_backlog(Host *host, TimestampTz now)
 	}
 }
 
+/* Looks which webhooks have replays. */
+static void
+find_replays(void)
+{
+	Datum		ids = dispatches_find_replaying();
+	Datum	   *elements;
+	int			count;
+
+	replays_possible = false;
+	subscribers_refresh(ids);
+	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		subscriber_add_replays(subscriber_find(TextDatumGetCString(elements[i])), "");
+}
+
+/* Reads on in the replays of one webhook. */
+static void
+fetch_replays(Subscriber *subscriber)
+{
+	DueRow	   *rows;
+	int			nrows = dispatches_find_replays_of(subscriber->id,
+												   subscriber->replay_position,
+												   MAX_REPLAYS, &rows);
+
+	subscriber_end_replays(subscriber);
+	if (nrows == MAX_REPLAYS)
+	{
+		ReplayPosition next;
+
+		snprintf(next, sizeof(next), "%s0", rows[nrows - 1].id);
+		subscriber_add_replays(subscriber, next);
+	}
+	if (nrows > 0)
+		take_rows(rows, nrows, true);
+}
+
 /* Ends what waits for webhooks that are gone or disabled. */
 static void
 end_orphans(void)
@@ -287,6 +365,16 @@ waiting_fetch(void)
 		fetch_due(now - 1);
 	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host()) != NULL; i++)
 		fetch_backlog(host, now);
+	if (replays_possible)
+		find_replays();
+	for (int i = 0; i < MAX_BACKLOGS; i++)
+	{
+		Subscriber *subscriber = next_replaying_subscriber();
+
+		if (subscriber == NULL)
+			break;
+		fetch_replays(subscriber);
+	}
 	work_commit();
 	return true;
 }

@@ -20,7 +20,9 @@
 #include "storage/shared.h"
 #include "storage/wake.h"
 #include "storage/webhooks.h"
+#include "nodes/bitmapset.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -54,23 +56,55 @@ check_unchanged(const Webhook *old, const Webhook *new)
 
 /* Each version of a row has a time of its own; the worker knows it by that. */
 static HeapTuple
-set_modified_at(HeapTuple row, TupleDesc desc, TimestampTz last)
+set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 {
 	int			attnum = SPI_fnumber(desc, "modified_at");
+	bool		isnull;
+	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnum, desc,
+														&isnull));
 	Datum		value = TimestampTzGetDatum(Max(GetCurrentTimestamp(), last + 1));
-	bool		isnull = false;
 
 	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
 }
 
-/* check_webhook() RETURNS trigger; BEFORE INSERT OR UPDATE */
-Datum
-webhook_events_check_webhook(PG_FUNCTION_ARGS)
+/*
+ * Did nothing change but what says whether the webhook is enabled?  That must
+ * be possible even if the settings would not allow its URL any more.
+ */
+static bool
+is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
 {
-	TriggerData *data = trigger_data(fcinfo);
-	TupleDesc	desc = RelationGetDescr(data->tg_relation);
-	bool		is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
-	HeapTuple	row = is_update ? data->tg_newtuple : data->tg_trigtuple;
+	static const char *const state[] = {
+		"is_enabled", "disabled_reason", "is_retired", "run_ended",
+		"run_changed_at", "modified_at"
+	};
+	Bitmapset  *ignored = NULL;
+
+	for (int i = 0; i < (int) lengthof(state); i++)
+		ignored = bms_add_member(ignored, SPI_fnumber(desc, state[i]));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		bool		old_null;
+		bool		new_null;
+		Datum		old_value = heap_getattr(old, i + 1, desc, &old_null);
+		Datum		new_value = heap_getattr(new, i + 1, desc, &new_null);
+
+		if (attribute->attisdropped || bms_is_member(i + 1, ignored))
+			continue;
+		if (old_null != new_null)
+			return false;
+		if (!old_null && !datum_image_eq(old_value, new_value,
+										 attribute->attbyval, attribute->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* Raises an error for a new or changed definition that can't be accepted. */
+static void
+check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
 	Webhook    *webhook = webhook_from_row(row, desc);
 
 	if (webhook->address &&
@@ -84,14 +118,23 @@ webhook_events_check_webhook(PG_FUNCTION_ARGS)
 				 errmsg("address %s is not allowed", address),
 				 errdetail("Setting webhook_events.denied_networks has it, and webhook_events.allowed_networks has not.")));
 	}
-	if (is_update)
-	{
-		Webhook    *old = webhook_from_row(data->tg_trigtuple, desc);
+	if (old_row != NULL)
+		check_unchanged(webhook_condition_from_row(old_row, desc), webhook);
+}
 
-		check_unchanged(old, webhook);
-		row = set_modified_at(row, desc, old->modified_at);
-	}
-	return PointerGetDatum(row);
+/* check_webhook() RETURNS trigger; BEFORE INSERT OR UPDATE */
+Datum
+webhook_events_check_webhook(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = trigger_data(fcinfo);
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
+	HeapTuple	old_row = is_update ? data->tg_trigtuple : NULL;
+	HeapTuple	row = is_update ? data->tg_newtuple : data->tg_trigtuple;
+
+	if (!is_update || !is_same_definition(old_row, row, desc))
+		check_definition(row, old_row, desc);
+	return PointerGetDatum(is_update ? set_modified_at(row, old_row, desc) : row);
 }
 
 /* Does a dispatch wait for this webhook? */
@@ -112,15 +155,31 @@ has_waiting_dispatches(const char *webhook_id)
 	return found;
 }
 
+static void
+delete_stats(const char *webhook_id)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(webhook_id);
+
+	SPI_connect();
+	if (SPI_execute_with_args("DELETE FROM webhook_events.webhook_stats"
+							  " WHERE webhook_id = $1", 1, &type, &value, NULL,
+							  false, 0) < 0)
+		elog(ERROR, "could not delete statistics");
+	SPI_finish();
+}
+
 /* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled) OR DELETE */
 Datum
 webhook_events_webhook_ended(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = trigger_data(fcinfo);
 	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	char	   *id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
 
-	if (has_waiting_dispatches(SPI_getvalue(data->tg_trigtuple, desc,
-											SPI_fnumber(desc, "id"))))
+	if (has_waiting_dispatches(id))
 		wake_at_commit(WAKE_COMMANDS);
+	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		delete_stats(id);
 	return PointerGetDatum(NULL);
 }

@@ -74,6 +74,16 @@ read_address(const char *host, struct sockaddr_storage *address)
 	return address_from_text(text, address);
 }
 
+/* Is this the port of the scheme, which the header Host leaves out? */
+static bool
+is_default_port(CURLU *handle, const char *port)
+{
+	char	   *scheme = copy_part(handle, CURLUPART_SCHEME, 0);
+
+	return scheme != NULL &&
+		strcmp(port, strcmp(scheme, "https") == 0 ? "443" : "80") == 0;
+}
+
 /* Judges what libcurl has parsed. */
 static bool
 read_parts(CURLU *handle, Url *url, char **error)
@@ -81,6 +91,8 @@ read_parts(CURLU *handle, Url *url, char **error)
 	char	   *host = copy_part(handle, CURLUPART_HOST, 0);
 	char	   *port = copy_part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 	char	   *zone = copy_part(handle, CURLUPART_ZONEID, 0);
+	char	   *user = copy_part(handle, CURLUPART_USER, CURLU_URLDECODE);
+	char	   *password = copy_part(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
 
 	if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
 		*error = pstrdup(no_host);
@@ -91,10 +103,16 @@ read_parts(CURLU *handle, Url *url, char **error)
 	if (*error != NULL)
 		return false;
 
+	url->host_header = is_default_port(handle, port) ?
+		pstrdup(host) : psprintf("%s:%s", host, port);
 	for (char *p = host; *p; p++)
 		*p = pg_ascii_tolower((unsigned char) *p);
 	url->is_address = read_address(host, &url->address);
 	url->host = psprintf("%s:%s", host, port);
+	url->credentials = NULL;
+	if (user != NULL || password != NULL)
+		url->credentials = psprintf("%s:%s", user ? user : "",
+									password ? password : "");
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * webhook.c
- *	  Whether a webhook gets an event.
+ *	  Whether a webhook gets an event, and why not.
  *
  * IDENTIFICATION
  *	  src/rules/webhook.c
@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "rules/webhook.h"
 
 /* Is a part of a condition met?  One that isn't set always is. */
@@ -25,7 +26,7 @@ webhook_match(const Webhook *webhook, const Event *event)
 	if (event->webhook_id != NULL)
 		return strcmp(event->webhook_id, webhook->id) == 0 ?
 			MATCH_YES : MATCH_OTHER_WEBHOOK;
-	if (!webhook->is_enabled)
+	if (!webhook->is_enabled && webhook->retired_at < event->created_at)
 		return MATCH_DISABLED;
 	if ((webhook->event_types & (1 << event->type)) == 0)
 		return MATCH_EVENT_TYPE;
@@ -41,4 +42,66 @@ webhook_match(const Webhook *webhook, const Event *event)
 		webhook->created_xid != event->xid)
 		return MATCH_TOO_OLD;
 	return MATCH_YES;
+}
+
+/* "Actor is x, event's is y" */
+static char *
+describe_difference(const char *what, const char *wanted, const char *actual)
+{
+	if (actual == NULL)
+		return psprintf("%s is %s, event has none", what, wanted);
+	return psprintf("%s is %s, event's is %s", what, wanted, actual);
+}
+
+/* "event type not in {a,b}" */
+static char *
+describe_event_types(uint32 event_types)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "event type not in {");
+	for (int type = 0; type < N_EVENT_TYPES; type++)
+	{
+		if ((event_types & (1 << type)) == 0)
+			continue;
+		if (text.data[text.len - 1] != '{')
+			appendStringInfoChar(&text, ',');
+		appendStringInfoString(&text, event_type_label((EventType) type));
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+char *
+webhook_match_reason(const Webhook *webhook, const Event *event,
+					 MatchResult result)
+{
+	switch (result)
+	{
+		case MATCH_YES:
+			return NULL;
+		case MATCH_OTHER_WEBHOOK:
+			return psprintf("the event is a test of webhook %s", event->webhook_id);
+		case MATCH_DISABLED:
+			if (webhook->disabled_reason == NULL)
+				return pstrdup("disabled");
+			return psprintf("disabled: %s", webhook->disabled_reason);
+		case MATCH_EVENT_TYPE:
+			return describe_event_types(webhook->event_types);
+		case MATCH_RUN:
+			return describe_difference("condition: run", webhook->actor_run_id,
+									   event->actor_run_id);
+		case MATCH_TASK:
+			return describe_difference("condition: task", webhook->actor_task_id,
+									   event->actor_task_id);
+		case MATCH_ACTOR:
+			return describe_difference("condition: Actor", webhook->actor_id,
+									   event->actor_id);
+		case MATCH_USER:
+			return describe_difference("user", webhook->user_id, event->user_id);
+		case MATCH_TOO_OLD:
+			return pstrdup("created after the event");
+	}
+	pg_unreachable();
 }

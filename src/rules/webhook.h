@@ -29,9 +29,13 @@ typedef struct Webhook
 	TimestampTz modified_at;
 	uint64		created_xid;
 	bool		is_enabled;
+	bool		is_ad_hoc;
+	TimestampTz retired_at;		/* it is disabled because its run ended then;
+								 * 0: not for that reason */
 	bool		ignore_ssl_errors;
 	bool		do_not_retry;
 	uint32		event_types;	/* bits 1 << EventType */
+	const char *disabled_reason;
 	const char *user_id;
 	const char *actor_id;
 	const char *actor_task_id;
@@ -77,5 +81,12 @@ typedef enum MatchResult
 
 /* Does this webhook get this event?  Raises nothing. */
 extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
+
+/*
+ * The result in words, palloc'd, as in "condition: Actor is x, event's is y";
+ * NULL for MATCH_YES.
+ */
+extern char *webhook_match_reason(const Webhook *webhook, const Event *event,
+								  MatchResult result);
 
 #endif							/* WEBHOOK_WEBHOOK_H */

@@ -54,14 +54,26 @@ enum
 	N_CALL
 };
 
+enum
+{
+	STATS_WEBHOOK_ID,
+	STATS_DISPATCHES,
+	STATS_LAST_DISPATCH_ID,
+	STATS_LAST_STATUS,
+	STATS_LAST_FINISHED_AT,
+	N_STATS
+};
+
 struct DispatchWriter
 {
 	int			ninserts;
 	int			nupdates;
 	int			ncalls;
+	int			nstats;
 	ArrayParameter inserts[N_INSERT];
 	ArrayParameter updates[N_UPDATE];
 	ArrayParameter calls[N_CALL];
+	ArrayParameter stats[N_STATS];
 };
 
 static Statement insert_statement = {
@@ -107,6 +119,43 @@ static Statement call_statement = {
 	NULL
 };
 
+/* One row for all webhooks. */
+static Statement stats_statement = {
+	"INSERT INTO webhook_events.webhook_stats_log (webhook_ids, dispatches,"
+	" last_dispatch_ids, last_statuses, last_finished_at)"
+	" VALUES ($1, $2, $3, $4::webhook_events.dispatch_status[], $5)",
+	N_STATS,
+	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	TIMESTAMPTZARRAYOID},
+	NULL
+};
+
+static Statement sum_stats_statement = {
+	"WITH logged AS (DELETE FROM webhook_events.webhook_stats_log RETURNING *),"
+	" entry AS (SELECT u.* FROM logged AS l CROSS JOIN LATERAL unnest("
+	" l.webhook_ids, l.dispatches, l.last_dispatch_ids, l.last_statuses,"
+	" l.last_finished_at) AS u (webhook_id, dispatches, last_dispatch_id,"
+	" last_status, last_finished_at)),"
+	" newest AS (SELECT DISTINCT ON (webhook_id) * FROM entry"
+	" ORDER BY webhook_id, last_dispatch_id COLLATE \"C\" DESC,"
+	" last_status <> 'ACTIVE' DESC),"
+	" total AS (SELECT webhook_id, sum(dispatches) AS dispatches FROM entry"
+	" GROUP BY webhook_id)"
+	" INSERT INTO webhook_events.webhook_stats AS s (webhook_id,"
+	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
+	" SELECT webhook_id, t.dispatches, n.last_dispatch_id, n.last_status,"
+	" n.last_finished_at FROM total AS t JOIN newest AS n USING (webhook_id)"
+	" JOIN webhook_events.webhooks AS w ON w.id = webhook_id"
+	" ON CONFLICT (webhook_id) DO UPDATE"
+	" SET total_dispatches = s.total_dispatches + excluded.total_dispatches,"
+	" last_dispatch_id = greatest(s.last_dispatch_id, excluded.last_dispatch_id),"
+	" last_status = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
+	" THEN excluded.last_status ELSE s.last_status END,"
+	" last_finished_at = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
+	" THEN excluded.last_finished_at ELSE s.last_finished_at END",
+	0, {0}, NULL
+};
+
 static Statement existing_statement = {
 	"SELECT id FROM webhook_events.dispatches WHERE id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
@@ -138,25 +187,45 @@ static Statement next_due_statement = {
 	2, {TIMESTAMPTZOID, TEXTOID}, NULL
 };
 
+static Statement replays_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND webhook_id = $1"
+	" AND next_attempt_at IS NULL AND id >= $2"
+	" ORDER BY webhook_id, next_attempt_at, id LIMIT $3",
+	3, {TEXTOID, TEXTOID, INT4OID}, NULL
+};
+
 /*
  * Steps from one webhook that has waiting dispatches to the next, so that the
  * cost follows their number and not that of the dispatches.
  */
+#define WAITING_WEBHOOKS \
+	"WITH RECURSIVE waiting (webhook_id) AS (" \
+	" (SELECT webhook_id FROM webhook_events.dispatches" \
+	" WHERE status = 'ACTIVE' ORDER BY webhook_id LIMIT 1)" \
+	" UNION ALL" \
+	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d" \
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id" \
+	" ORDER BY d.webhook_id LIMIT 1)" \
+	" FROM waiting WHERE waiting.webhook_id IS NOT NULL) "
+
+static Statement replaying_statement = {
+	WAITING_WEBHOOKS
+	"SELECT coalesce(array_agg(webhook_id), '{}') FROM waiting"
+	" WHERE webhook_id IS NOT NULL AND EXISTS ("
+	" SELECT FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = waiting.webhook_id"
+	" AND d.next_attempt_at IS NULL)",
+	0, {0}, NULL
+};
+
 static Statement orphans_statement = {
-	"WITH RECURSIVE waiting (webhook_id) AS ("
-	" (SELECT webhook_id FROM webhook_events.dispatches"
-	" WHERE status = 'ACTIVE' ORDER BY webhook_id LIMIT 1)"
-	" UNION ALL"
-	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
-	" ORDER BY d.webhook_id LIMIT 1)"
-	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
-	" " DUE_COLUMNS
+	WAITING_WEBHOOKS DUE_COLUMNS
 	"FROM waiting JOIN webhook_events.dispatches AS d USING (webhook_id)"
 	" WHERE d.status = 'ACTIVE' AND NOT EXISTS ("
 	" SELECT FROM webhook_events.webhooks AS w"
 	" WHERE w.id = waiting.webhook_id"
-	" AND (w.is_enabled OR d.event_type = 'TEST'))"
+	" AND (w.is_enabled OR w.is_retired OR d.event_type = 'TEST'))"
 	" LIMIT $1",
 	1, {INT4OID}, NULL
 };
@@ -204,6 +273,7 @@ dispatch_writer_create(void)
 	set_types(writer->inserts, &insert_statement);
 	set_types(writer->updates, &update_statement);
 	set_types(writer->calls, &call_statement);
+	set_types(writer->stats, &stats_statement);
 	return writer;
 }
 
@@ -256,6 +326,19 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 	writer->ncalls++;
 }
 
+void
+dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row)
+{
+	ArrayParameter *a = writer->stats;
+
+	array_add_text(&a[STATS_WEBHOOK_ID], row->webhook_id);
+	array_add_int(&a[STATS_DISPATCHES], row->dispatches);
+	array_add_text(&a[STATS_LAST_DISPATCH_ID], row->last_dispatch_id);
+	array_add_text(&a[STATS_LAST_STATUS], status_label(row->last_status));
+	array_add_time(&a[STATS_LAST_FINISHED_AT], row->last_finished_at);
+	writer->nstats++;
+}
+
 static void
 execute(Statement *statement, ArrayParameter *arrays, int nrows)
 {
@@ -274,6 +357,13 @@ dispatch_writer_execute(DispatchWriter *writer)
 	execute(&insert_statement, writer->inserts, writer->ninserts);
 	execute(&update_statement, writer->updates, writer->nupdates);
 	execute(&call_statement, writer->calls, writer->ncalls);
+	execute(&stats_statement, writer->stats, writer->nstats);
+}
+
+void
+dispatches_sum_stats(void)
+{
+	statement_write(&sum_stats_statement, NULL, NULL);
 }
 
 uint64
@@ -301,7 +391,7 @@ copy_due_rows(uint64 count, DueRow **rows)
 			elog(ERROR, "unknown event type \"%s\"", type);
 		row->attempts = DatumGetInt32(statement_value(i, 5, &isnull));
 		row->next_attempt_at =
-			DatumGetTimestampTz(statement_value(i, 6, &isnull));
+			DatumGetTimestampTz(statement_value(i, 6, &row->is_replay));
 	}
 	return (int) count;
 }
@@ -349,6 +439,29 @@ dispatches_next_due(const DuePosition *position, TimestampTz *time)
 		return false;
 	*time = DatumGetTimestampTz(statement_value(0, 1, &isnull));
 	return true;
+}
+
+int
+dispatches_find_replays_of(const char *webhook_id, const char *position,
+						   int limit, DueRow **rows)
+{
+	Datum		values[] = {
+		CStringGetTextDatum(webhook_id),
+		CStringGetTextDatum(position),
+		Int32GetDatum(limit)
+	};
+
+	return copy_due_rows(statement_read(&replays_of_statement, values, NULL, 0),
+						 rows);
+}
+
+Datum
+dispatches_find_replaying(void)
+{
+	bool		isnull;
+
+	(void) statement_read(&replaying_statement, NULL, NULL, 1);
+	return statement_value(0, 1, &isnull);
 }
 
 int

@@ -63,7 +63,22 @@ extern void dispatch_writer_insert(DispatchWriter *writer,
 extern void dispatch_writer_update(DispatchWriter *writer,
 								   const DispatchRow *row);
 extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
+
+/* What a webhook's statistics gain: new dispatches, and the newest one. */
+typedef struct StatsRow
+{
+	const char *webhook_id;
+	int			dispatches;
+	const char *last_dispatch_id;
+	DispatchStatus last_status;
+	TimestampTz last_finished_at;	/* 0 for NULL */
+} StatsRow;
+
+extern void dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row);
 extern void dispatch_writer_execute(DispatchWriter *writer);
+
+/* Adds up what was written of statistics so far. */
+extern void dispatches_sum_stats(void);
 
 /* Which of these ids (text[]) have a row?  The rows hold the id alone. */
 extern uint64 dispatches_find_existing(Datum ids);
@@ -76,6 +91,7 @@ typedef struct DueRow
 	char	   *webhook_id;
 	EventType	event_type;
 	int			attempts;
+	bool		is_replay;		/* never called, and has no time at which to be */
 	TimestampTz next_attempt_at;
 } DueRow;
 
@@ -102,6 +118,17 @@ extern int	dispatches_find_due_of(const char *webhook_id,
 /* When the first one after "position" is due; false if none waits. */
 extern bool dispatches_next_due(const DuePosition *position,
 								TimestampTz *time);
+
+/* A place among the replays of a webhook: at this id or behind it. */
+typedef char ReplayPosition[ID_LENGTH + 2];
+
+/* Replays of a webhook that wait, from this position on, by id. */
+extern int	dispatches_find_replays_of(const char *webhook_id,
+									   const char *position, int limit,
+									   DueRow **rows);
+
+/* The ids (text[]) of webhooks that have waiting replays. */
+extern Datum dispatches_find_replaying(void);
 
 /* Waiting dispatches whose webhook is gone or disabled. */
 extern int	dispatches_find_orphans(int limit, DueRow **rows);

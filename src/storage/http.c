@@ -35,11 +35,11 @@
 #include "rules/headers.h"
 #include "storage/fd.h"
 #include "storage/http.h"
+#include "storage/request.h"
 #include "storage/settings.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define USER_AGENT "webhook_events/1.0.0"
 
 /* So much of a body is read beyond what is kept, to save the connection. */
 #define MAX_DISCARDED (64 * 1024)
@@ -409,7 +409,7 @@ set_common_options(Transfer *transfer)
 	curl_easy_setopt(handle, CURLOPT_PRIVATE, transfer);
 	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, transfer->error_buffer);
-	curl_easy_setopt(handle, CURLOPT_USERAGENT, USER_AGENT);
+	curl_easy_setopt(handle, CURLOPT_USERAGENT, REQUEST_USER_AGENT);
 	curl_easy_setopt(handle, CURLOPT_PROXY, "");
 	curl_easy_setopt(handle, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);

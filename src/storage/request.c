@@ -10,10 +10,12 @@
  */
 #include "postgres.h"
 
+#include "common/base64.h"
 #include "datatype/timestamp.h"
 #include "mb/pg_wchar.h"
 #include "rules/headers.h"
 #include "rules/json_scan.h"
+#include "rules/url.h"
 #include "storage/request.h"
 #include "storage/resource.h"
 #include "storage/settings.h"
@@ -188,6 +190,54 @@ request_build(const Webhook *webhook, const Event *event,
 	request->body = body.data;
 	request->body_length = body.len;
 	return true;
+}
+
+static bool
+has_header(List *headers, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, headers)
+	{
+		if (pg_strcasecmp(((Header *) lfirst(cell))->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static char *
+basic_authorization(const char *credentials)
+{
+	int			length = (int) strlen(credentials);
+	int			size = pg_b64_enc_len(length);
+	char	   *text = palloc(size + 1);
+
+	text[pg_b64_encode((const void *) credentials, length, text, size)] = '\0';
+	return psprintf("Basic %s", text);
+}
+
+List *
+request_wire_headers(const Request *request)
+{
+	List	   *headers = NIL;
+	char	   *error;
+	Url			url;
+
+	if (url_parse(request->url, &url, &error))
+	{
+		add_header(&headers, "Host", url.host_header);
+		if (url.credentials && !has_header(request->headers, "Authorization"))
+			add_header(&headers, "Authorization",
+					   basic_authorization(url.credentials));
+	}
+	if (!has_header(request->headers, "User-Agent"))
+		add_header(&headers, "User-Agent", REQUEST_USER_AGENT);
+	if (!has_header(request->headers, "Accept"))
+		add_header(&headers, "Accept", "*/*");
+	headers = list_concat(headers, request->headers);
+	add_header(&headers, "Content-Length",
+			   psprintf("%zu", request->body_length));
+	return headers;
 }
 
 /*

@@ -17,6 +17,9 @@
 /* The payload of a webhook that has no template of its own. */
 extern const char *const request_default_payload;
 
+/* What requests say they come from, unless their headers template says more. */
+#define REQUEST_USER_AGENT "webhook_events/1.0.0"
+
 typedef struct Request
 {
 	const char *url;			/* the webhook's own string */
@@ -41,6 +44,12 @@ extern bool request_build(const Webhook *webhook, const Event *event,
 						  const char *dispatch_id, const char *prefix,
 						  size_t limit, TimestampTz now,
 						  Request *request, char **error);
+
+/*
+ * The request's headers as they go over the wire: with those that libcurl adds
+ * by itself.  A List of Header, palloc'd.
+ */
+extern List *request_wire_headers(const Request *request);
 
 /*
  * Raises ERRCODE_INVALID_PARAMETER_VALUE if a headers template can't give an

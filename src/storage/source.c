@@ -480,6 +480,28 @@ source_get(Relation relation, const Trigger *trigger, SourceKind kind)
 	return source;
 }
 
+Source *
+source_get_attached(Relation relation, SourceKind kind)
+{
+	for (int i = 0; relation->trigdesc != NULL && i < relation->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &relation->trigdesc->triggers[i];
+
+		if (strcmp(trigger->tgname, SOURCE_INSERT_TRIGGER) == 0)
+			return source_get(relation, trigger, kind);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is not attached",
+					RelationGetRelationName(relation))));
+}
+
+AttrNumber
+source_column(const Source *source, SourceRole role)
+{
+	return source->columns[role];
+}
+
 Oid
 source_root(const Source *source)
 {

@@ -23,6 +23,9 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
+/* attach() makes it on every attached table. */
+#define SOURCE_INSERT_TRIGGER "webhook_events_insert"
+
 /* What columns are used for. */
 typedef enum SourceRole
 {
@@ -76,6 +79,15 @@ typedef struct Source Source;
  */
 extern Source *source_get(Relation relation, const Trigger *trigger,
 						  SourceKind kind);
+
+/*
+ * The same of an attached table itself, by the trigger that attach() made.
+ * Raises an error if it is not attached.
+ */
+extern Source *source_get_attached(Relation relation, SourceKind kind);
+
+/* The number of a column in the table; InvalidAttrNumber: there is none. */
+extern AttrNumber source_column(const Source *source, SourceRole role);
 
 /* The attached table's oid. */
 extern Oid	source_root(const Source *source);

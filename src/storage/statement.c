@@ -62,6 +62,14 @@ work_begin(const char *activity)
 }
 
 void
+work_see_writes(void)
+{
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
 work_commit(void)
 {
 	SPI_finish();

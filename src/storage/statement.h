@@ -33,6 +33,9 @@ typedef struct Statement
  */
 extern bool work_begin(const char *activity);
 
+/* Lets reading statements see what writing ones have done in it. */
+extern void work_see_writes(void);
+
 /* Commits it. */
 extern void work_commit(void);
 

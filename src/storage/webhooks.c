@@ -140,7 +140,8 @@ read_event_types(HeapTuple row, TupleDesc desc)
 		if (type == EVENT_TEST)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a webhook can't be defined for event type %s", label)));
+					 errmsg("a webhook can't be defined for event type %s", label),
+					 errhint("Call webhook_events.test_webhook() for an event of this type.")));
 		types |= 1 << type;
 	}
 	return types;
@@ -196,7 +197,7 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 }
 
 Webhook *
-webhook_from_row(HeapTuple row, TupleDesc desc)
+webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 {
 	Webhook    *webhook = palloc0(sizeof(Webhook));
 	bool		isnull;
@@ -212,15 +213,27 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
 	strlcpy(webhook->id, id, sizeof(Id));
 	webhook->created_at = time_column(row, desc, "created_at");
-	webhook->modified_at = time_column(row, desc, "modified_at");
 	webhook->is_enabled = bool_column(row, desc, "is_enabled");
-	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
-	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
+	if (!webhook->is_enabled && bool_column(row, desc, "is_retired"))
+		webhook->retired_at = time_column(row, desc, "run_changed_at");
+	webhook->disabled_reason = text_column(row, desc, "disabled_reason");
 	webhook->event_types = read_event_types(row, desc);
 	webhook->user_id = id_column(row, desc, "user_id");
 	webhook->actor_id = id_column(row, desc, "actor_id");
 	webhook->actor_task_id = id_column(row, desc, "actor_task_id");
 	webhook->actor_run_id = id_column(row, desc, "actor_run_id");
+	return webhook;
+}
+
+Webhook *
+webhook_from_row(HeapTuple row, TupleDesc desc)
+{
+	Webhook    *webhook = webhook_condition_from_row(row, desc);
+
+	webhook->modified_at = time_column(row, desc, "modified_at");
+	webhook->is_ad_hoc = bool_column(row, desc, "is_ad_hoc");
+	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
+	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
 	check_length(text_column(row, desc, "description"), "description", 0,
 				 MAX_DESCRIPTION_LENGTH);
 	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,

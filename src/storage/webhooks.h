@@ -16,6 +16,12 @@
 #include "rules/webhook.h"
 
 /*
+ * Reads of a row of the table webhooks what webhook_match() looks at, in
+ * CurrentMemoryContext.  The rest of the Webhook is not set.
+ */
+extern Webhook *webhook_condition_from_row(HeapTuple row, TupleDesc desc);
+
+/*
  * Reads a row of the table webhooks (its columns are found by name) and
  * compiles its templates, everything in CurrentMemoryContext.  Raises
  * ERRCODE_INVALID_PARAMETER_VALUE or ERRCODE_INVALID_TEXT_REPRESENTATION for
