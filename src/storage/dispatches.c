@@ -197,7 +197,8 @@ static Statement replays_of_statement = {
 
 /*
  * Steps from one webhook that has waiting dispatches to the next, so that the
- * cost follows their number and not that of the dispatches.
+ * cost follows their number and not that of the dispatches.  OFFSET 0 keeps it
+ * so in what follows.
  */
 #define WAITING_WEBHOOKS \
 	"WITH RECURSIVE waiting (webhook_id) AS (" \
@@ -215,17 +216,18 @@ static Statement replaying_statement = {
 	" WHERE webhook_id IS NOT NULL AND EXISTS ("
 	" SELECT FROM webhook_events.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id = waiting.webhook_id"
-	" AND d.next_attempt_at IS NULL)",
+	" AND d.next_attempt_at IS NULL OFFSET 0)",
 	0, {0}, NULL
 };
 
 static Statement orphans_statement = {
 	WAITING_WEBHOOKS DUE_COLUMNS
-	"FROM waiting JOIN webhook_events.dispatches AS d USING (webhook_id)"
-	" WHERE d.status = 'ACTIVE' AND NOT EXISTS ("
-	" SELECT FROM webhook_events.webhooks AS w"
-	" WHERE w.id = waiting.webhook_id"
-	" AND (w.is_enabled OR w.is_retired OR d.event_type = 'TEST'))"
+	"FROM (SELECT waiting.webhook_id, w.id IS NULL AS gone FROM waiting"
+	" LEFT JOIN webhook_events.webhooks AS w ON w.id = waiting.webhook_id"
+	" WHERE waiting.webhook_id IS NOT NULL"
+	" AND (w.id IS NULL OR NOT (w.is_enabled OR w.is_retired)) OFFSET 0) AS o"
+	" JOIN webhook_events.dispatches AS d ON d.webhook_id = o.webhook_id"
+	" WHERE d.status = 'ACTIVE' AND (o.gone OR d.event_type <> 'TEST')"
 	" LIMIT $1",
 	1, {INT4OID}, NULL
 };

@@ -1,8 +1,8 @@
 # bench.pl
 #	  Measures what the extension costs and how fast it delivers: "make bench".
 #
-# Arguments are the parts to run: heartbeat, transition, latency, drain, crash
-# (default: all).  Each figure stands beside its reference, measured in turns
+# Arguments are the parts to run: heartbeat, transition, latency, replay, drain,
+# crash (default: all).  Each figure stands beside its reference, measured in turns
 # on the same server; shown are medians and their ratio.
 
 use strict;
@@ -26,11 +26,13 @@ my %parts = (
 	heartbeat => \&heartbeat,
 	transition => \&transition,
 	latency => \&latency,
+	replay => \&replay,
 	drain => \&drain,
 	crash => \&crash);
-my @order = qw(heartbeat transition latency drain crash);
+my @order = qw(heartbeat transition latency replay drain crash);
 my $rows = 10000;
 my $rounds = 9;
+my $active;
 
 sub median
 {
@@ -197,32 +199,88 @@ sub latency
 {
 	my $receiver = WebhookEvents::Receiver->new;
 	my $node = new_bench_node('latency');
-	my $samples = 300;
-	my @delays;
 
 	create_platform($node);
-	create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED');
+	create_webhook($node, $receiver->url('/ok?live'), 'ACTOR.RUN.CREATED', actor_id => "'live'");
+	print $out "latency: from INSERT, its commit included, to the receiver, 300 samples\n";
+	print_delays('idle system', sample_delays($node, $receiver, 300));
+	$node->stop;
+	return;
+}
+
+# Inserts runs of the Actor "live", one by one, and returns how long each took to
+# arrive, in milliseconds; then $active is how many dispatches waited at the end.
+sub sample_delays
+{
+	my ($node, $receiver, $samples) = @_;
+	my $live = qr{live};
+	my $earlier = grep { $_->{target} =~ $live } $receiver->requests;
+
 	$node->safe_psql('postgres', <<"SQL");
 DO \$\$
 BEGIN
 	FOR i IN 1 .. $samples LOOP
-		INSERT INTO actor_runs (id, actor_id, meta)
-			VALUES (i, 'a', jsonb_build_object('at', extract(epoch FROM clock_timestamp())));
+		INSERT INTO actor_runs (id, actor_id, meta) VALUES (webhook_events.new_id(), 'live',
+			jsonb_build_object('at', extract(epoch FROM clock_timestamp())));
 		COMMIT;
 		PERFORM pg_sleep(0.01);
 	END LOOP;
 END \$\$;
 SQL
-	foreach my $request ($receiver->wait_for_requests($samples))
-	{
-		my ($inserted) = $request->{body} =~ /"at": ?([0-9.]+)/;
+	$active = $node->safe_psql('postgres',
+		"SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'");
+	my @requests = $receiver->wait_for_requests($earlier + $samples, path => $live);
+	return map { $_->{body} =~ /"at": ?([0-9.]+)/ ? ($_->{at} - $1) * 1e3 : die "no time in $_->{body}" }
+	  @requests[ $earlier .. $#requests ];
+}
 
-		push @delays, ($request->{at} - $inserted) * 1e3;
-	}
+sub print_delays
+{
+	my ($what, @delays) = @_;
+
 	@delays = sort { $a <=> $b } @delays;
-	printf $out "latency: from INSERT, its commit included, to the receiver, %d samples, idle system\n", $samples;
-	printf $out "  p50 %.2f ms, p90 %.2f ms, p99 %.2f ms\n",
+	printf $out "  %-32s p50 %.2f ms, p90 %.2f ms, p99 %.2f ms\n", $what,
 	  map { $delays[ $_ * $#delays ] } 0.5, 0.9, 0.99;
+	return;
+}
+
+# Live events while many past ones are sent again, to another host and to the
+# same one.
+sub replay
+{
+	my ($url, $directory) = start_nginx();
+	my $receiver = WebhookEvents::Receiver->new;
+	my $node = new_bench_node('replay');
+	my $events = $ENV{EVENTS} // 100000;
+
+	if (!defined $url)
+	{
+		print $out "replay: skipped, there is no nginx (Debian: nginx-light)\n";
+		return;
+	}
+	create_platform($node);
+	$node->safe_psql('postgres', "INSERT INTO actor_runs (id, actor_id)"
+		  . " SELECT i, 'past' FROM generate_series(1, $events) AS i");
+	create_webhook($node, $receiver->url('/ok?live'), 'ACTOR.RUN.CREATED', actor_id => "'live'");
+	my $other = create_webhook($node, $url, 'ACTOR.RUN.CREATED', actor_id => "'past'");
+	my $same = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'past'");
+	wait_for_sql($node, 'SELECT events_waiting FROM webhook_events.status()', 0);
+
+	print $out "replay: live events, as in latency, while $events past ones are sent again\n";
+	print_delays('nothing else', sample_delays($node, $receiver, 200));
+	my $started = time;
+	my $count = $node->safe_psql('postgres',
+		"SELECT webhook_events.replay('$other', now() - interval '1 day')");
+	printf $out "  replay() itself: %d events in %.2f s\n", $count, time - $started;
+	print_delays('replay to another host', sample_delays($node, $receiver, 200));
+	print $out "  $active of them were still to be sent at the end of it\n";
+	$node->poll_query_until('postgres',
+		"SELECT NOT EXISTS (SELECT FROM webhook_events.dispatches WHERE status = 'ACTIVE')");
+	printf $out "  %.0f replays a second, live events included\n", $count / (time - $started);
+	$node->safe_psql('postgres', "SELECT webhook_events.replay('$same', now() - interval '1 day')");
+	print_delays('replay to the same host', sample_delays($node, $receiver, 200));
+	print $out "  $active of them were still to be sent at the end of it\n";
+	kill 'TERM', slurp_file("$directory/pid") =~ /(\d+)/;
 	$node->stop;
 	return;
 }
