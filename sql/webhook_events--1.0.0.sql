@@ -1154,7 +1154,7 @@ CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
 BEGIN ATOMIC
     SELECT e.id, e.created_at, e.event_type, r.refusal IS NULL,
         coalesce(r.refusal, b.error), b.body
-    FROM webhook_events.get_webhook(webhook_id) AS w
+    FROM webhook_events.get_webhook(backtest.webhook_id) AS w
         CROSS JOIN webhook_events.outbox AS e
         CROSS JOIN LATERAL (SELECT webhook_events.refusal(w, e.event_type, e.user_id,
             e.actor_id, e.actor_task_id, e.actor_run_id) OFFSET 0) AS r (refusal)
@@ -1164,6 +1164,8 @@ BEGIN ATOMIC
     WHERE e.id >= webhook_events.id_lower_bound(since)
         AND e.id < webhook_events.id_lower_bound(until)
         AND e.webhook_id IS NULL
+        -- An error for an unknown webhook, even if there are no events.
+        AND (webhook_events.get_webhook(backtest.webhook_id)).id IS NOT NULL
     ORDER BY e.id;
 END;
 COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
@@ -1374,8 +1376,9 @@ COMMENT ON FUNCTION webhook_events.api_time(timestamptz) IS
     'a time as the platform''s API writes it';
 REVOKE ALL ON FUNCTION webhook_events.api_time(timestamptz) FROM PUBLIC;
 
+-- Volatile, so that it sees what the same statement has just created.
 CREATE FUNCTION webhook_events.webhook_json(id text) RETURNS jsonb
-    LANGUAGE sql STABLE
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH entry AS MATERIALIZED (
@@ -1413,7 +1416,7 @@ COMMENT ON FUNCTION webhook_events.webhook_json(text) IS
 REVOKE ALL ON FUNCTION webhook_events.webhook_json(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.dispatch_json(id text) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE

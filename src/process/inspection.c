@@ -118,7 +118,7 @@ static EventType
 event_type_argument(FunctionCallInfo fcinfo, int number)
 {
 	char	   *label = DatumGetCString(OidFunctionCall1(F_ENUM_OUT,
-														PG_GETARG_DATUM(number)));
+														 PG_GETARG_DATUM(number)));
 	EventType	type;
 
 	if (!event_type_from_label(label, &type))

@@ -90,7 +90,7 @@ void
 recorder_open(void)
 {
 	mark_since = 0;
-	stats_at = GetCurrentTimestamp() + STATS_TIME;
+	stats_at = 0;
 }
 
 static bool

@@ -44,17 +44,17 @@ static HeapTuple
 find_row(Relation relation, AttrNumber id_column, const char *id)
 {
 	Form_pg_attribute attribute =
-		TupleDescAttr(RelationGetDescr(relation), id_column - 1);
+	TupleDescAttr(RelationGetDescr(relation), id_column - 1);
 	HeapTuple	tuple;
 	HeapTupleHeader row;
 	bool		isnull;
 	char	   *sql =
-		psprintf("SELECT r FROM %s AS r WHERE r.%s = %s::%s",
-				 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-											RelationGetRelationName(relation)),
-				 quote_identifier(NameStr(attribute->attname)),
-				 quote_literal_cstr(id),
-				 format_type_with_typemod(attribute->atttypid, -1));
+	psprintf("SELECT r FROM %s AS r WHERE r.%s = %s::%s",
+			 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+										RelationGetRelationName(relation)),
+			 quote_identifier(NameStr(attribute->attname)),
+			 quote_literal_cstr(id),
+			 format_type_with_typemod(attribute->atttypid, -1));
 
 	if (SPI_execute(sql, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read table \"%s\"", RelationGetRelationName(relation));

@@ -91,7 +91,8 @@ typedef struct DueRow
 	char	   *webhook_id;
 	EventType	event_type;
 	int			attempts;
-	bool		is_replay;		/* never called, and has no time at which to be */
+	bool		is_replay;		/* never called, and has no time at which to
+								 * be */
 	TimestampTz next_attempt_at;
 } DueRow;
 

@@ -1,0 +1,142 @@
+# 042_ad_hoc.pl
+#	  Webhooks for one run: made with it, retired after it, back with it.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('ad_hoc', conf => "webhook_events.retry_delay = '1h'\n");
+my $base = $receiver->url('');
+
+create_platform($node);
+
+sub query
+{
+	my ($sql) = @_;
+
+	return $node->safe_psql('postgres', $sql);
+}
+
+# The ad-hoc webhooks of a run: how many are enabled, and why the others aren't.
+sub webhooks_of
+{
+	my ($run) = @_;
+
+	return query("SELECT count(*) FILTER (WHERE is_enabled), string_agg(DISTINCT disabled_reason, ' ')"
+		  . " FROM webhook_events.webhooks WHERE actor_run_id = '$run'");
+}
+
+sub wait_for_webhooks
+{
+	my ($run, $expected) = @_;
+
+	wait_for_sql($node, "SELECT count(*) FILTER (WHERE is_enabled) || '|' || coalesce(string_agg(DISTINCT disabled_reason, ' '), '')"
+		  . " FROM webhook_events.webhooks WHERE actor_run_id = '$run'", $expected);
+	return;
+}
+
+sub types_sent
+{
+	my ($path) = @_;
+
+	return join ' ', map { $_->{body} =~ /"eventType": "ACTOR\.RUN\.(\w+)"/ }
+	  grep { $_->{target} eq $path } $receiver->requests;
+}
+
+# In the transaction that makes the run, as the platform's API gives them.
+query(qq{BEGIN;
+	INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('run', 'a', 'ada');
+	SELECT webhook_events.create_ad_hoc_webhooks('run', encode(convert_to(
+		'[{"eventTypes": ["ACTOR.RUN.CREATED"], "requestUrl": "$base/ok?created"},
+		  {"eventTypes": ["ACTOR.RUN.SUCCEEDED", "ACTOR.RUN.RESURRECTED"], "requestUrl": "$base/ok?ended"}]', 'UTF8'), 'base64'), 'ada');
+	COMMIT});
+$receiver->wait_for_requests(1, path => '/ok?created');
+is(webhooks_of('run'), '2|', 'both are there');
+query(q{UPDATE actor_runs SET status = 'RUNNING'});
+query(q{UPDATE actor_runs SET status = 'SUCCEEDED'});
+$receiver->wait_for_requests(1, path => '/ok?ended');
+wait_for_webhooks('run', '0|Its run has ended.');
+is(types_sent('/ok?created'), 'CREATED', 'one got the creation');
+is(types_sent('/ok?ended'), 'SUCCEEDED', 'the other one the end, and after the end nothing is left active');
+
+# A resurrected run has its webhooks again.
+query(q{UPDATE actor_runs SET status = 'RUNNING'});
+$receiver->wait_for_requests(2, path => '/ok?ended');
+is(webhooks_of('run'), '2|', 'a resurrected run has its webhooks again');
+query(q{UPDATE actor_runs SET status = 'FAILED'});
+wait_for_webhooks('run', '0|Its run has ended.');
+query(q{UPDATE actor_runs SET status = 'READY'; UPDATE actor_runs SET status = 'SUCCEEDED'});
+$receiver->wait_for_requests(4, path => '/ok?ended');
+wait_for_webhooks('run', '0|Its run has ended.');
+is(types_sent('/ok?ended'), 'SUCCEEDED RESURRECTED RESURRECTED SUCCEEDED', 'which get what happens to it');
+query(q{BEGIN; UPDATE actor_runs SET status = 'RUNNING'; UPDATE actor_runs SET status = 'ABORTED';
+	UPDATE actor_runs SET status = 'RUNNING'; COMMIT});
+$receiver->wait_for_requests(6, path => '/ok?ended');
+wait_for_webhooks('run', '2|');
+pass('the last of several changes in one transaction counts');
+
+# A dispatch that waits keeps its webhook.
+query(qq{BEGIN;
+	INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('kept', 'a', 'ada');
+	SELECT webhook_events.create_ad_hoc_webhooks('kept', '[{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/hold/kept"},
+		{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/flaky/kept/1"},
+		{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok?never"}]'::jsonb);
+	COMMIT;
+	UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'kept'});
+wait_for_webhooks('kept', '2|Its run has ended.');
+wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'}, 2);
+is(webhooks_of('kept'), '2|Its run has ended.', 'webhooks with waiting dispatches stay enabled');
+$receiver->release('kept');
+wait_for_webhooks('kept', '1|Its run has ended.');
+query(q{UPDATE webhook_events.dispatches SET next_attempt_at = now() WHERE status = 'ACTIVE'; SELECT webhook_events.wake_worker()});
+wait_for_webhooks('kept', '0|Its run has ended.');
+is(query(q{SELECT string_agg(DISTINCT status::text, ' ') FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w
+	ON w.id = d.webhook_id WHERE w.actor_run_id = 'kept'}), 'SUCCEEDED', 'until these have ended');
+is(types_sent('/ok?never'), '', 'one that can no longer fire retires at once');
+
+# A webhook that somebody has disabled stays so.
+query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('off', 'a');
+	SELECT webhook_events.create_ad_hoc_webhooks('off', '[{"eventTypes": ["ACTOR.RUN.RESURRECTED"], "requestUrl": "$base/ok?off"}]'::jsonb); COMMIT;
+	SELECT webhook_events.disable_webhook(id) FROM webhook_events.webhooks WHERE actor_run_id = 'off';
+	UPDATE actor_runs SET status = 'FAILED' WHERE id = 'off'; UPDATE actor_runs SET status = 'READY' WHERE id = 'off'});
+wait_for_sql($node, 'SELECT events_waiting FROM webhook_events.status()', 0);
+is(webhooks_of('off'), '0|', 'a disabled one is not enabled by a resurrection');
+
+# An ordinary webhook for one run does not retire, and a retired one can be
+# enabled, sent again to and replayed to.
+my $ordinary = create_webhook($node, $receiver->url('/ok?ordinary'), 'ACTOR.RUN.SUCCEEDED', actor_run_id => "'run'");
+query(q{UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'run'});
+$receiver->wait_for_requests(1, path => '/ok?ordinary');
+wait_for_webhooks('run', '1|Its run has ended.');
+is(query("SELECT is_enabled FROM webhook_events.webhooks WHERE id = '$ordinary'"), 't', 'an ordinary webhook for a run does not retire');
+my $retired = query(q{SELECT id FROM webhook_events.webhooks WHERE actor_run_id = 'run' AND request_url LIKE '%created'});
+is(query("SELECT webhook_events.replay('$retired', now() - interval '1 hour')"), 1, 'past events can be sent to a retired one');
+$receiver->wait_for_requests(2, path => '/ok?created');
+wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 0);
+is(query("SELECT is_enabled, is_retired, disabled_reason FROM webhook_events.enable_webhook('$retired')"), 't|f|', 'and it can be enabled');
+
+# Settings that would refuse its URL today are no obstacle to its end.
+query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('refused', 'a');
+	SELECT webhook_events.create_ad_hoc_webhooks('refused', '[{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok"}]'::jsonb); COMMIT;
+	ALTER SYSTEM SET webhook_events.allowed_networks = '10.0.0.0/8'});
+$node->reload;
+wait_for_sql($node, 'SHOW webhook_events.allowed_networks', '10.0.0.0/8');
+query(q{UPDATE actor_runs SET status = 'FAILED' WHERE id = 'refused'});
+wait_for_webhooks('refused', '0|Its run has ended.');
+like(query(q{SELECT status, error_message FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w
+	ON w.id = d.webhook_id WHERE w.actor_run_id = 'refused'}), qr/^FAILED\|address 127\.0\.0\.1 is not allowed/, 'one whose address was forbidden retires as well');
+
+# After the retention they are gone, along with their statistics.
+query(q{SET session_replication_role = replica; UPDATE webhook_events.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
+$node->restart;
+wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
+is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks'), 'run run', 'after the retention retired ones are deleted');
+is(query('SELECT count(*) FROM webhook_events.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
+is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
+$node->stop;
+done_testing();
