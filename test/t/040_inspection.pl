@@ -24,22 +24,6 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
-sub fails_with
-{
-	my ($sql, $pattern, $name) = @_;
-	my ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	like($stderr, $pattern, $name);
-	return;
-}
-
-sub wait_for_end
-{
-	wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0'
-		  . ' FROM webhook_events.status()', 't');
-	return;
-}
-
 # Previews.
 my $all = create_webhook($node, $receiver->url('/echo?all'), 'ACTOR.RUN.CREATED, ACTOR.RUN.FAILED',
 	user_id => "'ada'",
@@ -51,7 +35,7 @@ $user_url =~ s{//}{//us%2Fer:pass\@};
 my $credentials = create_webhook($node, $user_url, 'ACTOR.RUN.CREATED', actor_run_id => "'r1'");
 query(q{INSERT INTO actor_runs (id, actor_id, user_id, status_message)
 	VALUES ('r1', 'scraper', 'ada', U&'"quoted" \\\\ \017Elu\0165 \+01F600')});
-wait_for_end();
+wait_for_end($node);
 my $event = query("SELECT id FROM webhook_events.events WHERE event_type = 'ACTOR.RUN.CREATED'");
 foreach my $id ($all, $plain, $credentials)
 {
@@ -65,13 +49,13 @@ foreach my $id ($all, $plain, $credentials)
 	is($preview->{body}, $request->{body}, 'and the body that were sent, to the byte');
 	is_deeply(\%headers, $request->{headers}, 'and all headers');
 }
-fails_with("SELECT webhook_events.preview('$all', 'nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events');
-fails_with("SELECT webhook_events.preview('nope', '$event')", qr/ERROR:  42704: webhook "nope" does not exist/, 'and webhooks are errors');
-fails_with("SELECT webhook_events.preview(NULL, NULL)", qr/ERROR:  P0002/, 'and NULLs');
+sql_fails($node, "SELECT webhook_events.preview('$all', 'nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events');
+sql_fails($node, "SELECT webhook_events.preview('nope', '$event')", qr/ERROR:  42704: webhook "nope" does not exist/, 'and webhooks are errors');
+sql_fails($node, "SELECT webhook_events.preview(NULL, NULL)", qr/ERROR:  P0002/, 'and NULLs');
 query(q{ALTER SYSTEM SET webhook_events.payload_limit = '1kB'});
 $node->reload;
 query(qq{SELECT webhook_events.update_webhook('$plain', '{"payloadTemplate": "[{{resource}}, {{resource}}, {{resource}}]"}')});
-fails_with("SELECT webhook_events.preview('$plain', '$event')", qr/22023: request can't be built: payload is longer than 1024 bytes/,
+sql_fails($node, "SELECT webhook_events.preview('$plain', '$event')", qr/22023: request can't be built: payload is longer than 1024 bytes/,
 	'what can not be built is said by preview()');
 is(query("SELECT fires, reason, body FROM webhook_events.backtest('$plain', now() - interval '1 hour') ORDER BY event_id LIMIT 1"),
 	't|payload is longer than 1024 bytes|', 'and by backtest()');
@@ -99,7 +83,7 @@ is_deeply(\%explained, {
 		$late => 'f|created after the event',
 		$user => "f|user is bob, event's is ada"
 	}, 'every webhook that could be thought to match is explained, and no other');
-fails_with("SELECT webhook_events.explain_event('nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events are errors');
+sql_fails($node, "SELECT webhook_events.explain_event('nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events are errors');
 query("DELETE FROM webhook_events.webhooks WHERE id IN ('$disabled', '$other', '$task', '$types', '$late', '$user', '$stranger')");
 
 # Backtests need neither a webhook that is old enough nor an enabled one.
@@ -111,7 +95,7 @@ is(query("SELECT event_type, fires, reason, body FROM webhook_events.backtest('$
 	'a backtest shows what would have been sent, and why not');
 is(query("SELECT count(*) FROM webhook_events.backtest('$new', now() - interval '1 hour', now() - interval '30 minutes')"),
 	0, 'within its span');
-fails_with("SELECT * FROM webhook_events.backtest('nope', now())", qr/ERROR:  42704: webhook "nope" does not exist/, 'unknown webhooks are errors');
+sql_fails($node, "SELECT * FROM webhook_events.backtest('nope', now())", qr/ERROR:  42704: webhook "nope" does not exist/, 'unknown webhooks are errors');
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$new'"), 0, 'nothing was sent');
 like(query("EXPLAIN SELECT * FROM webhook_events.backtest('$new', now() - interval '1 hour') LIMIT 1"),
 	qr/^Limit.*Index Scan/s, 'and its query is part of the one that calls it');
@@ -132,8 +116,8 @@ is(query("SELECT count(*) FROM webhook_events.dispatches WHERE event_type = 'TES
 is(query("SELECT webhook_id || fires || reason FROM webhook_events.explain_event("
 	  . "(SELECT event_id FROM webhook_events.dispatches WHERE id = '$test')) WHERE fires"),
 	"${new}truethe event is a test of it", 'which its explanation says');
-fails_with("SELECT webhook_events.test_webhook('$new', 'r9')", qr/P0002: no attached table has a run or build "r9"/, 'unknown resources');
-fails_with("SELECT webhook_events.test_webhook('nope')", qr/42704: webhook "nope" does not exist/, 'and webhooks are errors');
+sql_fails($node, "SELECT webhook_events.test_webhook('$new', 'r9')", qr/P0002: no attached table has a run or build "r9"/, 'unknown resources');
+sql_fails($node, "SELECT webhook_events.test_webhook('nope')", qr/42704: webhook "nope" does not exist/, 'and webhooks are errors');
 query(q{CREATE TABLE numbered_runs (id bigint PRIMARY KEY, actor_id text, status text, gone text);
 	ALTER TABLE numbered_runs DROP COLUMN gone; ALTER TABLE numbered_runs ADD later text DEFAULT 'later';
 	SELECT webhook_events.attach('numbered_runs');
@@ -188,7 +172,7 @@ is_deeply($dispatch, {
 is(query("SELECT jsonb_array_length(webhook_events.dispatch_json('$test') -> 'calls')"), 4, 'all calls are listed');
 query("SELECT webhook_events.delete_webhook('$failing')");
 is(query("SELECT webhook_events.dispatch_json('$test') -> 'webhook'"), 'null', 'a webhook that is gone is null');
-fails_with("SELECT webhook_events.$_('nope')", qr/does not exist/, "$_ refuses unknown ids") foreach qw(webhook_json dispatch_json);
+sql_fails($node, "SELECT webhook_events.$_('nope')", qr/does not exist/, "$_ refuses unknown ids") foreach qw(webhook_json dispatch_json);
 
 # The statistics are the same after they were added up, and after a crash.
 my $counts = "SELECT webhook_events.webhook_json('$all') ->> 'lastDispatch', webhook_events.webhook_json('$all') ->> 'stats'";
@@ -206,17 +190,17 @@ query("UPDATE webhook_events.webhooks SET event_types = '{ACTOR.RUN.CREATED}' WH
 
 # The audit: nothing, until something is taken away.
 my $audit = "SELECT problem, relation, resource_id, event_id = '$event', webhook_id FROM webhook_events.audit(now() - interval '1 hour', now() + interval '1 hour')";
-wait_for_end();
+wait_for_end($node);
 is(query($audit), '', 'all is well');
 query("UPDATE actor_runs SET status = 'SUCCEEDED', finished_at = now() WHERE id = 'r2'");
-wait_for_end();
+wait_for_end($node);
 is(query($audit), '', 'and is when a run has ended');
 query("SET webhook_events.emit = off; INSERT INTO actor_runs (id, actor_id, status, finished_at) VALUES ('r3', 'x', 'TIMED_OUT', now())");
 is(query($audit), 'event is missing|actor_runs|r3||', 'a run that ended without an event is found');
 query("SET webhook_events.emit = off; DELETE FROM actor_runs WHERE id = 'r3'");
 my $missed = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', user_id => "'eve'");
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('r4', 'x', 'eve')});
-wait_for_end();
+wait_for_end($node);
 query("DELETE FROM webhook_events.dispatches WHERE webhook_id = '$missed'");
 is(query($audit), "dispatch is missing||r4|f|$missed", 'an event without its dispatch is found');
 query("SELECT webhook_events.delete_webhook('$missed')");
@@ -228,7 +212,7 @@ query("INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_ty
 	  . " SELECT webhook_events.new_id(), '$event', '$all', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, now() - interval '10 minutes'");
 like(query("SELECT problem, resource_id, webhook_id FROM webhook_events.audit(now() - interval '1 hour', now() + interval '1 hour') WHERE problem LIKE 'dispatch%'"),
 	qr/^dispatch \w{17} was due at .*\|r1\|$all$/, 'and one that is late');
-fails_with('SELECT webhook_events.audit(NULL)', qr/22004/, 'an audit needs a time');
+sql_fails($node, 'SELECT webhook_events.audit(NULL)', qr/22004/, 'an audit needs a time');
 
 $node->stop;
 done_testing();

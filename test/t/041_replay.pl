@@ -21,22 +21,6 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
-sub fails_with
-{
-	my ($sql, $pattern, $name) = @_;
-	my ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	like($stderr, $pattern, $name);
-	return;
-}
-
-sub wait_for_end
-{
-	wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0'
-		  . ' FROM webhook_events.status()', 't');
-	return;
-}
-
 # The runs of the requests to a path since the last call.
 my %seen;
 
@@ -56,7 +40,7 @@ my $types = "'{ACTOR.RUN.FAILED}'";
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) SELECT 'r' || n, 'x', 'ada' FROM generate_series(1, 3) AS n});
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('other', 'x', 'bob')});
 query(q{UPDATE actor_runs SET status = 'FAILED' WHERE id = 'r2'});
-wait_for_end();
+wait_for_end($node);
 is(join(' ', sort split / /, sent('/ok?a')), 'r1 r2 r2 r3', 'events are delivered');
 my $first = query("SELECT d.id FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id"
 	  . " WHERE e.actor_run_id = 'r1'");
@@ -71,55 +55,55 @@ is($new->{body}, $old->{body}, 'with the same body');
 my $third = query("SELECT webhook_events.redeliver('$second')");
 wait_for_sql($node, "SELECT status, replay_of FROM webhook_events.dispatches WHERE id = '$third'", "SUCCEEDED|$first");
 is(sent('/ok?a'), 'r1', 'a redelivery can be redelivered');
-fails_with("SELECT webhook_events.redeliver('nope')", qr/P0002: dispatch "nope" does not exist/, 'unknown dispatches are errors');
+sql_fails($node, "SELECT webhook_events.redeliver('nope')", qr/P0002: dispatch "nope" does not exist/, 'unknown dispatches are errors');
 
 # Many events.
 my $hour = "now() - interval '1 hour'";
 is(query("BEGIN; SELECT webhook_events.replay('$webhook', $hour); ROLLBACK"), 4, 'a replay that is rolled back');
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('r4', 'x', 'ada')});
-wait_for_end();
+wait_for_end($node);
 is(sent('/ok?a'), 'r4', 'sends nothing');
 is(query("SELECT webhook_events.replay('$webhook', $hour)"), 5, 'one that commits');
-wait_for_end();
+wait_for_end($node);
 is(join(' ', sort split / /, sent('/ok?a')), 'r1 r2 r2 r3 r4', 'sends all of it');
 is(query("SELECT webhook_events.replay('$webhook', $hour, event_types => $types)"), 1, 'it can be limited to types');
-wait_for_end();
+wait_for_end($node);
 is(sent('/ok?a'), 'r2', 'of events');
 is(query("SELECT webhook_events.replay('$webhook', now() - interval '2 hours', $hour)"), 0, 'and to a span of time');
 is(query("SELECT webhook_events.replay('$webhook', $hour, only_failed => true)"), 0, 'nothing has failed');
 query(q{SELECT webhook_events.test_webhook(id) FROM webhook_events.webhooks});
-wait_for_end();
+wait_for_end($node);
 sent('/ok?a');
 my $late = create_webhook($node, $receiver->url('/ok?late'), 'ACTOR.RUN.CREATED', user_id => "'bob'");
 is(query("SELECT webhook_events.replay('$late', $hour)"), 1, 'a webhook can be sent what was before it');
-wait_for_end();
+wait_for_end($node);
 is(sent('/ok?late'), 'other', 'if it would get it now');
 
 # What failed, after the endpoint was put right.
 my $failing = create_webhook($node, $receiver->url('/status/500'), 'ACTOR.RUN.ABORTED', do_not_retry => 'true');
 query(q{UPDATE actor_runs SET status = 'ABORTED' WHERE id IN ('r1', 'r3')});
-wait_for_end();
+wait_for_end($node);
 is(query("SELECT string_agg(status::text, ' ') FROM webhook_events.dispatches WHERE webhook_id = '$failing'"), 'FAILED FAILED', 'two fail');
 is(query("SELECT webhook_events.replay('$failing', $hour, only_failed => true)"), 2, 'they are sent again');
-wait_for_end();
+wait_for_end($node);
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$failing' AND status = 'FAILED'"), 4, 'and fail again');
 query(sprintf q{SELECT webhook_events.update_webhook('%s', '{"requestUrl": "%s"}')}, $failing, $receiver->url('/ok?fixed'));
 query(q{UPDATE actor_runs SET status = 'ABORTED' WHERE id = 'r4'});
-wait_for_end();
+wait_for_end($node);
 is(sent('/ok?fixed'), 'r4', 'the URL is put right');
 is(query("SELECT webhook_events.replay('$failing', $hour, only_failed => true)"), 2, 'what never succeeded is sent again');
-wait_for_end();
+wait_for_end($node);
 is(join(' ', sort split / /, sent('/ok?fixed')), 'r1 r3', 'and nothing else');
 is(query("SELECT webhook_events.replay('$failing', $hour, only_failed => true)"), 0, 'then there is nothing left');
 
 # Live events come first, even if their host is slow.
 my $slow = create_webhook($node, $receiver->url('/slow/100'), 'ACTOR.RUN.CREATED', user_id => "'ada'");
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) SELECT 'm' || n, 'x', 'ada' FROM generate_series(1, 60) AS n});
-wait_for_end();
+wait_for_end($node);
 sent('/slow/100');
 query(qq{BEGIN; SELECT webhook_events.replay('$slow', $hour);
 	INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('live', 'x', 'ada'); COMMIT});
-wait_for_end();
+wait_for_end($node);
 my @order = split / /, sent('/slow/100');
 is(scalar @order, 65, 'past events are sent along with a live one');
 cmp_ok((grep { $order[$_] eq 'live' } 0 .. $#order)[0], '<', 16, 'which does not wait for them');
@@ -133,7 +117,7 @@ $receiver->wait_for_requests(8, path => '/hold/later');
 $node->stop('immediate');
 $receiver->release('later');
 $node->start;
-wait_for_end();
+wait_for_end($node);
 is(query("SELECT count(*), count(DISTINCT event_id) FROM webhook_events.dispatches WHERE webhook_id = '$held' AND status = 'SUCCEEDED'"),
 	'65|65', 'after a crash all of it is sent');
 is(query("SELECT count(*) FROM webhook_events.audit($hour)"), 0, 'and all is well');
@@ -144,16 +128,16 @@ query("SELECT webhook_events.replay('$held', $hour)");
 $receiver->wait_for_requests(8 + 65 + 8, path => '/hold/later');
 query("SELECT webhook_events.disable_webhook('$held')");
 $receiver->release('later');
-wait_for_end();
+wait_for_end($node);
 is(query("SELECT error_message, count(*) > 40 FROM webhook_events.dispatches WHERE webhook_id = '$held' AND status = 'FAILED' GROUP BY 1"),
 	'Webhook was disabled.|t', 'replays of a disabled webhook fail');
-fails_with("SELECT webhook_events.replay('$held', $hour)", qr/55000: webhook "$held" is disabled/, 'none can be queued for it');
+sql_fails($node, "SELECT webhook_events.replay('$held', $hour)", qr/55000: webhook "$held" is disabled/, 'none can be queued for it');
 my ($any) = split /\n/, query("SELECT id FROM webhook_events.dispatches WHERE webhook_id = '$held' LIMIT 1");
-fails_with("SELECT webhook_events.redeliver('$any')", qr/55000: webhook "$held" is disabled/, 'and nothing be sent again');
-fails_with("SELECT webhook_events.replay('nope', $hour)", qr/42704: webhook "nope" does not exist/, 'unknown webhooks are errors');
-fails_with("SELECT webhook_events.replay('$slow', NULL)", qr/22004: replay needs a time/, 'so is no time');
+sql_fails($node, "SELECT webhook_events.redeliver('$any')", qr/55000: webhook "$held" is disabled/, 'and nothing be sent again');
+sql_fails($node, "SELECT webhook_events.replay('nope', $hour)", qr/42704: webhook "nope" does not exist/, 'unknown webhooks are errors');
+sql_fails($node, "SELECT webhook_events.replay('$slow', NULL)", qr/22004: replay needs a time/, 'so is no time');
 query("SELECT webhook_events.delete_webhook('$held')");
-fails_with("SELECT webhook_events.redeliver('$any')", qr/42704: webhook "$held" does not exist/, 'or a webhook that is gone');
+sql_fails($node, "SELECT webhook_events.redeliver('$any')", qr/42704: webhook "$held" does not exist/, 'or a webhook that is gone');
 
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;

@@ -23,13 +23,6 @@ create_platform($node);
 # The endpoint that the chapters about failures speak of.
 create_webhook($node, $receiver->url('/status/503'), 'ACTOR.RUN.FAILED', description => "'broken'", do_not_retry => 'true');
 
-sub wait_for_end
-{
-	wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0'
-		  . ' FROM webhook_events.status()', 't');
-	return;
-}
-
 # What psql prints, without what says only that a statement was run.
 sub run_block
 {
@@ -59,7 +52,7 @@ while ($cookbook =~ /^### ([^\n]*)\n|^```(\w*)\n(.*?)^```\n/msg)
 
 		$text =~ s{https://}{$base}g;
 		$output = run_block($text);
-		wait_for_end();
+		wait_for_end($node);
 		$nstatements += () = $text =~ /;\n/g;
 	}
 	else

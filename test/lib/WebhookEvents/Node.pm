@@ -12,9 +12,11 @@ use Exporter 'import';
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Test::More ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(new_node create_platform wait_until wait_for_sql create_webhook);
+our @EXPORT = qw(new_node create_platform wait_until wait_for_sql wait_for_end create_webhook
+  sql_fails);
 
 my $platform = abs_path(dirname(__FILE__) . '/../../platform.sql');
 
@@ -94,6 +96,27 @@ sub wait_for_sql
 	croak $@ . "last result: $last\nstatus: "
 	  . $node->safe_psql($database // 'postgres', 'SELECT * FROM webhook_events.status()')
 	  . "\n";
+}
+
+# Waits until all events were routed and all dispatches have ended.
+sub wait_for_end
+{
+	my ($node) = @_;
+
+	wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0'
+		  . ' FROM webhook_events.status()', 't');
+	return;
+}
+
+# A test: SQL fails with a message, its SQLSTATE before it, that matches.
+sub sql_fails
+{
+	my ($node, $sql, $pattern, $name) = @_;
+	my ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	Test::More::like($stderr, $pattern, $name);
+	return;
 }
 
 1;
