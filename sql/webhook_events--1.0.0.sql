@@ -64,6 +64,22 @@ COMMENT ON FUNCTION webhook_events.id_lower_bound(timestamptz) IS
     'no id that is made at this time or later sorts before this text';
 REVOKE ALL ON FUNCTION webhook_events.id_lower_bound(timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events.new_secret() RETURNS text
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'webhook_events_new_secret';
+COMMENT ON FUNCTION webhook_events.new_secret() IS
+    'a new signing secret: "whsec_" and base64 of 24 random bytes';
+REVOKE ALL ON FUNCTION webhook_events.new_secret() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.verify_signature(secrets text[], headers jsonb, body text,
+        tolerance interval DEFAULT '5 minutes') RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_verify_signature';
+COMMENT ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval) IS
+    'was a request signed with one of these secrets, and not too long ago?';
+REVOKE ALL ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval)
+    FROM PUBLIC;
+
 CREATE FUNCTION webhook_events.dispatch_id(event_id text, webhook_id text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_dispatch_id';
@@ -92,6 +108,9 @@ CREATE TABLE webhook_events.webhooks (
     do_not_retry boolean NOT NULL DEFAULT false,
     description text,
     idempotency_key text,
+    secret text DEFAULT webhook_events.new_secret(),
+    old_secrets text[],
+    old_secrets_until timestamptz[],
     disabled_reason text,
     is_retired boolean NOT NULL DEFAULT false,
     run_ended boolean NOT NULL DEFAULT false,
@@ -107,6 +126,10 @@ COMMENT ON COLUMN webhook_events.webhooks.created_xid IS
     'the transaction that defined it, whose own events it gets';
 COMMENT ON COLUMN webhook_events.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
+COMMENT ON COLUMN webhook_events.webhooks.secret IS
+    'signs its requests; NULL: they are not signed';
+COMMENT ON COLUMN webhook_events.webhooks.old_secrets IS
+    'sign its requests as well, each until its time in old_secrets_until';
 COMMENT ON COLUMN webhook_events.webhooks.disabled_reason IS
     'why it was disabled by other than a person';
 COMMENT ON COLUMN webhook_events.webhooks.is_retired IS
@@ -511,6 +534,7 @@ BEGIN
     webhook.should_interpolate_strings := false;
     webhook.ignore_ssl_errors := false;
     webhook.do_not_retry := false;
+    webhook.secret := webhook_events.new_secret();
     webhook.created_at := clock_timestamp();
     webhook.modified_at := webhook.created_at;
     webhook.created_xid := pg_current_xact_id();
@@ -764,6 +788,53 @@ $function$;
 COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
     'removes a webhook; its waiting dispatches fail, its history stays';
 REVOKE ALL ON FUNCTION webhook_events.delete_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.set_secret(id text, secret text,
+        grace interval DEFAULT '24 hours') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+    old text[] := '{}';
+    until timestamptz[] := '{}';
+BEGIN
+    IF grace IS NULL OR grace < interval '0' THEN
+        RAISE EXCEPTION 'grace period of a secret can''t be %', coalesce(grace::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT coalesce(array_agg(o.secret ORDER BY o.n), '{}'),
+        coalesce(array_agg(o.until ORDER BY o.n), '{}')
+    INTO old, until
+    FROM (SELECT webhook.secret, now() + grace, 0
+        UNION ALL
+        SELECT * FROM unnest(webhook.old_secrets, webhook.old_secrets_until)
+            WITH ORDINALITY) AS o (secret, until, n)
+    WHERE o.secret IS NOT NULL AND o.until > clock_timestamp() AND o.n < 10;
+    UPDATE webhook_events.webhooks AS w
+    SET secret = set_secret.secret, old_secrets = old, old_secrets_until = until
+    WHERE w.id = webhook.id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.set_secret(text, text, interval) IS
+    'gives a webhook another signing secret, or none; the old one signs along for a while';
+REVOKE ALL ON FUNCTION webhook_events.set_secret(text, text, interval) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.rotate_secret(id text, grace interval DEFAULT '24 hours')
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    secret text := webhook_events.new_secret();
+BEGIN
+    PERFORM webhook_events.set_secret(id, secret, grace);
+    RETURN secret;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.rotate_secret(text, interval) IS
+    'gives a webhook a new signing secret and returns it; the old one signs along for a while';
+REVOKE ALL ON FUNCTION webhook_events.rotate_secret(text, interval) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions jsonb,
         user_id text DEFAULT NULL) RETURNS SETOF webhook_events.webhooks
@@ -1450,6 +1521,16 @@ $function$;
 COMMENT ON FUNCTION webhook_events.dispatch_json(text) IS
     'a dispatch with its calls as a WebhookDispatch object of the platform''s API';
 REVOKE ALL ON FUNCTION webhook_events.dispatch_json(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.webhook_secret(id text) RETURNS text
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT w.secret FROM webhook_events.get_webhook(id) AS w
+$function$;
+COMMENT ON FUNCTION webhook_events.webhook_secret(text) IS
+    'the secret that signs a webhook''s requests; NULL: they are not signed';
+REVOKE ALL ON FUNCTION webhook_events.webhook_secret(text) FROM PUBLIC;
 
 --
 -- Audit

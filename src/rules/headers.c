@@ -59,7 +59,10 @@ header_is_forced(const char *name, const char *prefix)
 		"TE",
 		"Trailer",
 		"Transfer-Encoding",
-		"Upgrade"
+		"Upgrade",
+		"webhook-id",
+		"webhook-signature",
+		"webhook-timestamp"
 	};
 	static const char *const prefixed[] = {
 		"-Request-Origin",

@@ -27,8 +27,9 @@ typedef struct Header
 } Header;
 
 /*
- * True if "name" is one of the headers that every request sets itself (Host,
- * Content-Type, the three with "prefix", for example "X-Apify") or that would
+ * True if "name" is one of the headers that requests set themselves (Host,
+ * Content-Type, the three with "prefix", for example "X-Apify", and the three
+ * of a signature) or that would
  * break its framing (Content-Length, Transfer-Encoding, Connection, ...);
  * upper and lower case count as the same.
  */

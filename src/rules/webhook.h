@@ -16,7 +16,15 @@
 #include "datatype/timestamp.h"
 #include "rules/event_type.h"
 #include "rules/ids.h"
+#include "rules/signature.h"
 #include "rules/template.h"
+
+/* A secret that signs until this time; DT_NOEND for the current one. */
+typedef struct WebhookSecret
+{
+	TimestampTz expires_at;
+	SecretKey	key;
+} WebhookSecret;
 
 /*
  * One version of a webhook's row, its templates compiled.  Texts are in the
@@ -46,6 +54,8 @@ typedef struct Webhook
 											 * the URL */
 	Template   *payload;
 	Template   *headers;		/* NULL: none but the forced ones */
+	int			nsecrets;		/* 0: requests are not signed */
+	WebhookSecret *secrets;		/* the current one first */
 } Webhook;
 
 /* An event as it stands in the outbox; texts as above. */

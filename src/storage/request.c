@@ -19,6 +19,7 @@
 #include "storage/request.h"
 #include "storage/resource.h"
 #include "storage/settings.h"
+#include "utils/resowner.h"
 
 /* As the platform's documentation has it. */
 const char *const request_default_payload =
@@ -66,14 +67,19 @@ append_event_data(StringInfo out, const Event *event)
 	appendStringInfoChar(out, '}');
 }
 
+static int64
+unix_seconds(TimestampTz time)
+{
+	return (int64) (time / USECS_PER_SEC) +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+}
+
 static void
 append_globals(StringInfo out, TimestampTz now)
 {
 	appendStringInfoString(out, "{\"dateISO\":");
 	json_append_timestamp(out, now);
-	appendStringInfo(out, ",\"dateUnix\":" INT64_FORMAT "}",
-					 (int64) (now / USECS_PER_SEC) +
-					 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY);
+	appendStringInfo(out, ",\"dateUnix\":" INT64_FORMAT "}", unix_seconds(now));
 }
 
 /* Text of the server's encoding as a value for the template. */
@@ -150,6 +156,42 @@ add_forced_headers(List **headers, const char *prefix, const char *webhook_id,
 	add_header(headers, psprintf("%s-Request-Origin", prefix), "WEBHOOK");
 }
 
+/*
+ * The headers of a signature, by all secrets that have not expired.  The worker
+ * has no resource owner between its transactions, and the hash needs one.
+ */
+static void
+add_signature(List **headers, const Webhook *webhook, const char *dispatch_id,
+			  TimestampTz now, const char *body, size_t length)
+{
+	static ResourceOwner own = NULL;
+	ResourceOwner owner = CurrentResourceOwner;
+	int64		seconds = unix_seconds(now);
+	StringInfoData signatures;
+
+	initStringInfo(&signatures);
+	if (owner == NULL && own == NULL)
+		own = ResourceOwnerCreate(NULL, "webhook_events signatures");
+	if (owner == NULL)
+		CurrentResourceOwner = own;
+	for (int i = 0; i < webhook->nsecrets; i++)
+	{
+		const WebhookSecret *secret = &webhook->secrets[i];
+
+		if (secret->expires_at <= now)
+			continue;
+		appendStringInfo(&signatures, "%s%s", signatures.len > 0 ? " " : "",
+						 signature_make(&secret->key, dispatch_id, seconds,
+										body, length));
+	}
+	CurrentResourceOwner = owner;
+	if (signatures.len == 0)
+		return;
+	add_header(headers, "webhook-id", dispatch_id);
+	add_header(headers, "webhook-timestamp", psprintf(INT64_FORMAT, seconds));
+	add_header(headers, "webhook-signature", signatures.data);
+}
+
 static bool
 render_headers(const Template *template, const JsonText *values,
 			   const char *prefix, List **headers, char **error)
@@ -189,6 +231,7 @@ request_build(const Webhook *webhook, const Event *event,
 	}
 	request->body = body.data;
 	request->body_length = body.len;
+	add_signature(&request->headers, webhook, dispatch_id, now, body.data, body.len);
 	return true;
 }
 

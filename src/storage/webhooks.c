@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "rules/url.h"
@@ -196,6 +197,69 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 	}
 }
 
+/* Adds a secret; raises an error if it is none. */
+static void
+add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
+{
+	WebhookSecret *added = &webhook->secrets[webhook->nsecrets++];
+	char	   *error;
+
+	added->expires_at = expires_at;
+	if (!secret_decode(secret, SECRET_MIN_BYTES, &added->key, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", error)));
+}
+
+/* An array column without its nulls; 0 elements if it is null itself. */
+static int
+array_column(HeapTuple row, TupleDesc desc, const char *name, Oid type,
+			 Datum **elements)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+	int			count = 0;
+	bool	   *nulls;
+
+	if (isnull)
+		return 0;
+	if (type == TEXTOID)
+		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+						  TYPALIGN_INT, elements, &nulls, &count);
+	else
+		deconstruct_array(DatumGetArrayTypeP(value), TIMESTAMPTZOID,
+						  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s of a webhook holds a null", name)));
+	}
+	return count;
+}
+
+static void
+read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	char	   *current = text_column(row, desc, "secret");
+	Datum	   *old;
+	Datum	   *expire;
+	int			nold = array_column(row, desc, "old_secrets", TEXTOID, &old);
+
+	if (array_column(row, desc, "old_secrets_until", TIMESTAMPTZOID, &expire) != nold)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("old_secrets and old_secrets_until of a webhook differ in length")));
+	webhook->secrets = palloc(sizeof(WebhookSecret) * (nold + 1));
+	if (current != NULL)
+		add_secret(webhook, current, DT_NOEND);
+	for (int i = 0; i < nold; i++)
+		add_secret(webhook, TextDatumGetCString(old[i]),
+				   DatumGetTimestampTz(expire[i]));
+}
+
 Webhook *
 webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 {
@@ -240,5 +304,6 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 				 MAX_IDEMPOTENCY_KEY_LENGTH);
 	read_url(webhook, row, desc);
 	read_templates(webhook, row, desc);
+	read_secrets(webhook, row, desc);
 	return webhook;
 }

@@ -47,7 +47,10 @@ foreach my $id ($all, $plain, $credentials)
 	is($preview->{method}, $request->{method}, 'the preview has the method');
 	is($preview->{url}, query("SELECT request_url FROM webhook_events.webhooks WHERE id = '$id'"), 'the URL');
 	is($preview->{body}, $request->{body}, 'and the body that were sent, to the byte');
-	is_deeply(\%headers, $request->{headers}, 'and all headers');
+	is(query("SELECT webhook_events.verify_signature(ARRAY[webhook_events.webhook_secret('$id')], p.headers, p.body)"
+		  . " FROM webhook_events.preview('$id', '$event') AS p"), 't', 'is signed');
+	delete @{$_}{qw(webhook-timestamp webhook-signature)} foreach \%headers, $request->{headers};
+	is_deeply(\%headers, $request->{headers}, 'and has all headers, but for those that tell the time');
 }
 sql_fails($node, "SELECT webhook_events.preview('$all', 'nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events');
 sql_fails($node, "SELECT webhook_events.preview('nope', '$event')", qr/ERROR:  42704: webhook "nope" does not exist/, 'and webhooks are errors');

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * signature.h
+ *	  Signatures of requests, by the Standard Webhooks specification.
+ *
+ * A secret is "whsec_" and the base64 of its bytes.  What is signed is
+ * "id.timestamp.body", by HMAC-SHA256 (RFC 2104); a signature is "v1," and the
+ * base64 of that.  See https://www.standardwebhooks.com/.
+ *
+ * IDENTIFICATION
+ *	  src/rules/signature.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_SIGNATURE_H
+#define WEBHOOK_SIGNATURE_H
+
+#define SECRET_PREFIX "whsec_"
+
+/* How many bytes secrets have. */
+#define SECRET_MIN_BYTES 24
+#define SECRET_MAX_BYTES 64
+
+/* The bytes of a secret, for HMAC. */
+typedef struct SecretKey
+{
+	int			length;
+	uint8		bytes[SECRET_MAX_BYTES];
+} SecretKey;
+
+/*
+ * Reads a secret, with its prefix or without.  Returns false and a palloc'd
+ * message in *error, in the style of a primary error message and without the
+ * secret, if it isn't base64 of at least "min_bytes" and at most
+ * SECRET_MAX_BYTES.
+ */
+extern bool secret_decode(const char *secret, int min_bytes, SecretKey *key,
+						  char **error);
+
+/* A new secret of SECRET_MIN_BYTES random bytes, palloc'd. */
+extern char *secret_make(void);
+
+/*
+ * The signature of a message, palloc'd; "timestamp" is in seconds since 1970.
+ * Needs a CurrentResourceOwner.  Raises ERRCODE_INTERNAL_ERROR if the hash can't be
+ * computed.
+ */
+extern char *signature_make(const SecretKey *key, const char *id,
+							int64 timestamp, const char *body, size_t length);
+
+/*
+ * Is one of the signatures in "signatures", separated by spaces, the one that
+ * this key makes?  Takes the same time whatever the difference is.
+ */
+extern bool signature_verify(const SecretKey *key, const char *id,
+							 int64 timestamp, const char *body, size_t length,
+							 const char *signatures);
+
+#endif							/* WEBHOOK_SIGNATURE_H */
