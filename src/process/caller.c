@@ -17,6 +17,7 @@
 #include "storage/request.h"
 #include "storage/http.h"
 #include "storage/settings.h"
+#include "storage/webhooks.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -54,15 +55,9 @@ build(const Dispatch *dispatch, Request *request, char **error)
 	const Webhook *webhook = dispatch->subscriber->webhook;
 	volatile bool built = false;
 
-	if (webhook->address &&
-		!settings_allow_address((const struct sockaddr *) webhook->address))
-	{
-		char		address[ADDRESS_TEXT_SIZE];
-
-		address_to_text((const struct sockaddr *) webhook->address, address);
-		*error = psprintf("address %s is not allowed", address);
+	*error = webhook_forbidden(webhook);
+	if (*error != NULL)
 		return false;
-	}
 	PG_TRY();
 	{
 		built = request_build(webhook, dispatch->event, dispatch->id,

@@ -16,7 +16,6 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "storage/settings.h"
 #include "storage/shared.h"
 #include "storage/wake.h"
 #include "storage/webhooks.h"
@@ -106,18 +105,13 @@ static void
 check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 {
 	Webhook    *webhook = webhook_from_row(row, desc);
+	char	   *forbidden = webhook_forbidden(webhook);
 
-	if (webhook->address &&
-		!settings_allow_address((const struct sockaddr *) webhook->address))
-	{
-		char		address[ADDRESS_TEXT_SIZE];
-
-		address_to_text((const struct sockaddr *) webhook->address, address);
+	if (forbidden != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("address %s is not allowed", address),
-				 errdetail("Setting webhook_events.denied_networks has it, and webhook_events.allowed_networks has not.")));
-	}
+				 errmsg("%s", forbidden),
+				 errdetail("Settings webhook_events.denied_networks, allowed_networks and allowed_ports say where requests may go.")));
 	if (old_row != NULL)
 		check_unchanged(webhook_condition_from_row(old_row, desc), webhook);
 }

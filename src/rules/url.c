@@ -70,7 +70,10 @@ read_address(const char *host, struct sockaddr_storage *address)
 		text++;
 	}
 	else if (length > 1 && text[length - 1] == '.')
-		text[length - 1] = '\0';
+		text[--length] = '\0';
+	if (pg_strcasecmp(text, "localhost") == 0 ||
+		(length > 10 && pg_strcasecmp(text + length - 10, ".localhost") == 0))
+		text = "127.0.0.1";		/* RFC 6761, section 6.3 */
 	return address_from_text(text, address);
 }
 
@@ -94,7 +97,7 @@ read_parts(CURLU *handle, Url *url, char **error)
 	char	   *user = copy_part(handle, CURLUPART_USER, CURLU_URLDECODE);
 	char	   *password = copy_part(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
 
-	if (host == NULL || host[0] == '\0' || strcmp(host, ".") == 0)
+	if (host == NULL || host[0] == '\0' || host[0] == '.' || strstr(host, ".."))
 		*error = pstrdup(no_host);
 	else if (zone != NULL)
 		*error = pstrdup("request URL has an address with a zone");
@@ -109,6 +112,7 @@ read_parts(CURLU *handle, Url *url, char **error)
 		*p = pg_ascii_tolower((unsigned char) *p);
 	url->is_address = read_address(host, &url->address);
 	url->host = psprintf("%s:%s", host, port);
+	url->port = atoi(port);
 	url->credentials = NULL;
 	if (user != NULL || password != NULL)
 		url->credentials = psprintf("%s:%s", user ? user : "",
@@ -139,6 +143,11 @@ url_parse(const char *text, Url *url, char **error)
 	}
 	if (!check_characters(text, error))
 		return false;
+	if (strncmp(strchr(text, ':'), ":///", 4) == 0)
+	{
+		*error = pstrdup(no_host);	/* libcurl would take the path for it */
+		return false;
+	}
 
 	handle = curl_url();
 	if (handle == NULL)

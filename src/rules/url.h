@@ -19,6 +19,7 @@
 typedef struct Url
 {
 	char	   *host;			/* palloc'd "host:port", lower case */
+	int			port;
 	char	   *host_header;	/* palloc'd, as the header Host has it */
 	char	   *credentials;	/* palloc'd "user:password"; NULL: none */
 	bool		is_address;		/* the host is an address, in any spelling */

@@ -50,6 +50,7 @@ typedef struct Webhook
 	const char *actor_run_id;
 	const char *request_url;
 	const char *host;			/* "host:port", whose share its requests take */
+	int			port;
 	const struct sockaddr_storage *address; /* NULL unless it is written in
 											 * the URL */
 	Template   *payload;

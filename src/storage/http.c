@@ -55,6 +55,8 @@
 
 typedef struct Transfer
 {
+	int			generation;		/* of the settings that the handle was made
+								 * for */
 	dlist_node	node;			/* in active, finished or idle */
 	CURL	   *handle;
 	struct curl_slist *headers;
@@ -66,8 +68,8 @@ typedef struct Transfer
 	int64		retry_after;
 	size_t		received;		/* bytes of the body */
 	bool		was_cut;		/* we stopped it, having read enough */
-	bool		was_refused;	/* because of its address, which is ... */
-	char		refused_address[ADDRESS_TEXT_SIZE];
+	bool		was_refused;	/* because of "address x" or "port n" */
+	char		refused[ADDRESS_TEXT_SIZE + 16];
 	bool		lacks_descriptors;
 	bool		has_address;	/* its name was resolved */
 	size_t		kept;			/* bytes in body */
@@ -302,14 +304,18 @@ timer_callback(CURLM *handle pg_attribute_unused(), long milliseconds,
 	return 0;
 }
 
+/* A proxy is where we were told to go; it judges what is behind it. */
 static bool
 allow(Transfer *transfer, const struct sockaddr *address)
 {
+	char		text[ADDRESS_TEXT_SIZE];
+
 	transfer->has_address = true;
-	if (settings_allow_address(address))
+	if (*setting_proxy || settings_allow_address(address))
 		return true;
 	transfer->was_refused = true;
-	address_to_text(address, transfer->refused_address);
+	address_to_text(address, text);
+	snprintf(transfer->refused, sizeof(transfer->refused), "address %s", text);
 	return false;
 }
 
@@ -410,7 +416,15 @@ set_common_options(Transfer *transfer)
 	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, transfer->error_buffer);
 	curl_easy_setopt(handle, CURLOPT_USERAGENT, REQUEST_USER_AGENT);
-	curl_easy_setopt(handle, CURLOPT_PROXY, "");
+	curl_easy_setopt(handle, CURLOPT_PROXY, setting_proxy);
+	curl_easy_setopt(handle, CURLOPT_NOPROXY, "");
+	curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) setting_tls_min_version);
+	if (*setting_ca_file)
+		curl_easy_setopt(handle, CURLOPT_CAINFO, setting_ca_file);
+	if (*setting_client_certificate_file)
+		curl_easy_setopt(handle, CURLOPT_SSLCERT, setting_client_certificate_file);
+	if (*setting_client_key_file)
+		curl_easy_setopt(handle, CURLOPT_SSLKEY, setting_client_key_file);
 	curl_easy_setopt(handle, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -455,14 +469,18 @@ static Transfer *
 get_transfer(void)
 {
 	size_t		body_size = setting_response_body_limit;
-	Transfer   *transfer;
+	Transfer   *transfer = NULL;
 
-	if (nidle > 0)
+	while (nidle > 0 && transfer == NULL)
 	{
 		transfer = dlist_container(Transfer, node, dlist_pop_head_node(&idle));
 		nidle--;
+		if (transfer->generation == setting_client_generation)
+			break;
+		free_transfer(transfer);
+		transfer = NULL;
 	}
-	else
+	if (transfer == NULL)
 	{
 		transfer = calloc(1, sizeof(Transfer));
 		if (transfer == NULL)
@@ -473,6 +491,7 @@ get_transfer(void)
 			free_transfer(transfer);
 			out_of_memory();
 		}
+		transfer->generation = setting_client_generation;
 		set_common_options(transfer);
 	}
 	if (transfer->body_size != body_size)
@@ -784,7 +803,7 @@ describe_failure(Transfer *transfer)
 
 	if (transfer->was_refused)
 		snprintf(transfer->error, sizeof(transfer->error),
-				 "address %s is not allowed", transfer->refused_address);
+				 "%s is not allowed", transfer->refused);
 	else if (transfer->lacks_descriptors)
 		snprintf(transfer->error, sizeof(transfer->error),
 				 "no file descriptor was left; raise the system's limit or lower webhook_events.max_in_flight");

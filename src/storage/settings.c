@@ -13,6 +13,9 @@
 #include <ctype.h>
 #include <limits.h>
 
+#include <curl/curl.h>
+
+#include "rules/ports.h"
 #include "storage/settings.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -31,12 +34,28 @@ int			setting_payload_limit;
 int			setting_poll_interval;
 char	   *setting_header_prefix;
 int			setting_max_webhooks_per_user;
+char	   *setting_proxy;
+char	   *setting_ca_file;
+char	   *setting_client_certificate_file;
+char	   *setting_client_key_file;
+int			setting_tls_min_version;
+int			setting_client_generation = 0;
 
 static int	max_retries;
 static int	delay_before_retry;
 static double retry_jitter;
 static char *allowed_networks_text;
 static char *denied_networks_text;
+static char *allowed_ports_text;
+static PortSet allowed_ports;
+
+static const struct config_enum_entry tls_versions[] = {
+	{"TLSv1", CURL_SSLVERSION_TLSv1_0, false},
+	{"TLSv1.1", CURL_SSLVERSION_TLSv1_1, false},
+	{"TLSv1.2", CURL_SSLVERSION_TLSv1_2, false},
+	{"TLSv1.3", CURL_SSLVERSION_TLSv1_3, false},
+	{NULL, 0, false}
+};
 
 /*
  * The lists as parsed when they were assigned.  They are ours, not the
@@ -135,6 +154,71 @@ check_databases(char **newval, void **extra pg_attribute_unused(),
 	return ok;
 }
 
+static bool
+check_ports(char **newval, void **extra pg_attribute_unused(),
+			GucSource source pg_attribute_unused())
+{
+	PortSet		set;
+
+	if (ports_parse(*newval, &set))
+		return true;
+	GUC_check_errdetail("The value is a list of ports and ranges of ports, as in \"443, 8000-8999\".");
+	return false;
+}
+
+static void
+assign_ports(const char *newval, void *extra pg_attribute_unused())
+{
+	(void) ports_parse(newval, &allowed_ports);
+}
+
+/* Like the URL of a webhook, but for the schemes that a proxy can have. */
+static bool
+check_proxy(char **newval, void **extra pg_attribute_unused(),
+			GucSource source pg_attribute_unused())
+{
+	const char *text = *newval;
+
+	if (*text == '\0')
+		return true;
+	if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
+	{
+		GUC_check_errdetail("A proxy starts with http:// or https://.");
+		return false;
+	}
+	for (; *text; text++)
+	{
+		if (*text <= ' ' || *text >= 0x7f)
+		{
+			GUC_check_errdetail("A proxy has no spaces or control characters.");
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+assign_tls_text(const char *newval pg_attribute_unused(),
+				void *extra pg_attribute_unused())
+{
+	setting_client_generation++;
+}
+
+static void
+assign_tls_version(int newval pg_attribute_unused(),
+				   void *extra pg_attribute_unused())
+{
+	setting_client_generation++;
+}
+
+static void
+define_file(const char *name, const char *description, char **variable)
+{
+	DefineCustomStringVariable(name, description, NULL, variable, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, assign_tls_text, NULL);
+}
+
 static void
 define_int(const char *name, const char *description, int *variable,
 		   int boot, int min, int max, int flags)
@@ -222,6 +306,34 @@ settings_define(void)
 							   PGC_SIGHUP, 0,
 							   check_networks, assign_denied_networks, NULL);
 
+	DefineCustomStringVariable("webhook_events.allowed_ports",
+							   "Ports that requests may go to.",
+							   "A list of ports and ranges; empty allows all.",
+							   &allowed_ports_text, "",
+							   PGC_SIGHUP, 0,
+							   check_ports, assign_ports, NULL);
+	DefineCustomStringVariable("webhook_events.proxy",
+							   "Proxy that all requests go through.",
+							   "The proxy decides which addresses names lead to.",
+							   &setting_proxy, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   check_proxy, assign_tls_text, NULL);
+	define_file("webhook_events.ca_file",
+				"File with the certificates of authorities that are trusted.",
+				&setting_ca_file);
+	define_file("webhook_events.client_certificate_file",
+				"File with the certificate that requests over TLS show.",
+				&setting_client_certificate_file);
+	define_file("webhook_events.client_key_file",
+				"File with the key of that certificate.",
+				&setting_client_key_file);
+	DefineCustomEnumVariable("webhook_events.tls_min_version",
+							 "Oldest version of TLS that is spoken.",
+							 NULL,
+							 &setting_tls_min_version, CURL_SSLVERSION_TLSv1_2,
+							 tls_versions, PGC_SIGHUP, 0,
+							 NULL, assign_tls_version, NULL);
+
 	MarkGUCPrefixReserved("webhook_events");
 }
 
@@ -241,6 +353,12 @@ bool
 settings_allow_address(const struct sockaddr *address)
 {
 	return address_is_allowed(address, allowed_networks, denied_networks);
+}
+
+bool
+settings_allow_port(int port)
+{
+	return ports_have(&allowed_ports, port);
 }
 
 bool

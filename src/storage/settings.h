@@ -28,6 +28,14 @@ extern int	setting_poll_interval;	/* milliseconds */
 extern char *setting_header_prefix;
 extern int	setting_max_webhooks_per_user;
 
+/* How servers are reached; the generation changes with each of these. */
+extern char *setting_proxy;		/* URL, empty: none */
+extern char *setting_ca_file;	/* empty: the system's */
+extern char *setting_client_certificate_file;	/* empty: none */
+extern char *setting_client_key_file;
+extern int	setting_tls_min_version;	/* CURL_SSLVERSION_* */
+extern int	setting_client_generation;
+
 /* Defines the settings; called once, when the library is loaded. */
 extern void settings_define(void);
 
@@ -39,6 +47,9 @@ extern RetryPolicy settings_retry_policy(void);
  * now.  Raises nothing, so that libcurl's callbacks can ask.
  */
 extern bool settings_allow_address(const struct sockaddr *address);
+
+/* May one be sent to this port? */
+extern bool settings_allow_port(int port);
 
 /* Does the setting "databases" name this one? */
 extern bool settings_name_database(const char *name);

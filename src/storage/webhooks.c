@@ -17,6 +17,7 @@
 #include "mb/pg_wchar.h"
 #include "rules/url.h"
 #include "storage/request.h"
+#include "storage/settings.h"
 #include "storage/webhooks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -188,6 +189,7 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s", error)));
 	webhook->host = url.host;
+	webhook->port = url.port;
 	if (url.is_address)
 	{
 		struct sockaddr_storage *address = palloc(sizeof(struct sockaddr_storage));
@@ -306,4 +308,18 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 	read_templates(webhook, row, desc);
 	read_secrets(webhook, row, desc);
 	return webhook;
+}
+
+char *
+webhook_forbidden(const Webhook *webhook)
+{
+	const struct sockaddr *address = (const struct sockaddr *) webhook->address;
+	char		text[ADDRESS_TEXT_SIZE];
+
+	if (!settings_allow_port(webhook->port))
+		return psprintf("port %d is not allowed", webhook->port);
+	if (address == NULL || settings_allow_address(address))
+		return NULL;
+	address_to_text(address, text);
+	return psprintf("address %s is not allowed", text);
 }

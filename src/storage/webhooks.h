@@ -30,4 +30,11 @@ extern Webhook *webhook_condition_from_row(HeapTuple row, TupleDesc desc);
  */
 extern Webhook *webhook_from_row(HeapTuple row, TupleDesc desc);
 
+/*
+ * Why the settings forbid requests to this webhook as far as its URL tells, for
+ * example "address 10.0.0.7 is not allowed", palloc'd; NULL if they don't.
+ * Where a name leads to is judged when a socket is made.
+ */
+extern char *webhook_forbidden(const Webhook *webhook);
+
 #endif							/* WEBHOOK_WEBHOOKS_H */
