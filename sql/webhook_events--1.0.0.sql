@@ -108,6 +108,7 @@ CREATE TABLE webhook_events.webhooks (
     do_not_retry boolean NOT NULL DEFAULT false,
     description text,
     idempotency_key text,
+    max_rate double precision,
     secret text DEFAULT webhook_events.new_secret(),
     old_secrets text[],
     old_secrets_until timestamptz[],
@@ -126,6 +127,8 @@ COMMENT ON COLUMN webhook_events.webhooks.created_xid IS
     'the transaction that defined it, whose own events it gets';
 COMMENT ON COLUMN webhook_events.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
+COMMENT ON COLUMN webhook_events.webhooks.max_rate IS
+    'calls for each second, further ones wait; NULL: no limit';
 COMMENT ON COLUMN webhook_events.webhooks.secret IS
     'signs its requests; NULL: they are not signed';
 COMMENT ON COLUMN webhook_events.webhooks.old_secrets IS
@@ -270,8 +273,13 @@ CREATE TABLE webhook_events.webhook_stats (
     last_dispatch_id text COLLATE "C" NOT NULL,
     last_status webhook_events.dispatch_status NOT NULL,
     last_finished_at timestamptz,
+    failing_since timestamptz,
     CONSTRAINT webhook_stats_pkey PRIMARY KEY (webhook_id)
 );
+CREATE INDEX webhook_stats_failing_since_idx ON webhook_events.webhook_stats (failing_since)
+    WHERE failing_since IS NOT NULL;
+COMMENT ON COLUMN webhook_events.webhook_stats.failing_since IS
+    'since when no call has succeeded; NULL: the last ones have';
 COMMENT ON TABLE webhook_events.webhook_stats IS
     'how many dispatches webhooks had, and the newest one; see webhook_stats_log';
 
@@ -788,6 +796,24 @@ $function$;
 COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
     'removes a webhook; its waiting dispatches fail, its history stays';
 REVOKE ALL ON FUNCTION webhook_events.delete_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.set_max_rate(id text, max_rate double precision)
+    RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+BEGIN
+    UPDATE webhook_events.webhooks AS w SET max_rate = set_max_rate.max_rate
+    WHERE w.id = webhook.id RETURNING w.* INTO webhook;
+    PERFORM webhook_events.wake_worker();
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.set_max_rate(text, double precision) IS
+    'limits how many calls a webhook gets each second; NULL: no limit';
+REVOKE ALL ON FUNCTION webhook_events.set_max_rate(text, double precision) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.set_secret(id text, secret text,
         grace interval DEFAULT '24 hours') RETURNS void

@@ -14,6 +14,7 @@
 #include "common/pg_prng.h"
 #include "process/caller.h"
 #include "process/dispatch.h"
+#include "process/health.h"
 #include "storage/request.h"
 #include "storage/http.h"
 #include "storage/settings.h"
@@ -184,6 +185,7 @@ take_answer(const HttpResult *result)
 		snprintf(message, sizeof(message), "HTTP status %d", result->status);
 		error = message;
 	}
+	health_note(dispatch->subscriber, error == NULL, result->finished_at);
 	dispatch->next_attempt_at = error ? next_attempt(dispatch, result) : 0;
 	if (error == NULL)
 		dispatch_end(dispatch, DISPATCH_SUCCEEDED, NULL);

@@ -16,6 +16,7 @@
 #include "process/caller.h"
 #include "process/delivery.h"
 #include "process/dispatch.h"
+#include "process/health.h"
 #include "process/maintenance.h"
 #include "process/recorder.h"
 #include "process/router.h"
@@ -55,6 +56,7 @@ delivery_open(void)
 	router_open();
 	waiting_open();
 	recorder_open();
+	health_open();
 	next_poll_at = 0;
 	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
 }
@@ -82,7 +84,7 @@ delivery_finish(void)
 	if (delivery_context == NULL)
 		return;
 	caller_take_answers();
-	(void) recorder_flush();
+	recorder_finish();
 	delivery_close();
 }
 

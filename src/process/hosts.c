@@ -226,6 +226,7 @@ void
 host_add_backlog(Host *host, dlist_node *node)
 {
 	dlist_push_tail(&host->backlog, node);
+	host->limited_until = 0;
 	if (!host->has_backlog)
 		dlist_push_tail(&backlogged_hosts, &host->backlog_node);
 	host->has_backlog = true;

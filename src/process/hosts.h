@@ -31,6 +31,8 @@ typedef struct Host
 	int			nreserved;		/* room for dispatches on their way here */
 	dlist_head	backlog;		/* Subscriber.backlog_node */
 	bool		has_backlog;
+	TimestampTz limited_until;	/* the rates of its webhooks forbid it to be
+								 * read */
 	dlist_node	backlog_node;	/* in backlogged_hosts */
 	bool		is_congested;	/* new dispatches go to the table at once */
 	bool		is_slow;		/* its last answer was late, or is */

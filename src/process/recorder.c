@@ -19,6 +19,7 @@
 
 #include "catalog/pg_type.h"
 #include "process/dispatch.h"
+#include "process/health.h"
 #include "process/recorder.h"
 #include "process/waiting.h"
 #include "storage/answer.h"
@@ -354,8 +355,16 @@ recorder_flush(void)
 	if (now >= stats_at)
 	{
 		dispatches_sum_stats();
+		health_write(now);
 		stats_at = now + STATS_TIME;
 	}
 	work_commit();
 	return true;
+}
+
+void
+recorder_finish(void)
+{
+	stats_at = 0;
+	(void) recorder_flush();
 }

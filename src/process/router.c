@@ -18,6 +18,7 @@
 #include "storage/settings.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* So many events, and bytes of them, are routed at once. */
 #define MAX_EVENTS 500
@@ -170,6 +171,21 @@ remove_known(Matches *matches)
 	hash_destroy(known);
 }
 
+/* Can it be called at once, without passing others that wait for the rate? */
+static bool
+is_within_rate(Subscriber *subscriber)
+{
+	TimestampTz next_at = DT_NOEND;
+
+	if (subscriber->webhook->max_rate == 0)
+		return true;
+	if (subscriber->has_backlog ||
+		subscriber_allowed_calls(subscriber, 1, GetCurrentTimestamp(), &next_at) == 0)
+		return false;
+	subscriber_take_tokens(subscriber, 1);
+	return true;
+}
+
 /*
  * Queues a dispatch, or sends it to the table at once if its host is behind
  * already.
@@ -183,7 +199,8 @@ create_dispatch(const Match *match, Batch *batch)
 										   match->event, false, false);
 	Host	   *host = match->subscriber->host;
 
-	if (host->is_congested && host_room(host) <= 0)
+	if ((host->is_congested && host_room(host) <= 0) ||
+		!is_within_rate(match->subscriber))
 		dispatch_end(dispatch, DISPATCH_ACTIVE, NULL);
 	else
 		dispatch_enqueue(dispatch);

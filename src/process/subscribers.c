@@ -60,7 +60,9 @@ static Statement versions_statement = {
 };
 
 static Statement rows_statement = {
-	"SELECT * FROM webhook_events.webhooks WHERE id = ANY ($1)",
+	"SELECT w.*, s.failing_since FROM webhook_events.webhooks AS w"
+	" LEFT JOIN webhook_events.webhook_stats AS s ON s.webhook_id = w.id"
+	" WHERE w.id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
 };
 
@@ -129,6 +131,37 @@ enter(const char *id)
 		memset((char *) subscriber + sizeof(Id), 0,
 			   sizeof(Subscriber) - sizeof(Id));
 	return subscriber;
+}
+
+/*
+ * A bucket of tokens that holds one second's worth, at least one, and fills at
+ * max_rate.
+ */
+int
+subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
+						 TimestampTz *next_at)
+{
+	double		rate = subscriber->webhook ? subscriber->webhook->max_rate : 0;
+	double		seconds = (double) (now - subscriber->tokens_at) / USECS_PER_SEC;
+
+	if (rate == 0)
+		return wanted;
+	if (seconds > 0)
+	{
+		subscriber->tokens = Min(subscriber->tokens + seconds * rate, Max(rate, 1.0));
+		subscriber->tokens_at = now;
+	}
+	if (subscriber->tokens >= 1)
+		return (int) Min((double) wanted, subscriber->tokens);
+	*next_at = Min(*next_at,
+				   now + 1 + (int64) ((1 - subscriber->tokens) / rate * USECS_PER_SEC));
+	return 0;
+}
+
+void
+subscriber_take_tokens(Subscriber *subscriber, int count)
+{
+	subscriber->tokens -= count;
 }
 
 const char *
@@ -207,6 +240,8 @@ set_host(Subscriber *subscriber, const char *name)
 			subscriber->has_backlog = false;
 	}
 	subscriber->host = new;
+	if (new)
+		new->limited_until = 0;
 	if (old)
 		host_release(old);
 }
@@ -217,6 +252,7 @@ load(HeapTuple row, TupleDesc desc)
 	bool		isnull;
 	char	   *id = SPI_getvalue(row, desc, SPI_fnumber(desc, "id"));
 	Subscriber *subscriber = subscriber_find(id);
+	bool		is_new = (subscriber->context == NULL);
 
 	drop_version(subscriber);
 	subscriber->context = AllocSetContextCreate(subscribers_context,
@@ -226,6 +262,14 @@ load(HeapTuple row, TupleDesc desc)
 								  &subscriber->error);
 	subscriber->modified_at = DatumGetTimestampTz(
 												  SPI_getbinval(row, desc, SPI_fnumber(desc, "modified_at"), &isnull));
+	if (is_new)
+	{
+		Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "failing_since"),
+										  &isnull);
+
+		subscriber->known_failing_since = isnull ? 0 : DatumGetTimestampTz(since);
+		subscriber->failing_since = subscriber->known_failing_since;
+	}
 	subscriber->exists = true;
 	set_host(subscriber,
 			 subscriber->webhook ? subscriber->webhook->host : NULL);
@@ -244,7 +288,8 @@ forget_unused(void)
 	while ((subscriber = hash_seq_search(&scan)) != NULL)
 	{
 		if (subscriber->references > 0 || subscriber->has_backlog ||
-			subscriber->has_replays)
+			subscriber->has_replays ||
+			subscriber->failing_since != subscriber->known_failing_since)
 			continue;
 		drop_version(subscriber);
 		set_host(subscriber, NULL);
@@ -508,6 +553,37 @@ subscriber_end_replays(Subscriber *subscriber)
 {
 	dlist_delete(&subscriber->replay_node);
 	subscriber->has_replays = false;
+}
+
+void
+subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times)
+{
+	HASH_SEQ_STATUS scan;
+	Subscriber *subscriber;
+
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscriber->failing_since == subscriber->known_failing_since)
+			continue;
+		array_add_text(ids, subscriber->id);
+		array_add_time(times, subscriber->failing_since);
+		subscriber->known_failing_since = subscriber->failing_since;
+	}
+}
+
+void
+subscribers_forgive(TimestampTz time)
+{
+	HASH_SEQ_STATUS scan;
+	Subscriber *subscriber;
+
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscriber->failing_since != 0)
+			subscriber->failing_since = time;
+	}
 }
 
 void

@@ -35,6 +35,14 @@ typedef struct Subscriber
 	DuePosition backlog_position;	/* behind the last one that was fetched */
 	dlist_node	backlog_node;	/* in host->backlog */
 
+	/* Since when its calls fail, 0 if they don't; and as it is written. */
+	TimestampTz failing_since;
+	TimestampTz known_failing_since;
+
+	/* Calls that max_rate allows, as of that time. */
+	double		tokens;
+	TimestampTz tokens_at;
+
 	/* What the transaction under way has written of its dispatches. */
 	bool		has_stats;
 	int			new_dispatches;
@@ -64,6 +72,14 @@ extern void subscribers_refresh(Datum ids);
 extern Subscriber *subscriber_find(const char *id);
 
 /*
+ * How many calls its max_rate allows now, at most "wanted"; if there are none,
+ * *next_at is lowered to when there is one.  subscriber_take_tokens() uses them.
+ */
+extern int	subscriber_allowed_calls(Subscriber *subscriber, int wanted,
+									 TimestampTz now, TimestampTz *next_at);
+extern void subscriber_take_tokens(Subscriber *subscriber, int count);
+
+/*
  * Why it gets no event of this type any more, to be shown to people; NULL if
  * it does.
  */
@@ -88,6 +104,13 @@ extern void subscriber_end_backlog(Subscriber *subscriber);
 /* Notes that replays wait in the table, at this position or behind it. */
 extern void subscriber_add_replays(Subscriber *subscriber, const char *position);
 extern void subscriber_end_replays(Subscriber *subscriber);
+
+/*
+ * Takes those whose failing_since is not written yet; and lets all that fail
+ * have begun at this time.
+ */
+extern void subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times);
+extern void subscribers_forgive(TimestampTz time);
 
 /* All backlogs start at the beginning again. */
 extern void subscribers_rewind_backlogs(void);

@@ -49,6 +49,7 @@ static DuePosition due_position;
 static TimestampTz next_due_at;
 static bool orphans_possible;
 static bool replays_possible;
+static TimestampTz limited_until;	/* some that wait may be called then */
 
 void
 waiting_open(void)
@@ -88,19 +89,56 @@ may_fetch(const Host *host)
 		dispatch_event_bytes() < MAX_FETCHED_BYTES;
 }
 
-/* A host whose backlog can be read now; those without room go to the end. */
+/*
+ * One of a host's webhooks whose backlog can be read now; those that have used
+ * up their rate go to the end.  If all have, the host is left alone until one
+ * may be called again.
+ */
+static Subscriber *
+next_backlogged_subscriber(Host *host, TimestampTz now)
+{
+	Subscriber *first = NULL;
+	TimestampTz next_at = DT_NOEND;
+
+	if (host->limited_until > now)
+		return NULL;
+	for (;;)
+	{
+		Subscriber *subscriber = dlist_head_element(Subscriber, backlog_node,
+													&host->backlog);
+
+		if (subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0)
+			return subscriber;
+		if (subscriber == first)
+			break;
+		if (first == NULL)
+			first = subscriber;
+		dlist_delete(&subscriber->backlog_node);
+		dlist_push_tail(&host->backlog, &subscriber->backlog_node);
+	}
+	host->limited_until = next_at;
+	return NULL;
+}
+
+/*
+ * A host whose backlog can be read now; those without room, or that have used up
+ * their rates, go to the end.  limited_until is when the first of these can be.
+ */
 static Host *
-next_backlogged_host(void)
+next_backlogged_host(TimestampTz now)
 {
 	Host	   *first = NULL;
 
+	limited_until = DT_NOEND;
 	while (!dlist_is_empty(&backlogged_hosts))
 	{
 		Host	   *host = dlist_head_element(Host, backlog_node,
 											  &backlogged_hosts);
 
-		if (may_fetch(host))
+		if (may_fetch(host) && next_backlogged_subscriber(host, now) != NULL)
 			return host;
+		if (may_fetch(host))
+			limited_until = Min(limited_until, host->limited_until);
 		if (host == first)
 			break;
 		if (first == NULL)
@@ -111,9 +149,9 @@ next_backlogged_host(void)
 	return NULL;
 }
 
-/* One whose replays can be fetched now; those before it go to the end. */
+/* The same for replays. */
 static Subscriber *
-next_replaying_subscriber(void)
+next_replaying_subscriber(TimestampTz now)
 {
 	Subscriber *first = NULL;
 
@@ -124,7 +162,9 @@ next_replaying_subscriber(void)
 		Subscriber *subscriber = dlist_head_element(Subscriber, replay_node,
 													&replaying_subscribers);
 
-		if (subscriber->host == NULL || host_wants_replays(subscriber->host))
+		if (subscriber->host == NULL ||
+			(host_wants_replays(subscriber->host) &&
+			 subscriber_allowed_calls(subscriber, 1, now, &limited_until) > 0))
 			return subscriber;
 		if (subscriber == first)
 			break;
@@ -139,11 +179,13 @@ next_replaying_subscriber(void)
 TimestampTz
 waiting_deadline(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	if ((orphans_possible && nended_dispatches == 0) || replays_possible)
 		return 0;
-	if (next_backlogged_host() != NULL || next_replaying_subscriber() != NULL)
+	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
 		return 0;
-	return next_due_at;
+	return Min(next_due_at, limited_until);
 }
 
 /* Looks up the webhooks of rows. */
@@ -216,6 +258,8 @@ take_rows(DueRow *rows, int nrows, bool all)
 {
 	DueRow	  **accepted = palloc(sizeof(DueRow *) * (nrows + 1));
 	int			naccepted = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next_at = DT_NOEND;
 
 	refresh_subscribers(rows, nrows);
 	for (int i = 0; i < nrows; i++)
@@ -229,8 +273,10 @@ take_rows(DueRow *rows, int nrows, bool all)
 		if (reason != NULL)
 			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, reason);
-		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host)))
+		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host) &&
+						 subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0))
 		{
+			subscriber_take_tokens(subscriber, 1);
 			if (!row->is_replay)
 				subscriber->host->nreserved++;
 			accepted[naccepted++] = row;
@@ -265,9 +311,9 @@ fetch_due(TimestampTz until)
 static void
 fetch_backlog(Host *host, TimestampTz now)
 {
-	Subscriber *subscriber = dlist_head_element(Subscriber, backlog_node,
-												&host->backlog);
+	Subscriber *subscriber = next_backlogged_subscriber(host, now);
 	DuePosition *position = &subscriber->backlog_position;
+	TimestampTz next_at = DT_NOEND;
 	DueRow	   *rows;
 	int			limit = host_room(host);
 	int			nrows;
@@ -279,7 +325,8 @@ fetch_backlog(Host *host, TimestampTz now)
 		host->fetch_size = Min(host->fetch_size * 2, MAX_ROWS);
 	else
 		host->fetch_size = limit;
-	limit = Max(limit, host->fetch_size);
+	limit = subscriber_allowed_calls(subscriber, Max(limit, host->fetch_size), now,
+									 &next_at);
 	host->fetched_at = now;
 
 	nrows = dispatches_find_due_of(subscriber->id, position, now - 1, limit,
@@ -312,15 +359,18 @@ find_replays(void)
 
 /* Reads on in the replays of one webhook. */
 static void
-fetch_replays(Subscriber *subscriber)
+fetch_replays(Subscriber *subscriber, TimestampTz now)
 {
+	TimestampTz next_at = DT_NOEND;
+	int			limit = subscriber_allowed_calls(subscriber, MAX_REPLAYS, now,
+												 &next_at);
 	DueRow	   *rows;
 	int			nrows = dispatches_find_replays_of(subscriber->id,
 												   subscriber->replay_position,
-												   MAX_REPLAYS, &rows);
+												   limit, &rows);
 
 	subscriber_end_replays(subscriber);
-	if (nrows == MAX_REPLAYS)
+	if (nrows == limit)
 	{
 		ReplayPosition next;
 
@@ -363,17 +413,17 @@ waiting_fetch(void)
 		end_orphans();
 	if (next_due_at <= now)
 		fetch_due(now - 1);
-	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host()) != NULL; i++)
+	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host(now)) != NULL; i++)
 		fetch_backlog(host, now);
 	if (replays_possible)
 		find_replays();
 	for (int i = 0; i < MAX_BACKLOGS; i++)
 	{
-		Subscriber *subscriber = next_replaying_subscriber();
+		Subscriber *subscriber = next_replaying_subscriber(now);
 
 		if (subscriber == NULL)
 			break;
-		fetch_replays(subscriber);
+		fetch_replays(subscriber, now);
 	}
 	work_commit();
 	return true;

@@ -42,6 +42,7 @@ typedef struct Webhook
 								 * 0: not for that reason */
 	bool		ignore_ssl_errors;
 	bool		do_not_retry;
+	double		max_rate;		/* calls per second; 0: no limit */
 	uint32		event_types;	/* bits 1 << EventType */
 	const char *disabled_reason;
 	const char *user_id;

@@ -28,6 +28,7 @@ int			setting_max_in_flight;
 int			setting_max_in_flight_per_host;
 int			setting_request_timeout;
 int			setting_connect_timeout;
+int			setting_disable_after;
 int			setting_retention;
 int			setting_response_body_limit;
 int			setting_payload_limit;
@@ -270,6 +271,9 @@ settings_define(void)
 							 NULL,
 							 &retry_jitter, 0.25, 0.0, 1.0,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("webhook_events.disable_after",
+			   "Time of failures alone after which a webhook is disabled; 0 never does.",
+			   &setting_disable_after, 5 * 24 * 60, 0, INT_MAX, GUC_UNIT_MIN);
 	define_int("webhook_events.retention",
 			   "Age at which whole days of events and dispatches are dropped; 0 keeps them.",
 			   &setting_retention, 30 * 24 * 60, 0, INT_MAX, GUC_UNIT_MIN);

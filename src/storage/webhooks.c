@@ -30,6 +30,10 @@
 #define MAX_DESCRIPTION_LENGTH 320
 #define MAX_IDEMPOTENCY_KEY_LENGTH 128
 
+/* Of max_rate: from one call in a day to more than there can be. */
+#define MIN_RATE (1.0 / (24 * 60 * 60))
+#define MAX_RATE 1000000.0
+
 /* A column of the row, found by its name. */
 static Datum
 column(HeapTuple row, TupleDesc desc, const char *name, bool *isnull)
@@ -199,6 +203,21 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 	}
 }
 
+static double
+read_max_rate(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "max_rate", &isnull);
+	double		rate = isnull ? 0 : DatumGetFloat8(value);
+
+	if (!isnull && !(rate >= MIN_RATE && rate <= MAX_RATE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rate %g of a webhook is not between %g and %g", rate,
+						MIN_RATE, MAX_RATE)));
+	return rate;
+}
+
 /* Adds a secret; raises an error if it is none. */
 static void
 add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
@@ -300,6 +319,7 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 	webhook->is_ad_hoc = bool_column(row, desc, "is_ad_hoc");
 	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
 	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
+	webhook->max_rate = read_max_rate(row, desc);
 	check_length(text_column(row, desc, "description"), "description", 0,
 				 MAX_DESCRIPTION_LENGTH);
 	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
