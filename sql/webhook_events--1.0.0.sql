@@ -80,6 +80,17 @@ COMMENT ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interva
 REVOKE ALL ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval)
     FROM PUBLIC;
 
+CREATE FUNCTION webhook_events.may_see(user_id text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(pg_catalog.current_setting('webhook_events.user_id', true), '') = ''
+        OR coalesce(user_id
+            = pg_catalog.current_setting('webhook_events.user_id', true), false);
+END;
+COMMENT ON FUNCTION webhook_events.may_see(text) IS
+    'may this session see what belongs to this user?  By the setting user_id';
+REVOKE ALL ON FUNCTION webhook_events.may_see(text) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events.dispatch_id(event_id text, webhook_id text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_dispatch_id';
@@ -198,7 +209,7 @@ CREATE INDEX outbox_default_xid_id_idx ON webhook_events.outbox_default (xid, id
 COMMENT ON TABLE webhook_events.outbox_default IS
     'events of days that have no table of their own';
 
-CREATE VIEW webhook_events.events AS
+CREATE VIEW webhook_events.events WITH (security_invoker = true) AS
     SELECT id, created_at, event_type, user_id, actor_id, actor_task_id,
         actor_run_id, actor_build_id, old_status, new_status, resource,
         CASE
@@ -485,7 +496,9 @@ CREATE TRIGGER check_on_update BEFORE UPDATE ON webhook_events.webhooks
     EXECUTE FUNCTION webhook_events.check_webhook();
 
 CREATE FUNCTION webhook_events.webhook_ended() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
+    LANGUAGE c SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
 COMMENT ON FUNCTION webhook_events.webhook_ended() IS
     'has the worker give up what waits for a webhook that is gone or disabled';
 REVOKE ALL ON FUNCTION webhook_events.webhook_ended() FROM PUBLIC;
@@ -535,6 +548,7 @@ DECLARE
     webhook webhook_events.webhooks;
 BEGIN
     webhook.id := webhook_events.new_id();
+    webhook.user_id := nullif(current_setting('webhook_events.user_id', true), '');
     webhook.is_enabled := true;
     webhook.is_ad_hoc := false;
     webhook.is_retired := false;
@@ -574,7 +588,7 @@ BEGIN
     webhook.actor_id := actor_id;
     webhook.actor_task_id := actor_task_id;
     webhook.actor_run_id := actor_run_id;
-    webhook.user_id := user_id;
+    webhook.user_id := coalesce(user_id, webhook.user_id);
     webhook.payload_template := payload_template;
     webhook.headers_template := headers_template;
     webhook.should_interpolate_strings := coalesce(should_interpolate_strings, false);
@@ -891,7 +905,7 @@ BEGIN
         END LOOP;
         webhook.is_ad_hoc := true;
         webhook.actor_run_id := actor_run_id;
-        webhook.user_id := user_id;
+        webhook.user_id := coalesce(user_id, webhook.user_id);
         RETURN NEXT webhook_events.insert_webhook(webhook);
     END LOOP;
 END
@@ -940,7 +954,7 @@ COMMENT ON FUNCTION webhook_events.worker_report() IS
 REVOKE ALL ON FUNCTION webhook_events.worker_report() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
-    LANGUAGE sql STABLE ROWS 100
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     SET enable_hashjoin = off
@@ -958,17 +972,18 @@ AS $function$
         SELECT '1:1:', '1:1:', NULL, NULL, '1:1:'
         WHERE NOT EXISTS (SELECT FROM cursor)
     ), waiting AS (
-        SELECT o.id, o.created_at, o.xid FROM place CROSS JOIN webhook_events.outbox AS o
+        SELECT o.id, o.created_at, o.xid, o.user_id FROM place CROSS JOIN webhook_events.outbox AS o
         WHERE o.xid >= pg_snapshot_xmax(place.seen)
         UNION ALL
-        SELECT o.id, o.created_at, o.xid FROM place
+        SELECT o.id, o.created_at, o.xid, o.user_id FROM place
             CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
             JOIN webhook_events.outbox AS o ON o.xid = late.xid
     )
     SELECT w.id, w.created_at FROM waiting AS w CROSS JOIN place
-    WHERE place.position_xid IS NULL
-        OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
-        OR (w.xid, w.id) > (place.position_xid, place.position_id)
+    WHERE webhook_events.may_see(w.user_id)
+        AND (place.position_xid IS NULL
+            OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
+            OR (w.xid, w.id) > (place.position_xid, place.position_id))
 $function$;
 COMMENT ON FUNCTION webhook_events.unrouted_events() IS
     'events that were not routed yet';
@@ -1330,19 +1345,29 @@ COMMENT ON FUNCTION webhook_events.test_webhook(text, text) IS
     'sends a TEST event to one webhook, with this run or build or a dummy; returns the dispatch''s id';
 REVOKE ALL ON FUNCTION webhook_events.test_webhook(text, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.count_dispatches(webhook_id text, dispatches integer,
-        last_dispatch_id text) RETURNS void
-    LANGUAGE sql VOLATILE
+CREATE FUNCTION webhook_events.queue_dispatches(webhook_id text, event_ids text[],
+        next_attempt_at timestamptz) RETURNS SETOF text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    INSERT INTO webhook_events.webhook_stats_log (webhook_ids, dispatches,
-        last_dispatch_ids, last_statuses, last_finished_at)
-    VALUES (ARRAY[webhook_id], ARRAY[dispatches], ARRAY[last_dispatch_id],
-        '{ACTIVE}', '{NULL}')
+BEGIN
+    PERFORM webhook_events.wake_worker();
+    RETURN QUERY INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id, event_type,
+        status, created_at, attempts, next_attempt_at, replay_of)
+    SELECT webhook_events.new_id(), e.id, w.id, w.user_id, e.event_type, 'ACTIVE',
+        clock_timestamp(), 0, queue_dispatches.next_attempt_at, webhook_events.dispatch_id(e.id, w.id)
+    FROM webhook_events.webhooks AS w
+        CROSS JOIN unnest(event_ids) WITH ORDINALITY AS u (event_id, number)
+        JOIN webhook_events.outbox AS e ON e.id = u.event_id
+    WHERE w.id = queue_dispatches.webhook_id AND webhook_events.may_see(w.user_id)
+        AND webhook_events.may_see(e.user_id)
+    ORDER BY u.number
+    RETURNING id;
+END
 $function$;
-COMMENT ON FUNCTION webhook_events.count_dispatches(text, integer, text) IS
-    'adds new dispatches to the statistics of a webhook';
-REVOKE ALL ON FUNCTION webhook_events.count_dispatches(text, integer, text) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events.queue_dispatches(text, text[], timestamptz) IS
+    'adds dispatches of past events to a webhook; returns their ids';
+REVOKE ALL ON FUNCTION webhook_events.queue_dispatches(text, text[], timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.redeliver(dispatch_id text) RETURNS text
     LANGUAGE plpgsql VOLATILE
@@ -1370,18 +1395,8 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
-    dispatch.replay_of := webhook_events.dispatch_id(dispatch.event_id, webhook.id);
-    dispatch.id := webhook_events.new_id();
-    dispatch.user_id := webhook.user_id;
-    dispatch.status := 'ACTIVE';
-    dispatch.created_at := clock_timestamp();
-    dispatch.finished_at := NULL;
-    dispatch.attempts := 0;
-    dispatch.next_attempt_at := dispatch.created_at;
-    dispatch.error_message := NULL;
-    INSERT INTO webhook_events.dispatches SELECT dispatch.*;
-    PERFORM webhook_events.count_dispatches(webhook.id, 1, dispatch.id);
-    PERFORM webhook_events.wake_worker();
+    SELECT q.* INTO dispatch.id FROM webhook_events.queue_dispatches(webhook.id,
+        ARRAY[dispatch.event_id], clock_timestamp()) AS q;
     RETURN dispatch.id;
 END
 $function$;
@@ -1398,8 +1413,8 @@ AS $function$
 DECLARE
     webhook webhook_events.webhooks := webhook_events.get_webhook(webhook_id);
     failed_only boolean := coalesce(only_failed, false);
+    events text[];
     queued bigint;
-    last_id text;
 BEGIN
     IF since IS NULL OR until IS NULL THEN
         RAISE EXCEPTION 'replay needs a time to start from and one to end at'
@@ -1436,20 +1451,13 @@ BEGIN
                 UNION ALL
                 SELECT f.status FROM webhook_events.dispatches AS f
                 WHERE f.replay_of = e.dispatch_id) AS d)
-        ORDER BY e.id
-    ), inserted AS (
-        INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id, event_type,
-            status, created_at, attempts, replay_of)
-        SELECT webhook_events.new_id(), w.id, webhook.id, webhook.user_id, w.event_type,
-            'ACTIVE', clock_timestamp(), 0, w.dispatch_id
-        FROM wanted AS w
-        RETURNING id
     )
-    SELECT count(*), max(i.id) INTO queued, last_id FROM inserted AS i;
-    IF queued > 0 THEN
-        PERFORM webhook_events.count_dispatches(webhook.id, queued::integer, last_id);
-        PERFORM webhook_events.wake_worker();
+    SELECT array_agg(w.id ORDER BY w.id) INTO events FROM wanted AS w;
+    IF events IS NULL THEN
+        RETURN 0;
     END IF;
+    SELECT count(*) INTO queued
+    FROM webhook_events.queue_dispatches(webhook.id, events, NULL);
     RETURN queued;
 END
 $function$;
@@ -1473,23 +1481,43 @@ COMMENT ON FUNCTION webhook_events.api_time(timestamptz) IS
     'a time as the platform''s API writes it';
 REVOKE ALL ON FUNCTION webhook_events.api_time(timestamptz) FROM PUBLIC;
 
--- Volatile, so that it sees what the same statement has just created.
-CREATE FUNCTION webhook_events.webhook_json(id text) RETURNS jsonb
-    LANGUAGE sql VOLATILE
+CREATE FUNCTION webhook_events.stats_of_webhook(id text, OUT total_dispatches bigint,
+        OUT last_status webhook_events.dispatch_status, OUT last_finished_at timestamptz)
+    RETURNS record
+    LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH entry AS MATERIALIZED (
         SELECT s.total_dispatches AS dispatches, s.last_dispatch_id, s.last_status,
             s.last_finished_at
-        FROM webhook_events.webhook_stats AS s WHERE s.webhook_id = webhook_json.id
+        FROM webhook_events.webhook_stats AS s WHERE s.webhook_id = stats_of_webhook.id
         UNION ALL
         SELECT u.dispatches, u.last_dispatch_id, u.last_status, u.last_finished_at
         FROM webhook_events.webhook_stats_log AS l
             CROSS JOIN LATERAL unnest(l.webhook_ids, l.dispatches, l.last_dispatch_ids,
                 l.last_statuses, l.last_finished_at)
                 AS u (webhook_id, dispatches, last_dispatch_id, last_status, last_finished_at)
-        WHERE u.webhook_id = webhook_json.id
+        WHERE u.webhook_id = stats_of_webhook.id
+    ), visible AS (
+        SELECT e.* FROM entry AS e
+        WHERE EXISTS (SELECT FROM webhook_events.webhooks AS w
+            WHERE w.id = stats_of_webhook.id AND webhook_events.may_see(w.user_id))
     )
+    SELECT total.dispatches, newest.last_status, newest.last_finished_at
+    FROM (SELECT coalesce(sum(v.dispatches), 0)::bigint AS dispatches FROM visible AS v) AS total
+        LEFT JOIN (SELECT v.last_status, v.last_finished_at FROM visible AS v
+            ORDER BY v.last_dispatch_id COLLATE "C" DESC, v.last_status <> 'ACTIVE' DESC
+            LIMIT 1) AS newest ON true
+$function$;
+COMMENT ON FUNCTION webhook_events.stats_of_webhook(text) IS
+    'how many dispatches a webhook had, and how the newest one stands';
+REVOKE ALL ON FUNCTION webhook_events.stats_of_webhook(text) FROM PUBLIC;
+
+-- Volatile, so that it sees what the same statement has just created.
+CREATE FUNCTION webhook_events.webhook_json(id text) RETURNS jsonb
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
     SELECT jsonb_build_object('id', w.id, 'createdAt', webhook_events.api_time(w.created_at),
         'modifiedAt', webhook_events.api_time(w.modified_at), 'userId', w.user_id,
         'isAdHoc', w.is_ad_hoc, 'shouldInterpolateStrings', w.should_interpolate_strings,
@@ -1500,13 +1528,12 @@ AS $function$
         'requestUrl', w.request_url, 'payloadTemplate', w.payload_template,
         'headersTemplate', w.headers_template, 'description', w.description,
         'isEnabled', w.is_enabled,
-        'lastDispatch', (SELECT jsonb_build_object('status', e.last_status,
-                'finishedAt', webhook_events.api_time(e.last_finished_at))
-            FROM entry AS e
-            ORDER BY e.last_dispatch_id DESC, e.last_status <> 'ACTIVE' DESC LIMIT 1),
-        'stats', jsonb_build_object('totalDispatches',
-            (SELECT coalesce(sum(e.dispatches), 0) FROM entry AS e)))
+        'lastDispatch', CASE WHEN s.last_status IS NOT NULL THEN jsonb_build_object(
+            'status', s.last_status,
+            'finishedAt', webhook_events.api_time(s.last_finished_at)) END,
+        'stats', jsonb_build_object('totalDispatches', s.total_dispatches))
     FROM webhook_events.get_webhook(id) AS w
+        CROSS JOIN LATERAL webhook_events.stats_of_webhook(w.id) AS s
 $function$;
 COMMENT ON FUNCTION webhook_events.webhook_json(text) IS
     'a webhook as a Webhook object of the platform''s API';
@@ -1709,6 +1736,99 @@ $function$;
 COMMENT ON FUNCTION webhook_events.audit(timestamptz, timestamptz) IS
     'what is missing or late in a span of time; no row when all is well';
 REVOKE ALL ON FUNCTION webhook_events.audit(timestamptz, timestamptz) FROM PUBLIC;
+
+--
+-- Who may do what
+--
+-- A session with the setting user_id sees and changes what is that user's.
+-- Partitions need no policies: nobody is granted anything on them.
+--
+
+ALTER TABLE webhook_events.webhooks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY user_id ON webhook_events.webhooks
+    USING (webhook_events.may_see(user_id));
+
+ALTER TABLE webhook_events.outbox ENABLE ROW LEVEL SECURITY;
+CREATE POLICY user_id ON webhook_events.outbox FOR SELECT
+    USING (webhook_events.may_see(user_id));
+
+ALTER TABLE webhook_events.dispatches ENABLE ROW LEVEL SECURITY;
+CREATE POLICY user_id ON webhook_events.dispatches FOR SELECT
+    USING (webhook_events.may_see(user_id));
+ALTER TABLE webhook_events.calls ENABLE ROW LEVEL SECURITY;
+CREATE POLICY user_id ON webhook_events.calls FOR SELECT
+    USING (EXISTS (SELECT FROM webhook_events.dispatches AS d WHERE d.id = dispatch_id));
+
+CREATE FUNCTION webhook_events.mask_url(url text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT regexp_replace(regexp_replace(url, '^([A-Za-z]+://)[^/?#]*@', '\1***@'),
+        '[?#].*$', '?***')
+$function$;
+COMMENT ON FUNCTION webhook_events.mask_url(text) IS
+    'a URL without its credentials and its query';
+REVOKE ALL ON FUNCTION webhook_events.mask_url(text) FROM PUBLIC;
+
+CREATE VIEW webhook_events.webhooks_masked WITH (security_barrier = true) AS
+    SELECT id, user_id, is_enabled, is_ad_hoc, event_types, actor_id, actor_task_id,
+        actor_run_id, webhook_events.mask_url(request_url) AS request_url,
+        should_interpolate_strings, ignore_ssl_errors, do_not_retry, description, max_rate,
+        disabled_reason, is_retired, created_at, modified_at
+    FROM webhook_events.webhooks
+    WHERE webhook_events.may_see(user_id);
+COMMENT ON VIEW webhook_events.webhooks_masked IS
+    'webhooks without templates, secrets, credentials and queries, for readers';
+
+CREATE FUNCTION webhook_events.grant_access(role regrole, access text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    reads constant text[] := ARRAY['id_time(text)', 'id_lower_bound(timestamptz)',
+        'dispatch_id(text, text)', 'may_see(text)', 'mask_url(text)', 'api_time(timestamptz)'];
+    manages constant text[] := reads || ARRAY['new_id()', 'new_secret()', 'new_webhook()',
+        'insert_webhook(webhook_events.webhooks)', 'find_webhook(text)', 'get_webhook(text)',
+        'definition_value(jsonb, text, text)',
+        'apply_definition(webhook_events.webhooks, jsonb)',
+        'create_webhook(text, webhook_events.event_type[], text, text, text, text, text, text,'
+            ' boolean, boolean, boolean, boolean, text, text, boolean)',
+        'create_webhook(jsonb)', 'update_webhook(text, jsonb)', 'enable_webhook(text)',
+        'disable_webhook(text)', 'delete_webhook(text)',
+        'create_ad_hoc_webhooks(text, jsonb, text)', 'create_ad_hoc_webhooks(text, text, text)',
+        'set_max_rate(text, double precision)', 'set_secret(text, text, interval)',
+        'rotate_secret(text, interval)', 'webhook_secret(text)',
+        'refusal(webhook_events.webhooks, webhook_events.event_type, text, text, text, text,'
+            ' timestamptz, xid8, text)',
+        'build_request(webhook_events.webhooks, text)', 'preview(text, text)',
+        'explain_event(text)', 'backtest(text, timestamptz, timestamptz)',
+        'source_event(regclass, text, text)', 'source_mapping(oid, bytea)',
+        'raise_test(text, text, text, text, text, text, json)', 'test_webhook(text, text)',
+        'redeliver(text)', 'unrouted_events()', 'queue_dispatches(text, text[], timestamptz)',
+        'replay(text, timestamptz, timestamptz, webhook_events.event_type[], boolean)',
+        'wake_worker()', 'stats_of_webhook(text)', 'webhook_json(text)', 'dispatch_json(text)'];
+    signature text;
+BEGIN
+    IF access NOT IN ('reader', 'manager') THEN
+        RAISE EXCEPTION 'access "%" is neither "reader" nor "manager"', access
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA webhook_events TO %s', role);
+    EXECUTE format('GRANT SELECT ON webhook_events.webhooks_masked, webhook_events.outbox,'
+        ' webhook_events.events, webhook_events.dispatches, webhook_events.calls TO %s', role);
+    IF access = 'manager' THEN
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events.webhooks TO %s',
+            role);
+        EXECUTE format('GRANT SELECT ON webhook_events.sources TO %s', role);
+    END IF;
+    FOREACH signature IN ARRAY CASE access WHEN 'reader' THEN reads ELSE manages END LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION webhook_events.%s TO %s', signature, role);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.grant_access(regrole, text) IS
+    'grants a role what a reader or a manager of webhooks needs';
+REVOKE ALL ON FUNCTION webhook_events.grant_access(regrole, text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.announce() RETURNS void
     LANGUAGE c VOLATILE

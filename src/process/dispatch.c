@@ -167,6 +167,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	dispatch->has_row = has_row;
 	dispatch->is_replay = is_replay;
 	dispatch->has_waited = has_row;
+	dispatch->is_counted = has_row;
 	if (event)
 		batch->nusers++;
 	if (!has_row)

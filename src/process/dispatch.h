@@ -63,6 +63,7 @@ typedef struct Dispatch
 	bool		has_row;
 	bool		is_replay;		/* until its first call ended */
 	bool		has_waited;		/* its row once said ACTIVE */
+	bool		is_counted;		/* in its webhook's statistics */
 	dlist_node	queue_node;		/* in host->queue or ended_dispatches */
 	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
 	char	   *body;			/* of the request, while calling */

@@ -151,7 +151,7 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
 
 /* Adds what is written of a dispatch to its webhook's statistics. */
 static void
-count_dispatch(const Dispatch *dispatch, const DispatchRow *row)
+count_dispatch(Dispatch *dispatch, const DispatchRow *row)
 {
 	Subscriber *subscriber = dispatch->subscriber;
 
@@ -162,8 +162,9 @@ count_dispatch(const Dispatch *dispatch, const DispatchRow *row)
 		subscriber->new_dispatches = 0;
 		subscriber->last_dispatch_id[0] = '\0';
 	}
-	if (!dispatch->has_row)
+	if (!dispatch->is_counted)
 		subscriber->new_dispatches++;
+	dispatch->is_counted = true;
 	if (strcmp(row->id, subscriber->last_dispatch_id) < 0)
 		return;
 	strlcpy(subscriber->last_dispatch_id, row->id, sizeof(Id));

@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -124,6 +125,24 @@ webhook_events_source_event(PG_FUNCTION_ARGS)
 													  values, nulls)));
 }
 
+/* Raises an error unless the caller may see this webhook. */
+static void
+check_visible(const char *webhook_id)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(webhook_id);
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT FROM webhook_events.webhooks WHERE id = $1",
+							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for a webhook");
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("webhook \"%s\" does not exist", webhook_id)));
+	SPI_finish();
+}
+
 /*
  * raise_test(webhook_id text, user_id text, actor_id text, actor_task_id text,
  * actor_run_id text, actor_build_id text, resource json) RETURNS text
@@ -150,6 +169,7 @@ webhook_events_raise_test(PG_FUNCTION_ARGS)
 	event.actor_build_id = texts[5];
 	event.resource = texts[6];
 	event.resource_length = texts[6] ? strlen(texts[6]) : 0;
+	check_visible(event.webhook_id);
 	outbox_insert(&event, event_id);
 	id_make_dispatch(dispatch_id, event_id, event.webhook_id);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(dispatch_id, ID_LENGTH));

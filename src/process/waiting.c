@@ -211,6 +211,7 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 										   batch, event, true, row->is_replay);
 
 	dispatch->attempts = row->attempts;
+	dispatch->is_counted = !row->is_new;
 	return dispatch;
 }
 

@@ -12,10 +12,13 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "storage/settings.h"
 #include "storage/shared.h"
 #include "storage/wake.h"
 #include "storage/webhooks.h"
@@ -51,6 +54,25 @@ check_unchanged(const Webhook *old, const Webhook *new)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("id, created_at and created_xid of webhook \"%s\" can't be changed",
 					old->id)));
+}
+
+/*
+ * A tenant can't take the id of a webhook that is gone, for which dispatches of
+ * somebody else may wait.
+ */
+static void
+check_new(const Webhook *webhook)
+{
+	TimestampTz time;
+
+	if (id_time(webhook->id, ID_LENGTH, &time) &&
+		time >= GetCurrentTransactionStartTimestamp() &&
+		webhook->created_at >= GetCurrentTransactionStartTimestamp() &&
+		webhook->created_xid == U64FromFullTransactionId(GetTopFullTransactionId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("id, created_at and created_xid of a webhook can't be chosen")));
 }
 
 /* Each version of a row has a time of its own; the worker knows it by that. */
@@ -112,6 +134,8 @@ check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s", forbidden),
 				 errdetail("Settings webhook_events.denied_networks, allowed_networks and allowed_ports say where requests may go.")));
+	if (old_row == NULL && *setting_user_id)
+		check_new(webhook);
 	if (old_row != NULL)
 		check_unchanged(webhook_condition_from_row(old_row, desc), webhook);
 }

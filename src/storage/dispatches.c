@@ -163,7 +163,7 @@ static Statement existing_statement = {
 
 #define DUE_COLUMNS \
 	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
-	" d.next_attempt_at "
+	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0 "
 
 static Statement due_statement = {
 	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
@@ -394,6 +394,7 @@ copy_due_rows(uint64 count, DueRow **rows)
 		row->attempts = DatumGetInt32(statement_value(i, 5, &isnull));
 		row->next_attempt_at =
 			DatumGetTimestampTz(statement_value(i, 6, &row->is_replay));
+		row->is_new = DatumGetBool(statement_value(i, 7, &isnull));
 	}
 	return (int) count;
 }

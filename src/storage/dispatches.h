@@ -93,6 +93,8 @@ typedef struct DueRow
 	int			attempts;
 	bool		is_replay;		/* never called, and has no time at which to
 								 * be */
+	bool		is_new;			/* never called, and made by a session: not
+								 * yet in its webhook's statistics */
 	TimestampTz next_attempt_at;
 } DueRow;
 

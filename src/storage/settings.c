@@ -34,6 +34,7 @@ int			setting_response_body_limit;
 int			setting_payload_limit;
 int			setting_poll_interval;
 char	   *setting_header_prefix;
+char	   *setting_user_id;
 int			setting_max_webhooks_per_user;
 char	   *setting_proxy;
 char	   *setting_ca_file;
@@ -291,6 +292,12 @@ settings_define(void)
 			   "Webhooks that one user may define, ad-hoc ones not counted.",
 			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);
 
+	DefineCustomStringVariable("webhook_events.user_id",
+							   "The user whose webhooks, events and dispatches a session may see.",
+							   "Empty does not limit it.",
+							   &setting_user_id, "",
+							   PGC_SUSET, 0,
+							   NULL, NULL, NULL);
 	DefineCustomStringVariable("webhook_events.header_prefix",
 							   "What the names of this extension's own headers start with.",
 							   NULL,

@@ -27,6 +27,7 @@ extern int	setting_response_body_limit;	/* bytes */
 extern int	setting_payload_limit;	/* bytes */
 extern int	setting_poll_interval;	/* milliseconds */
 extern char *setting_header_prefix;
+extern char *setting_user_id;	/* of a tenant's session; empty: none */
 extern int	setting_max_webhooks_per_user;
 
 /* How servers are reached; the generation changes with each of these. */

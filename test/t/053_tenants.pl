@@ -1,0 +1,160 @@
+# 053_tenants.pl
+#	  Who may do what: readers, managers, and two tenants of one database who must
+#	  not learn of each other.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('tenants', conf => "webhook_events.retry_delay = '1h'\nlog_statement = none\n");
+my $url = $receiver->url('/ok');
+
+create_platform($node);
+
+sub query
+{
+	my ($sql) = @_;
+
+	return $node->safe_psql('postgres', $sql);
+}
+
+# Runs SQL as a role: what it prints, or its error.
+sub as
+{
+	my ($role, $sql) = @_;
+	my ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql",
+		extra_params => [ '-U', $role ]);
+
+	return $status == 0 && $stderr eq '' ? $stdout : $stderr =~ /ERROR:  (.*)/ ? $1 : $stderr;
+}
+
+query(<<'SQL');
+CREATE ROLE reader LOGIN; CREATE ROLE manager LOGIN; CREATE ROLE nobody LOGIN;
+CREATE ROLE tenant_a LOGIN; CREATE ROLE tenant_b LOGIN;
+ALTER ROLE tenant_a SET webhook_events.user_id = 'a';
+ALTER ROLE tenant_b SET webhook_events.user_id = 'b';
+SELECT webhook_events.grant_access('reader', 'reader');
+SELECT webhook_events.grant_access(r::regrole, 'manager') FROM unnest('{manager, tenant_a, tenant_b}'::text[]) AS r;
+ALTER TABLE actor_runs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON actor_runs FOR SELECT USING (user_id = current_setting('webhook_events.user_id'));
+GRANT SELECT ON actor_runs TO tenant_a, tenant_b;
+GRANT SELECT ON actor_builds TO tenant_a, tenant_b;
+SQL
+
+# Nothing without a grant.
+like(as('nobody', "SELECT webhook_events.$_"), qr/^42501: permission denied/, "nobody may use $_")
+  foreach "create_webhook('$url', '{ACTOR.RUN.CREATED}')", 'new_id()', 'status()', "grant_access('nobody', 'manager')";
+like(as('nobody', "SELECT * FROM webhook_events.$_"), qr/^42501: permission denied/, "nobody may read $_")
+  foreach qw(webhooks events outbox dispatches calls webhook_stats cursors webhooks_masked sources);
+
+# Each tenant defines the same webhook, with the same key.
+my %webhook;
+foreach my $tenant (qw(a b))
+{
+	$webhook{$tenant} = as("tenant_$tenant", "SELECT id FROM webhook_events.create_webhook('$url?$tenant&token=x', '{ACTOR.RUN.CREATED}',"
+		  . " idempotency_key => 'same', headers_template => '{\"X-Tenant\": \"$tenant\"}')");
+	like($webhook{$tenant}, qr/^\w{17}$/, "tenant $tenant defines a webhook");
+	query("INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('run-$tenant', 'shared', '$tenant')");
+}
+isnt($webhook{a}, $webhook{b}, 'keys of two tenants are two keys');
+wait_for_end($node);
+is(join(' ', sort map { $_->{headers}{'x-tenant'} . ':' . ($_->{body} =~ /"actorRunId":"([^"]+)"/)[0] } $receiver->requests),
+	'a:run-a b:run-b', 'each gets its own events');
+
+# All that one can see is one's own.
+my %own = map { $_ => query("SELECT id FROM webhook_events.events WHERE user_id = '$_'") } qw(a b);
+my %dispatch = map { $_ => query("SELECT id FROM webhook_events.dispatches WHERE user_id = '$_'") } qw(a b);
+foreach my $tenant (qw(a b))
+{
+	my $role = "tenant_$tenant";
+	my $other = $tenant eq 'a' ? 'b' : 'a';
+
+	is(as($role, "SELECT count(*), min(user_id), max(user_id) FROM webhook_events.$_"), "1|$tenant|$tenant", "$_ of $tenant")
+	  foreach qw(webhooks events outbox dispatches webhooks_masked);
+	is(as($role, 'SELECT dispatch_id FROM webhook_events.calls'), $dispatch{$tenant}, "calls of $tenant");
+	is(as($role, "SELECT count(*) FROM webhook_events.backtest('$webhook{$tenant}', now() - interval '1 hour')"), 1, 'a backtest shows one event');
+	is(as($role, "SELECT webhook_id FROM webhook_events.explain_event('$own{$tenant}')"), $webhook{$tenant}, 'an explanation one webhook');
+
+	# What is another's is answered as what is not there.
+	my %calls = (
+		"get_webhook('%s')" => 'webhook', "update_webhook('%s', '{}')" => 'webhook', "delete_webhook('%s')" => 'webhook',
+		"enable_webhook('%s')" => 'webhook', "webhook_secret('%s')" => 'webhook', "rotate_secret('%s')" => 'webhook',
+		"set_max_rate('%s', 1)" => 'webhook', "webhook_json('%s')" => 'webhook', "test_webhook('%s')" => 'webhook',
+		"preview('%s', '$own{$tenant}')" => 'webhook', "replay('%s', now() - interval '1 hour')" => 'webhook',
+		"raise_test('%s', 'a', 'a', NULL, 'a', NULL, '{}')" => 'webhook',
+		"preview('$webhook{$tenant}', '%s')" => 'event', "explain_event('%s')" => 'event',
+		"redeliver('%s')" => 'dispatch', "dispatch_json('%s')" => 'dispatch');
+	my %foreign = (webhook => $webhook{$other}, event => $own{$other}, dispatch => $dispatch{$other});
+	foreach my $call (sort keys %calls)
+	{
+		my $kind = $calls{$call};
+		my $unknown = as($role, 'SELECT webhook_events.' . sprintf($call, 'x' x 17));
+		(my $expected = $unknown) =~ s/x{17}/$foreign{$kind}/;
+
+		like($unknown, qr/^(?:42704|P0002): $kind "x{17}" does not exist/, sprintf "$call does not exist", 'x');
+		is(as($role, 'SELECT webhook_events.' . sprintf($call, $foreign{$kind})), $expected, "and another's is the same");
+	}
+	is(as($role, "SELECT * FROM webhook_events.stats_of_webhook('$foreign{webhook}')"), '0||', 'statistics neither');
+	is(as($role, "SELECT count(*) FROM webhook_events.queue_dispatches('$webhook{$tenant}', ARRAY['$foreign{event}'], now())"), 0, "another's event can't be queued");
+	is(as($role, "SELECT count(*) FROM webhook_events.queue_dispatches('$foreign{webhook}', ARRAY['$own{$tenant}'], now())"), 0, "nor to another's webhook");
+	like(as($role, "SELECT webhook_events.test_webhook('$webhook{$tenant}', 'run-$other')"), qr/^P0002: no attached table has a run or build/, "nor is another's run test data");
+
+	# Nothing can be written in another's name.
+	like(as($role, "SELECT webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => '$other')"), qr/^42501: new row violates row-level security/, "a webhook for another user");
+	like(as($role, qq{SELECT webhook_events.create_webhook('{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.CREATED"], "userId": "$other"}'::jsonb)}), qr/^42501/, 'in JSON as well');
+	like(as($role, qq{SELECT webhook_events.update_webhook('$webhook{$tenant}', '{"userId": $_}')}), qr/^42501/, "giving one away to $_") foreach "\"$other\"", 'null';
+	is(as($role, qq{SELECT user_id FROM webhook_events.create_ad_hoc_webhooks('run-$other', '[{"requestUrl": "$url?spy", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb)}), $tenant, "an ad-hoc webhook for another's run");
+	is(as($role, "UPDATE webhook_events.webhooks SET description = 'x' WHERE id = '$foreign{webhook}' RETURNING 1"), '', 'an update finds nothing');
+	is(as($role, 'DELETE FROM webhook_events.webhooks WHERE user_id <> current_setting($$webhook_events.user_id$$) RETURNING 1'), '', 'nor does a deletion');
+	like(as($role, "INSERT INTO webhook_events.webhooks (id, request_url, event_types, user_id) VALUES ('$webhook{$tenant}', '$url', '{ACTOR.RUN.CREATED}', '$tenant')"), qr/^42501: id, created_at and created_xid/, 'ids can not be chosen');
+	like(as($role, $_), qr/^42501: permission denied/, "refused: $_")
+	  foreach "SET webhook_events.user_id = '$other'", "INSERT INTO webhook_events.dispatches (id) VALUES ('x')", 'UPDATE webhook_events.dispatches SET status = $$ACTIVE$$',
+	  'SELECT * FROM webhook_events.webhook_stats_log', 'SELECT * FROM webhook_events.cursors', 'SELECT * FROM webhook_events.outbox_default',
+	  'SELECT webhook_events.status()', 'SELECT webhook_events.pause()', 'SELECT webhook_events.audit(now())', "INSERT INTO webhook_events.outbox (id) VALUES ('x')",
+	  'CREATE TRIGGER t AFTER INSERT ON actor_runs FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed()';
+
+	# Neither errors of functions that tell what they see, nor plans, nor counts.
+	is(as($role, q{CREATE TEMP TABLE seen (t text); CREATE FUNCTION pg_temp.leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+		$$ BEGIN INSERT INTO seen VALUES (t); RETURN true; END $$;
+		SELECT count(*) FROM webhook_events.webhooks WHERE pg_temp.leak(user_id);
+		SELECT count(*) FROM webhook_events.webhooks_masked WHERE pg_temp.leak(user_id);
+		SELECT count(*) FROM webhook_events.events WHERE pg_temp.leak(user_id);
+		SELECT count(*) FROM webhook_events.dispatches WHERE pg_temp.leak(user_id);
+		SELECT string_agg(DISTINCT t, ' ') FROM seen}) =~ s/.*\n//sr, $tenant, 'a leaky function sees nothing else');
+	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/Rows Removed by Filter: [2-9]|$foreign{webhook}/, 'nor does EXPLAIN tell ids');
+	query("SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%spy'");
+}
+query("UPDATE actor_runs SET status = 'SUCCEEDED'");
+wait_for_end($node);
+is(scalar(grep { $_->{target} =~ /spy/ } $receiver->requests), 0, "nobody gets another's events");
+
+# Tenants can do all with what is theirs.
+is(as('tenant_a', "SELECT webhook_events.replay('$webhook{a}', now() - interval '1 hour')"), 1, 'a replay');
+like(as('tenant_a', "SELECT webhook_events.redeliver('$dispatch{a}')"), qr/^\w{17}$/, 'a redelivery');
+like(as('tenant_a', "SELECT webhook_events.test_webhook('$webhook{a}', 'run-a')"), qr/^\w{17}$/, 'a test');
+wait_for_end($node);
+is(as('tenant_a', "SELECT webhook_events.webhook_json('$webhook{a}') -> 'stats'"), '{"totalDispatches": 4}', 'all of it is counted');
+like(as('tenant_a', "SELECT body FROM webhook_events.preview('$webhook{a}', '$own{a}')"), qr/run-a/, 'a preview');
+is(as('tenant_a', "SELECT webhook_events.delete_webhook('$webhook{a}')"), '', 'and an end');
+is(as('tenant_b', 'SELECT count(*) FROM webhook_events.webhooks'), 1, "which is not another's");
+
+# Readers see no templates, no secrets, no credentials.
+query("SELECT webhook_events.create_webhook('https://u:p\@example.com/x?key=secret&b=c#d', '{ACTOR.RUN.CREATED}', headers_template => '{\"Authorization\": \"secret\"}')");
+is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), "$url?*** https://***\@example.com/x?***", 'URLs are masked');
+like(as('reader', "SELECT $_ FROM webhook_events.webhooks"), qr/^42501: permission denied/, "$_ is not shown") foreach qw(headers_template secret request_url id);
+like(as('reader', "SELECT webhook_events.$_"), qr/^42501: permission denied/, "nor $_")
+  foreach "webhook_secret('$webhook{b}')", "preview('$webhook{b}', '$own{b}')", "build_request(NULL, 'x')", "create_webhook('$url', '{ACTOR.RUN.CREATED}')", "redeliver('$dispatch{b}')";
+cmp_ok(as('reader', 'SELECT count(*) FROM webhook_events.events'), '>', 3, 'events are');
+is(as('manager', "SELECT count(*) FROM webhook_events.webhooks"), 2, 'a manager sees all webhooks');
+like(as('manager', "SELECT id FROM webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => 'c')"), qr/^\w{17}$/, 'and defines some for anyone');
+sql_fails($node, "SELECT webhook_events.grant_access('reader', 'owner')", qr/22023: access "owner" is neither "reader" nor "manager"/, 'other kinds of access do not exist');
+is(query("SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'webhook_events'::regnamespace AND prosecdef"),
+	'queue_dispatches stats_of_webhook status unrouted_events webhook_ended', 'the functions with the rights of their owner are these');
+is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
+$node->stop;
+done_testing();
