@@ -18,6 +18,13 @@ PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
 PG_CFLAGS = -Wall -Wextra -Werror
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs)
 
+# "make clean; make test SANITIZE=undefined" ends a process where C does not say
+# what happens.
+ifdef SANITIZE
+PG_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-sanitize=alignment
+SHLIB_LINK += -fsanitize=$(SANITIZE)
+endif
+
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=$(CURDIR)/test
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
@@ -43,7 +50,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench indent
+.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench fuzz indent
 .NOTPARALLEL: test
 
 # All three drivers run whatever the others found; the summary counts what
@@ -100,6 +107,11 @@ test-majors:
 bench: temp-install
 	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
 		sh -c 'cd $(tmp)/test-bench && exec $(PERL) $(CURDIR)/test/bench/bench.pl $(PARTS)'
+
+# Random input for the pure rooms, for so many seconds.
+SECONDS ?= 60
+fuzz:
+	@PG_CONFIG=$(PG_CONFIG) test/fuzz/run.sh $(tmp)/test-fuzz $(SECONDS)
 
 # Indents the sources as PostgreSQL's are; "test/indent.sh --check" only looks.
 indent:

@@ -1,0 +1,93 @@
+# 054_random_sql.pl
+#	  Any argument for any function: an answer or an error, but no crash, no
+#	  failed worker and no memory that stays.
+#
+# RANDOM_SQL is how many calls are made, RANDOM_SEED repeats a run.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+
+my $ncalls = $ENV{RANDOM_SQL} // 4000;
+my $seed = $ENV{RANDOM_SEED} // time;
+my $node = new_node('random', conf => "log_statement = none\nlog_min_messages = fatal\nmax_prepared_transactions = 0\n");
+
+create_platform($node);
+srand($seed);
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE some_runs (LIKE actor_runs INCLUDING ALL);
+CREATE FUNCTION some_resource(actor_runs) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb($1)';
+INSERT INTO actor_runs (id, actor_id, user_id, status) VALUES ('r1', 'a', 'u', 'SUCCEEDED');
+SELECT webhook_events.create_webhook('http://127.0.0.1:1/', '{ACTOR.RUN.CREATED}', user_id => 'u', do_not_retry => true);
+SQL
+
+sub pick { return $_[ int rand @_ ] }
+
+# Values of each type, as SQL; NULL is one of all of them.
+my @texts = ("''", "'x'", "'r1'", "'u'", "'http://example.com/'", "'http://127.0.0.1:1/?x'", "'http://[::1'", "'{\"a\": {{resource}}}'", "'{{userId.x.y}}'",
+	"'{\"a\": \"{{globals.dateISO}} {{resource.id}}\"}'", "'[{\"eventTypes\": [\"ACTOR.RUN.CREATED\"], \"requestUrl\": \"http://example.com/\"}]'", "'W10='",
+	"repeat('x', 17)", "repeat('{', 100000)", "repeat('[', 5000)", "repeat('x', 3000000)", "E'\\t\\r\\n\\x01'", "U&'\\017E\\+01F600'", "'whsec_' || repeat('QUJD', 8)", "'whsec_'",
+	"'{\"X\": \"y\"}'", "'%s%n\\\\'", "(SELECT max(id) FROM webhook_events.webhooks)", "(SELECT min(id) FROM webhook_events.events)",
+	"(SELECT max(id) FROM webhook_events.dispatches)", "'run'", "'build'", "'send'", "'reader'", "webhook_events.new_id()", "'00000000000000000'", "repeat('z', 17)");
+my @json = ("'{}'", "'[]'", "'1'", "'null'", "'\"x\"'", "'{\"isEnabled\": true}'", "'{\"requestUrl\": \"http://example.com/\", \"eventTypes\": [\"ACTOR.RUN.FAILED\"]}'",
+	"'{\"id\": \"id\"}'", "'[{\"eventTypes\": [\"ACTOR.RUN.CREATED\"], \"requestUrl\": \"http://example.com/\"}]'", "'{\"condition\": {\"actorId\": \"a\"}}'", "'{\"condition\": [1]}'",
+	"(repeat('[', 5000) || repeat(']', 5000))", "'{\"webhook-id\": \"x\", \"webhook-timestamp\": 1, \"webhook-signature\": \"v1,\"}'", "'{\"eventTypes\": [null, 1, {}]}'");
+my %values = (
+	text => \@texts,
+	json => [ map { "($_)::json" } @json ],
+	jsonb => [ map { "($_)::jsonb" } @json ],
+	boolean => [qw(true false)],
+	integer => [qw(0 1 -1 2147483647 -2147483648)],
+	'double precision' => [ '0', '1', '-1', "'NaN'::float8", "'Infinity'::float8", '1e-300', '5' ],
+	'timestamp with time zone' => [ 'now()', "'-infinity'", "'infinity'", "'epoch'", "now() - interval '1 hour'", "'4713-01-01 BC'", "'294276-12-31'", "now() + interval '1 day'" ],
+	interval => [ "'0'", "'1 day'", "'-1 day'", "'100 years'", "'178000000 years'" ],
+	date => [ "'today'", "'epoch'", "'infinity'", "'2030-01-01'" ],
+	regclass => [ "'actor_runs'", "'some_runs'", "'pg_class'", "'webhook_events.webhooks'", '0' ],
+	oid => [ '0', '1', "'actor_runs'::regclass::oid" ],
+	bytea => [ "''", "'\\x00'", "'{}'", "(SELECT tgargs FROM pg_trigger WHERE tgname = 'webhook_events_insert' LIMIT 1)" ],
+	xid8 => [ "'0'", "'3'", "'18446744073709551615'" ],
+	regprocedure => [ "'some_resource(actor_runs)'", "'now()'", '0' ],
+	regrole => [ "'pg_monitor'" ],
+	'webhook_events.event_type' => [ "'ACTOR.RUN.CREATED'", "'TEST'" ],
+	'webhook_events.webhooks' => [ '(SELECT w FROM webhook_events.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events.new_webhook()', 'ROW()::webhook_events.webhooks' ]);
+
+sub value
+{
+	my ($type) = @_;
+
+	return "NULL::$type" if rand() < 0.1;
+	return 'ARRAY[' . join(', ', map { value($type =~ s/\[\]$//r) } 0 .. rand 3) . "]::$type" if $type =~ /\[\]$/;
+	die "no values of type $type\n" unless $values{$type};
+	return '(' . pick(@{ $values{$type} }) . ")::$type";
+}
+
+# All functions but those that end what is tested: maintenance, and pauses.
+my @functions = map { my ($name, @types) = split /\|/; [ $name, @types ] } split /\n/, $node->safe_psql('postgres', q{
+	SELECT concat_ws('|', p.proname, (SELECT string_agg(format_type(t, NULL), '|' ORDER BY n)
+		FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n)))
+	FROM pg_proc AS p WHERE pronamespace = 'webhook_events'::regnamespace AND prorettype <> 'trigger'::regtype
+		AND proname NOT IN ('create_days', 'drop_days', 'pause', 'resume', 'grant_access')});
+cmp_ok(scalar @functions, '>', 40, scalar(@functions) . ' functions');
+my $script = "SET client_min_messages = fatal; SET statement_timeout = '20s';\n";
+foreach my $i (1 .. $ncalls)
+{
+	my ($name, @types) = @{ pick(@functions) };
+
+	$script .= "\\o /dev/null\nSELECT count(t::text) FROM webhook_events.$name(" . join(', ', map { value($_) } @types) . ") AS t;\n";
+	$script .= "\\o\nSELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name NOT LIKE '%SPI%' AND parent = 'TopMemoryContext' AND name <> 'CacheMemoryContext' OR name = 'TopMemoryContext';\n"
+	  if $i == int($ncalls / 2) || $i == $ncalls;
+}
+my ($status, $stdout, $stderr) = $node->psql('postgres', $script, on_error_stop => 0, timeout => 600);
+is($status, 0, "the session survives $ncalls calls (seed $seed)");
+my @sizes = $stdout =~ /^(\d+)$/mg;
+is(scalar @sizes, 2, 'its memory was measured');
+cmp_ok($sizes[1], '<', $sizes[0] + 4 * 1024 * 1024, "and does not grow: $sizes[0], then $sizes[1] bytes");
+like($node->safe_psql('postgres', 'SELECT 1'), qr/^1$/, 'the server is alive');
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't');
+is($node->safe_psql('postgres', 'SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+$node->stop;
+done_testing();
