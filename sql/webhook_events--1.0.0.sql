@@ -1046,6 +1046,8 @@ DECLARE
     seen record;
     skips boolean := (backlog = 'skip');
     is_foreign boolean;
+    nevents bigint := 0;
+    ndispatches bigint;
     xid xid8 := pg_current_xact_id();
     snapshot pg_snapshot;
 BEGIN
@@ -1067,6 +1069,10 @@ BEGIN
     IF is_foreign THEN
         LOCK TABLE webhook_events.outbox IN SHARE ROW EXCLUSIVE MODE;
     END IF;
+    SELECT count(*) INTO ndispatches FROM webhook_events.dispatches WHERE status = 'ACTIVE';
+    IF NOT is_foreign THEN
+        SELECT events INTO nevents FROM webhook_events.waiting_events();
+    END IF;
     -- A snapshot does not count its own transaction among those in progress.
     snapshot := pg_current_snapshot();
     IF xid < pg_snapshot_xmax(snapshot) THEN
@@ -1086,11 +1092,17 @@ BEGIN
         INTO seen FROM webhook_events.cursors ORDER BY number DESC LIMIT 1;
         UPDATE webhook_events.outbox AS o
         SET xid = CASE
-            WHEN skips OR o.created_at <= seen.created_at
+            WHEN o.created_at <= seen.created_at
                 AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
                     OR pg_visible_in_snapshot(o.xid, seen.window_to)
                         AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
             THEN '3'::xid8 ELSE pg_current_xact_id() END;
+        SELECT count(*) INTO nevents FROM webhook_events.outbox AS o
+        WHERE o.xid = pg_current_xact_id();
+        IF skips THEN
+            UPDATE webhook_events.outbox AS o SET xid = '3'
+            WHERE o.xid = pg_current_xact_id();
+        END IF;
         DELETE FROM webhook_events.cursors;
         DELETE FROM webhook_events.origins;
         INSERT INTO webhook_events.origins (database, outbox)
@@ -1109,6 +1121,10 @@ BEGIN
         WHERE status = 'ACTIVE';
     END IF;
     DELETE FROM webhook_events.pauses;
+    IF nevents > 0 OR ndispatches > 0 THEN
+        RAISE NOTICE '% events that were not routed and % dispatches that waited are %',
+            nevents, ndispatches, CASE WHEN skips THEN 'skipped' ELSE 'sent' END;
+    END IF;
     PERFORM webhook_events.wake_worker();
 END
 $function$;

@@ -4,7 +4,8 @@
 #	  An HTTP/1.1 server for tests: logs every request, misbehaves on demand.
 #
 # Usage: receiver.pl [--listen ADDRESS:PORT]... [--port-file FILE]
-#			[--log FILE] [--hold-dir DIR] [--tls --cert FILE --key FILE]
+#			[--log FILE] [--hold-dir DIR] [--tls --cert FILE --key FILE
+#			[--client-ca FILE] [--tls-version VERSION]]
 #			[--max-seconds N] [--parent PID]
 #
 # One thread, one select() loop, keep-alive, core modules only (TLS needs
@@ -83,7 +84,7 @@ use constant {
 	IDLE_POLL => 0.2,
 };
 
-my (@listen, $port_file, $log_file, $hold_dir, $tls, $cert, $key, $parent);
+my (@listen, $port_file, $log_file, $hold_dir, $tls, $cert, $key, $client_ca, $tls_version, $parent);
 my $max_seconds = 900;
 
 GetOptions(
@@ -92,6 +93,8 @@ GetOptions(
 	'log=s' => \$log_file,
 	'hold-dir=s' => \$hold_dir,
 	'tls' => \$tls,
+	'client-ca=s' => \$client_ca,
+	'tls-version=s' => \$tls_version,
 	'cert=s' => \$cert,
 	'key=s' => \$key,
 	'max-seconds=f' => \$max_seconds,
@@ -265,7 +268,13 @@ sub start_tls
 		SSL_server => 1,
 		SSL_cert_file => $cert,
 		SSL_key_file => $key,
-		SSL_alpn_protocols => ['http/1.1'])
+		SSL_alpn_protocols => ['http/1.1'],
+		$tls_version ? (SSL_version => $tls_version) : (),
+		$client_ca
+		? ( SSL_ca_file => $client_ca,
+			SSL_verify_mode => IO::Socket::SSL::SSL_VERIFY_PEER()
+			  | IO::Socket::SSL::SSL_VERIFY_FAIL_IF_NO_PEER_CERT())
+		: ())
 	  or die "could not set up TLS: "
 	  . IO::Socket::SSL::errstr() . "\n";
 	return;

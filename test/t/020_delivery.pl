@@ -192,7 +192,7 @@ is(scalar $receiver->requests, $count + 1, 'and are delivered, once, when it is 
 
 SKIP:
 {
-	skip 'no TLS server here', 4 unless WebhookEvents::Receiver->tls_available;
+	skip 'no TLS server here', 8 unless WebhookEvents::Receiver->tls_available;
 	my $tls = WebhookEvents::Receiver->new(tls => 1);
 
 	$failed = deliver($tls->url('/ok'), 'FAILED', do_not_retry => 'true');
@@ -208,6 +208,25 @@ SKIP:
 	$node->reload;
 	$failed = deliver($tls->url('/ok', 'localhost'), 'FAILED', do_not_retry => 'true');
 	like(dispatch($failed, 'error_message'), qr/certificate.*\/nonexistent/, 'a certificate of our own that is not there is named');
+
+	my $strict = WebhookEvents::Receiver->new(tls => 1, client_ca => $tls->certificate);
+	my $old = WebhookEvents::Receiver->new(tls => 1, tls_version => 'TLSv1_2');
+	$node->append_conf('postgresql.conf', "webhook_events.client_certificate_file = ''\nwebhook_events.ca_file = ''");
+	$node->reload;
+	$failed = deliver($strict->url('/ok'), 'FAILED', do_not_retry => 'true', ignore_ssl_errors => 'true');
+	isnt(dispatch($failed, 'error_message'), '', 'a server that wants a certificate gets none');
+	$node->append_conf('postgresql.conf', "webhook_events.client_certificate_file = '" . $tls->certificate . "'\n"
+		  . "webhook_events.client_key_file = '" . $tls->key . "'");
+	$node->reload;
+	$trusted = deliver($strict->url('/ok'), 'SUCCEEDED', ignore_ssl_errors => 'true');
+	is(dispatch($trusted, 'attempts'), 1, 'until there is one');
+	$trusted = deliver($old->url('/ok'), 'SUCCEEDED', ignore_ssl_errors => 'true');
+	is(dispatch($trusted, 'attempts'), 1, 'TLS 1.2 is spoken');
+	$node->append_conf('postgresql.conf', "webhook_events.tls_min_version = 'TLSv1.3'");
+	$node->reload;
+	wait_for_sql($node, 'SHOW webhook_events.tls_min_version', 'TLSv1.3');
+	$failed = deliver($old->url('/ok'), 'FAILED', do_not_retry => 'true', ignore_ssl_errors => 'true');
+	isnt(dispatch($failed, 'error_message'), '', 'unless that is too old');
 }
 
 is($node->safe_psql('postgres', 'SELECT last_error FROM webhook_events.status()'), '',

@@ -69,6 +69,13 @@ command_ok([ 'pg_dump', '-f', $old->basedir . '/dump.sql', $old->connstr('postgr
 is(sent(), 'delivered', 'before that, one event was delivered');
 
 restore('sending');
+foreach my $backlog (qw(skip send))
+{
+	my ($status, $out, $err) = $new->psql('sending', "BEGIN; SELECT webhook_events.resume('$backlog'); ROLLBACK");
+	my $fate = $backlog eq 'skip' ? 'skipped' : 'sent';
+
+	like($err, qr/NOTICE:  2 events that were not routed and 0 dispatches that waited are $fate/, "resume() says what is $fate");
+}
 $new->safe_psql('sending', 'SELECT webhook_events.resume()');
 wait_until_done('sending');
 is(sent(), 'own waiting', 'what waited there is sent, and what came since');

@@ -39,6 +39,8 @@ sub default_timeout
 #					A leading part such as '127.0.0.2:8080' fixes the port.
 #	tls				true: TLS with a certificate of its own making for
 #					localhost, 127.0.0.1 and ::1
+#	client_ca		file: asks clients for a certificate that this one vouches for
+#	tls_version		the only version spoken, as IO::Socket::SSL names it
 #	max_seconds		when it ends by itself (default 900)
 #
 sub new
@@ -48,6 +50,8 @@ sub new
 	my $self = bless {
 		listen => ref $listen ? $listen : [$listen],
 		tls => delete $options{tls},
+		client_ca => delete $options{client_ca},
+		tls_version => delete $options{tls_version},
 		max_seconds => delete $options{max_seconds} // 900,
 		owner => $$,
 		directory => tempdir('receiver_XXXXXX', TMPDIR => 1, CLEANUP => 1),
@@ -95,6 +99,14 @@ sub certificate
 	my $self = shift;
 
 	return $self->_file('server.crt');
+}
+
+# The file with its key.
+sub key
+{
+	my $self = shift;
+
+	return $self->_file('server.key');
 }
 
 # All requests so far in the order in which they were complete, as hashes with
@@ -251,7 +263,9 @@ sub start
 		$self->{tls}
 		? ( '--tls',
 			'--cert' => $self->_file('server.crt'),
-			'--key' => $self->_file('server.key'))
+			'--key' => $self->_file('server.key'),
+			$self->{client_ca} ? ('--client-ca' => $self->{client_ca}) : (),
+			$self->{tls_version} ? ('--tls-version' => $self->{tls_version}) : ())
 		: (),
 		map { ('--listen' => $_) } $self->_addresses);
 	close $writer;
