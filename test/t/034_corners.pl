@@ -41,6 +41,18 @@ wait_for_sql($node, "SELECT status FROM webhook_events.dispatches", 'SUCCEEDED',
 like((requests_of("/ok?latin"))[0]{body}, qr/"userId": "\x{e9}"/,
 	'what a LATIN1 database holds is sent in UTF-8');
 
+# A database that does not know what its bytes mean
+$node->safe_psql('postgres', q{CREATE DATABASE bytes
+	ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+create_platform($node, 'bytes');
+make_webhook('bytes', '/ok?bytes');
+$node->safe_psql('bytes', q{INSERT INTO actor_runs (id, user_id) VALUES ('bad', E'\\xe9'), ('good', E'\\xc3\\xa9')});
+wait_for_sql($node, q{SELECT string_agg(d.status::text, ' ' ORDER BY e.actor_run_id) FROM webhook_events.dispatches AS d
+	JOIN webhook_events.events AS e ON e.id = d.event_id}, 'FAILED SUCCEEDED', 'bytes');
+like($node->safe_psql('bytes', q{SELECT error_message FROM webhook_events.dispatches WHERE status = 'FAILED'}),
+	qr/invalid byte sequence for encoding "UTF8"/, 'what can not be UTF-8 is not sent');
+like((requests_of("/ok?bytes"))[0]{body}, qr/"userId": "\x{e9}"/, 'what is, is');
+
 # Settings of a database that would harm the worker
 $node->safe_psql('postgres', 'CREATE DATABASE harmful');
 foreach my $setting ('statement_timeout = 1', 'default_transaction_read_only = on',
