@@ -150,6 +150,8 @@ like(as('reader', "SELECT $_ FROM webhook_events.webhooks"), qr/^42501: permissi
 like(as('reader', "SELECT webhook_events.$_"), qr/^42501: permission denied/, "nor $_")
   foreach "webhook_secret('$webhook{b}')", "preview('$webhook{b}', '$own{b}')", "build_request(NULL, 'x')", "create_webhook('$url', '{ACTOR.RUN.CREATED}')", "redeliver('$dispatch{b}')";
 cmp_ok(as('reader', 'SELECT count(*) FROM webhook_events.events'), '>', 3, 'events are');
+query('CREATE ROLE plain LOGIN; GRANT USAGE ON SCHEMA webhook_events TO plain; GRANT SELECT ON webhook_events.dispatches TO plain');
+cmp_ok(as('plain', 'SELECT count(*) FROM webhook_events.dispatches'), '>', 3, 'a plain grant on a table is enough');
 is(as('manager', "SELECT count(*) FROM webhook_events.webhooks"), 2, 'a manager sees all webhooks');
 like(as('manager', "SELECT id FROM webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => 'c')"), qr/^\w{17}$/, 'and defines some for anyone');
 sql_fails($node, "SELECT webhook_events.grant_access('reader', 'owner')", qr/22023: access "owner" is neither "reader" nor "manager"/, 'other kinds of access do not exist');
