@@ -161,7 +161,8 @@ subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
 void
 subscriber_take_tokens(Subscriber *subscriber, int count)
 {
-	subscriber->tokens -= count;
+	if (subscriber->webhook && subscriber->webhook->max_rate > 0)
+		subscriber->tokens -= count;
 }
 
 const char *
