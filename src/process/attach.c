@@ -56,25 +56,11 @@ static const char *const usual_names[N_ROLES][MAX_USUAL_NAMES] = {
 	[ROLE_STATUS] = {"status"}
 };
 
-/* Does a table have our trigger for this operation? */
-static bool
-has_trigger(Relation relation, const char *operation)
-{
-	char	   *name = psprintf("webhook_events_%s", operation);
-
-	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
-	{
-		if (strcmp(relation->trigdesc->triggers[i].tgname, name) == 0)
-			return true;
-	}
-	return false;
-}
-
 static bool
 is_attached(Oid oid)
 {
 	Relation	relation = table_open(oid, AccessShareLock);
-	bool		found = has_trigger(relation, "insert");
+	bool		found = source_find_trigger(relation, "insert") != NULL;
 
 	table_close(relation, AccessShareLock);
 	return found;
@@ -350,7 +336,7 @@ append_drop(StringInfo out, Relation relation)
 
 	for (size_t i = 0; i < lengthof(operations); i++)
 	{
-		if (has_trigger(relation, operations[i]))
+		if (source_find_trigger(relation, operations[i]) != NULL)
 			appendStringInfo(out, "DROP TRIGGER webhook_events_%s ON %s;\n",
 							 operations[i], qualified_name(relation));
 	}
@@ -438,7 +424,7 @@ webhook_events_detach(PG_FUNCTION_ARGS)
 	StringInfoData statements;
 
 	check_not_attached_above(relation);
-	if (!has_trigger(relation, "insert"))
+	if (source_find_trigger(relation, "insert") == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not attached",

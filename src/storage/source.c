@@ -480,20 +480,32 @@ source_get(Relation relation, const Trigger *trigger, SourceKind kind)
 	return source;
 }
 
-Source *
-source_get_attached(Relation relation, SourceKind kind)
+const Trigger *
+source_find_trigger(Relation relation, const char *operation)
 {
-	for (int i = 0; relation->trigdesc != NULL && i < relation->trigdesc->numtriggers; i++)
+	char	   *name = psprintf("webhook_events_%s", operation);
+
+	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &relation->trigdesc->triggers[i];
 
-		if (strcmp(trigger->tgname, SOURCE_INSERT_TRIGGER) == 0)
-			return source_get(relation, trigger, kind);
+		if (strcmp(trigger->tgname, name) == 0)
+			return trigger;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" is not attached",
-					RelationGetRelationName(relation))));
+	return NULL;
+}
+
+Source *
+source_get_attached(Relation relation, SourceKind kind)
+{
+	const Trigger *trigger = source_find_trigger(relation, "insert");
+
+	if (trigger == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not attached",
+						RelationGetRelationName(relation))));
+	return source_get(relation, trigger, kind);
 }
 
 AttrNumber

@@ -23,9 +23,6 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
-/* attach() makes it on every attached table. */
-#define SOURCE_INSERT_TRIGGER "webhook_events_insert"
-
 /* What columns are used for. */
 typedef enum SourceRole
 {
@@ -66,6 +63,14 @@ extern SourceMapping *source_mapping_read(const char *argument,
 /* The function of a mapping for rows of this type; InvalidOid if it's gone. */
 extern Oid	source_mapping_function(const SourceMapping *mapping,
 									Oid row_type);
+
+/*
+ * The trigger that attach() made on a table for an operation: "insert", which
+ * every attached table has, "update" or "delete"; NULL if there is none.  It is
+ * the relation's.
+ */
+extern const Trigger *source_find_trigger(Relation relation,
+										  const char *operation);
 
 /* The table that was attached, of a trigger or of one made for a partition. */
 extern Oid	source_attached_relation(Oid trigger);
