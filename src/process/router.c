@@ -182,7 +182,7 @@ is_within_rate(Subscriber *subscriber)
 	if (subscriber->has_backlog ||
 		subscriber_allowed_calls(subscriber, 1, GetCurrentTimestamp(), &next_at) == 0)
 		return false;
-	subscriber_take_tokens(subscriber, 1);
+	subscriber_take_token(subscriber);
 	return true;
 }
 

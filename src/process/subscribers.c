@@ -159,10 +159,10 @@ subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
 }
 
 void
-subscriber_take_tokens(Subscriber *subscriber, int count)
+subscriber_take_token(Subscriber *subscriber)
 {
 	if (subscriber->webhook && subscriber->webhook->max_rate > 0)
-		subscriber->tokens -= count;
+		subscriber->tokens--;
 }
 
 const char *

@@ -73,11 +73,11 @@ extern Subscriber *subscriber_find(const char *id);
 
 /*
  * How many calls its max_rate allows now, at most "wanted"; if there are none,
- * *next_at is lowered to when there is one.  subscriber_take_tokens() uses them.
+ * *next_at is lowered to when there is one.  subscriber_take_token() uses one.
  */
 extern int	subscriber_allowed_calls(Subscriber *subscriber, int wanted,
 									 TimestampTz now, TimestampTz *next_at);
-extern void subscriber_take_tokens(Subscriber *subscriber, int count);
+extern void subscriber_take_token(Subscriber *subscriber);
 
 /*
  * Why it gets no event of this type any more, to be shown to people; NULL if

@@ -277,7 +277,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host) &&
 						 subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0))
 		{
-			subscriber_take_tokens(subscriber, 1);
+			subscriber_take_token(subscriber);
 			if (!row->is_replay)
 				subscriber->host->nreserved++;
 			accepted[naccepted++] = row;

@@ -17,16 +17,19 @@
 
 #define SIGNATURE_PREFIX "v1,"
 
-/* Appends base64 to a string with room for it. */
-static void
-append_base64(char *text, const uint8 *bytes, int length)
+/* A prefix and the base64 of some bytes, palloc'd. */
+static char *
+encode(const char *prefix, const uint8 *bytes, int length)
 {
-	int			start = (int) strlen(text);
+	int			start = (int) strlen(prefix);
 	int			size = pg_b64_enc_len(length);
-	int			written = pg_b64_encode((const void *) bytes, length,
-										text + start, size);
+	char	   *text = palloc(start + size + 1);
+	int			written;
 
+	strcpy(text, prefix);
+	written = pg_b64_encode((const void *) bytes, length, text + start, size);
 	text[start + Max(written, 0)] = '\0';
+	return text;
 }
 
 bool
@@ -62,15 +65,12 @@ char *
 secret_make(void)
 {
 	uint8		bytes[SECRET_MIN_BYTES];
-	char	   *secret = palloc(strlen(SECRET_PREFIX) + pg_b64_enc_len(sizeof(bytes)) + 1);
 
 	if (!pg_strong_random(bytes, sizeof(bytes)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random values")));
-	strcpy(secret, SECRET_PREFIX);
-	append_base64(secret, bytes, sizeof(bytes));
-	return secret;
+	return encode(SECRET_PREFIX, bytes, sizeof(bytes));
 }
 
 static bool
@@ -89,8 +89,6 @@ signature_make(const SecretKey *key, const char *id, int64 timestamp,
 {
 	char	   *prefix = psprintf("%s." INT64_FORMAT ".", id, timestamp);
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char	   *signature = palloc(strlen(SIGNATURE_PREFIX) +
-								   pg_b64_enc_len(sizeof(digest)) + 1);
 	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
 	bool		computed = context != NULL &&
 	compute(context, key, prefix, body, length, digest);
@@ -100,9 +98,7 @@ signature_make(const SecretKey *key, const char *id, int64 timestamp,
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a signature")));
-	strcpy(signature, SIGNATURE_PREFIX);
-	append_base64(signature, digest, sizeof(digest));
-	return signature;
+	return encode(SIGNATURE_PREFIX, digest, sizeof(digest));
 }
 
 bool

@@ -40,7 +40,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-
 /* So much of a body is read beyond what is kept, to save the connection. */
 #define MAX_DISCARDED (64 * 1024)
 
