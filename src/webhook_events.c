@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "process/launcher.h"
+#include "process/triggers.h"
 #include "process/utility.h"
 #include "storage/settings.h"
 #include "storage/shared.h"
@@ -26,6 +27,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	triggers_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	shared_request();

@@ -30,7 +30,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/outbox.h"
+#include "storage/outbox_day.h"
 #include "storage/source.h"
 #include "utils/acl.h"
 #include "utils/array.h"

@@ -17,7 +17,9 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "executor/executor.h"
 #include "fmgr.h"
+#include "process/triggers.h"
 #include "rules/transition.h"
 #include "storage/outbox.h"
 #include "storage/settings.h"
@@ -36,6 +38,8 @@ typedef struct Move
 	char	   *id;
 	char	   *old_status;
 } Move;
+
+static ExecutorFinish_hook_type prev_executor_finish = NULL;
 
 static List *moves = NIL;		/* in TopTransactionContext */
 
@@ -202,4 +206,33 @@ Datum
 webhook_events_build_changed(PG_FUNCTION_ARGS)
 {
 	return handle_write(fcinfo, SOURCE_BUILD);
+}
+
+/* The AFTER triggers of a statement are called at the end of it, in here. */
+static void
+finish_executor(QueryDesc *query)
+{
+	OutboxStatement statement;
+
+	outbox_begin_statement(&statement);
+	PG_TRY();
+	{
+		if (prev_executor_finish)
+			prev_executor_finish(query);
+		else
+			standard_ExecutorFinish(query);
+		outbox_flush_statement();
+	}
+	PG_FINALLY();
+	{
+		outbox_end_statement();
+	}
+	PG_END_TRY();
+}
+
+void
+triggers_install_hook(void)
+{
+	prev_executor_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_executor;
 }

@@ -3,10 +3,10 @@
  * outbox.c
  *	  Adding events to the outbox, in the transaction that raises them.
  *
- * A row goes straight into the table of its day, which is found by its name,
- * and from there into that table's indexes.  The partitioned parent is not
- * touched, let alone locked: whoever attaches or drops other days never makes a
- * platform's transaction wait.
+ * Rows go straight into the table of their day and from there into that table's
+ * indexes.  Where somebody tells when a statement ends, its rows are gathered
+ * and inserted together: the table and its indexes are then opened once and not
+ * for each row, and a page is logged once.
  *
  * IDENTIFICATION
  *	  src/storage/outbox.c
@@ -20,292 +20,95 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_enum.h"
-#include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "storage/outbox.h"
+#include "storage/outbox_day.h"
 #include "storage/shared.h"
 #include "storage/wake.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
-/* The columns of the outbox that are written. */
-enum
+/* So many rows, and bytes of their resources, are gathered at most. */
+#define MAX_ROWS 100
+#define MAX_BYTES (512 * 1024)
+
+/* Rows that are to be inserted into the table of one day. */
+typedef struct Rows
 {
-	COLUMN_ID,
-	COLUMN_CREATED_AT,
-	COLUMN_XID,
-	COLUMN_EVENT_TYPE,
-	COLUMN_USER_ID,
-	COLUMN_ACTOR_ID,
-	COLUMN_ACTOR_TASK_ID,
-	COLUMN_ACTOR_RUN_ID,
-	COLUMN_ACTOR_BUILD_ID,
-	COLUMN_OLD_STATUS,
-	COLUMN_NEW_STATUS,
-	COLUMN_WEBHOOK_ID,
-	COLUMN_RESOURCE,
-	N_COLUMNS
-};
+	MemoryContext context;		/* of this struct and the slots */
+	Relation	relation;		/* NULL if there are none */
+	int64		day;			/* whose table it is, since 2000-01-01 */
+	int			count;
+	size_t		bytes;
+	int			nslots;
+	TupleTableSlot *slots[MAX_ROWS];	/* the first nslots were made */
+} Rows;
 
-static const char *const column_names[N_COLUMNS] = {
-	"id", "created_at", "xid", "event_type", "user_id", "actor_id",
-	"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
-	"new_status", "webhook_id", "resource"
-};
-
-/* What is known about the table of a day. */
-typedef struct Leaf
-{
-	Oid			relation;		/* hash key */
-	bool		is_valid;
-	MemoryContext context;		/* of "indexes" and what it points to */
-	AttrNumber	columns[N_COLUMNS];
-	int			nindexes;
-	Oid		   *index_oids;
-	IndexInfo **indexes;
-} Leaf;
-
-static HTAB *leaves = NULL;
-
-Oid
-outbox_namespace(void)
-{
-	return get_namespace_oid("webhook_events", true);
-}
+/* The innermost statement whose end will be told; NULL if there is none. */
+static OutboxStatement *current = NULL;
 
 static void
-invalidate_leaf(Datum arg pg_attribute_unused(), Oid relation)
+set_column(TupleTableSlot *slot, const OutboxDay *day, int column, Datum value)
 {
-	HASH_SEQ_STATUS scan;
-	Leaf	   *leaf;
-
-	if (OidIsValid(relation))
-	{
-		leaf = hash_search(leaves, &relation, HASH_FIND, NULL);
-		if (leaf != NULL)
-			leaf->is_valid = false;
-		return;
-	}
-	hash_seq_init(&scan, leaves);
-	while ((leaf = hash_seq_search(&scan)) != NULL)
-		leaf->is_valid = false;
-}
-
-static void
-create_cache(void)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(Leaf)
-	};
-
-	leaves = hash_create("webhook_events days", 8, &control,
-						 HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_leaf, (Datum) 0);
-}
-
-static void
-build_leaf(Leaf *leaf, Relation relation)
-{
-	List	   *oids = RelationGetIndexList(relation);
-	ListCell   *cell;
-
-	for (int i = 0; i < N_COLUMNS; i++)
-	{
-		leaf->columns[i] = get_attnum(RelationGetRelid(relation), column_names[i]);
-		if (leaf->columns[i] == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("table \"%s\" lacks column \"%s\"",
-							RelationGetRelationName(relation), column_names[i])));
-	}
-	leaf->index_oids = palloc(sizeof(Oid) * list_length(oids));
-	leaf->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
-	leaf->nindexes = 0;
-	foreach(cell, oids)
-	{
-		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
-
-		leaf->index_oids[leaf->nindexes] = lfirst_oid(cell);
-		leaf->indexes[leaf->nindexes++] = BuildIndexInfo(index);
-		index_close(index, NoLock);
-	}
-}
-
-static Leaf *
-get_leaf(Relation relation)
-{
-	Oid			key = RelationGetRelid(relation);
-	MemoryContext old_context;
-	Leaf	   *leaf;
-	Leaf		fresh;
-	bool		found;
-
-	if (leaves == NULL)
-		create_cache();
-	leaf = hash_search(leaves, &key, HASH_FIND, NULL);
-	if (leaf != NULL && leaf->is_valid)
-		return leaf;
-
-	fresh.relation = key;
-	fresh.is_valid = true;
-	fresh.context = AllocSetContextCreate(CurrentMemoryContext,
-										  "webhook_events day",
-										  ALLOCSET_SMALL_SIZES);
-	old_context = MemoryContextSwitchTo(fresh.context);
-	build_leaf(&fresh, relation);
-	MemoryContextSwitchTo(old_context);
-
-	leaf = hash_search(leaves, &key, HASH_ENTER, &found);
-	if (found)
-		MemoryContextDelete(leaf->context);
-	MemoryContextSetParent(fresh.context, TopMemoryContext);
-	*leaf = fresh;
-	return leaf;
-}
-
-/* Opens the table of a time's day, if there is one. */
-static Relation
-open_day(Oid namespace, TimestampTz time)
-{
-	char		name[NAMEDATALEN];
-	int			year;
-	int			month;
-	int			day;
-	Oid			oid;
-	Relation	relation;
-
-	j2date((int) (time / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE,
-		   &year, &month, &day);
-	snprintf(name, sizeof(name), "outbox_%04d%02d%02d", year, month, day);
-	oid = get_relname_relid(name, namespace);
-	if (!OidIsValid(oid))
-		return NULL;
-	relation = try_table_open(oid, RowExclusiveLock);
-	if (relation == NULL || relation->rd_rel->relispartition)
-		return relation;
-	table_close(relation, NoLock);
-	return NULL;
-}
-
-/*
- * Opens the table that a row of this time belongs to.  While we wait for the
- * lock on the default table a day can be made, so it is looked for again.
- */
-static Relation
-open_leaf(TimestampTz time)
-{
-	Oid			namespace = outbox_namespace();
-	Oid			oid;
-	Relation	relation;
-	Relation	day;
-
-	if (OidIsValid(namespace))
-	{
-		relation = open_day(namespace, time);
-		if (relation != NULL)
-			return relation;
-		oid = get_relname_relid("outbox_default", namespace);
-		relation = OidIsValid(oid) ? try_table_open(oid, RowExclusiveLock) : NULL;
-		if (relation != NULL)
-		{
-			day = open_day(namespace, time);
-			if (day == NULL)
-				return relation;
-			table_close(relation, NoLock);
-			return day;
-		}
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("events can't be recorded because extension \"webhook_events\" is not installed"),
-			 errhint("Create the extension, or drop the triggers that its functions are called by.")));
-}
-
-static Oid
-event_type_oid(Oid namespace, EventType event_type)
-{
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-									   CStringGetDatum("event_type"),
-									   ObjectIdGetDatum(namespace));
-	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-										ObjectIdGetDatum(type),
-										CStringGetDatum(event_type_label(event_type)));
-
-	if (!OidIsValid(value))
-		elog(ERROR, "type event_type lacks label \"%s\"",
-			 event_type_label(event_type));
-	return value;
-}
-
-static void
-set_column(TupleTableSlot *slot, const Leaf *leaf, int column, Datum value)
-{
-	int			i = leaf->columns[column] - 1;
+	int			i = day->columns[column] - 1;
 
 	slot->tts_values[i] = value;
 	slot->tts_isnull[i] = false;
 }
 
 static void
-set_text(TupleTableSlot *slot, const Leaf *leaf, int column, const char *text)
+set_text(TupleTableSlot *slot, const OutboxDay *day, int column, const char *text)
 {
 	if (text != NULL)
-		set_column(slot, leaf, column, CStringGetTextDatum(text));
+		set_column(slot, day, column, CStringGetTextDatum(text));
 }
 
 static void
-fill_slot(TupleTableSlot *slot, const Leaf *leaf, Oid namespace,
+fill_slot(TupleTableSlot *slot, const OutboxDay *day,
 		  const OutboxEvent *event, const char *id, TimestampTz created_at)
 {
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true,
 		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	set_text(slot, leaf, COLUMN_ID, id);
-	set_column(slot, leaf, COLUMN_CREATED_AT, TimestampTzGetDatum(created_at));
-	set_column(slot, leaf, COLUMN_XID,
+	set_text(slot, day, COLUMN_ID, id);
+	set_column(slot, day, COLUMN_CREATED_AT, TimestampTzGetDatum(created_at));
+	set_column(slot, day, COLUMN_XID,
 			   FullTransactionIdGetDatum(GetTopFullTransactionId()));
-	set_column(slot, leaf, COLUMN_EVENT_TYPE,
-			   ObjectIdGetDatum(event_type_oid(namespace, event->type)));
-	set_text(slot, leaf, COLUMN_USER_ID, event->user_id);
-	set_text(slot, leaf, COLUMN_ACTOR_ID, event->actor_id);
-	set_text(slot, leaf, COLUMN_ACTOR_TASK_ID, event->actor_task_id);
-	set_text(slot, leaf, COLUMN_ACTOR_RUN_ID, event->actor_run_id);
-	set_text(slot, leaf, COLUMN_ACTOR_BUILD_ID, event->actor_build_id);
-	set_text(slot, leaf, COLUMN_OLD_STATUS, event->old_status);
-	set_text(slot, leaf, COLUMN_NEW_STATUS, event->new_status);
-	set_text(slot, leaf, COLUMN_WEBHOOK_ID, event->webhook_id);
+	set_column(slot, day, COLUMN_EVENT_TYPE,
+			   ObjectIdGetDatum(day->event_types[event->type]));
+	set_text(slot, day, COLUMN_USER_ID, event->user_id);
+	set_text(slot, day, COLUMN_ACTOR_ID, event->actor_id);
+	set_text(slot, day, COLUMN_ACTOR_TASK_ID, event->actor_task_id);
+	set_text(slot, day, COLUMN_ACTOR_RUN_ID, event->actor_run_id);
+	set_text(slot, day, COLUMN_ACTOR_BUILD_ID, event->actor_build_id);
+	set_text(slot, day, COLUMN_OLD_STATUS, event->old_status);
+	set_text(slot, day, COLUMN_NEW_STATUS, event->new_status);
+	set_text(slot, day, COLUMN_WEBHOOK_ID, event->webhook_id);
 	if (event->resource)
-		set_column(slot, leaf, COLUMN_RESOURCE,
+		set_column(slot, day, COLUMN_RESOURCE,
 				   PointerGetDatum(cstring_to_text_with_len(event->resource,
 															(int) event->resource_length)));
 	ExecStoreVirtualTuple(slot);
 }
 
 /*
- * Adds the row to an index.  Our own indexes are plain; those that an operator
+ * Adds rows to an index.  Our own indexes are plain; those that an operator
  * added can have expressions and predicates, whose state must not outlive
  * "estate".
  */
 static void
-insert_into_index(Relation relation, Oid index_oid, const IndexInfo *cached,
-				  TupleTableSlot *slot)
+insert_into_index(const Rows *rows, Oid index_oid, const IndexInfo *cached)
 {
 	Relation	index = index_open(index_oid, RowExclusiveLock);
+	IndexUniqueCheck check = index->rd_index->indisunique ?
+	UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 	IndexInfo	info = *cached;
 	EState	   *estate = NULL;
-	bool		wanted = true;
+	ExprState  *predicate = NULL;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 
@@ -313,44 +116,143 @@ insert_into_index(Relation relation, Oid index_oid, const IndexInfo *cached,
 	if (info.ii_Expressions != NIL || info.ii_Predicate != NIL)
 	{
 		estate = CreateExecutorState();
-		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+		predicate = ExecPrepareQual(info.ii_Predicate, estate);
 	}
-	if (info.ii_Predicate != NIL)
-		wanted = ExecQual(ExecPrepareQual(info.ii_Predicate, estate),
-						  GetPerTupleExprContext(estate));
-	if (wanted && info.ii_ReadyForInserts)
+	for (int i = 0; i < rows->count && info.ii_ReadyForInserts; i++)
 	{
+		TupleTableSlot *slot = rows->slots[i];
+
+		if (estate)
+		{
+			ResetPerTupleExprContext(estate);
+			GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+			if (!ExecQual(predicate, GetPerTupleExprContext(estate)))
+				continue;
+		}
 		FormIndexDatum(&info, slot, estate, values, nulls);
-		index_insert(index, values, nulls, &slot->tts_tid, relation,
-					 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-					 false, &info);
-		index_insert_cleanup(index, &info);
+		index_insert(index, values, nulls, &slot->tts_tid, rows->relation,
+					 check, false, &info);
 	}
+	index_insert_cleanup(index, &info);
 	if (estate)
 		FreeExecutorState(estate);
 	index_close(index, NoLock);
 }
 
+/* Inserts the rows; their slots can be used again. */
+static void
+flush(Rows *rows)
+{
+	OutboxDay  *day;
+
+	if (rows->count == 0)
+		return;
+	table_multi_insert(rows->relation, rows->slots, rows->count,
+					   GetCurrentCommandId(true), 0, NULL);
+	day = outbox_day_get(rows->relation);
+	for (int i = 0; i < day->nindexes; i++)
+		insert_into_index(rows, day->index_oids[i], day->indexes[i]);
+	for (int i = 0; i < rows->count; i++)
+		ExecClearTuple(rows->slots[i]);
+	rows->count = 0;
+	rows->bytes = 0;
+}
+
+/* Inserts the rows and lets go of the table. */
+static void
+flush_and_close(Rows *rows)
+{
+	flush(rows);
+	while (rows->nslots > 0)
+		ExecDropSingleTupleTableSlot(rows->slots[--rows->nslots]);
+	table_close(rows->relation, NoLock);
+	rows->relation = NULL;
+}
+
+/* Adds a row; its slot keeps a copy of it. */
+static void
+add_row(Rows *rows, const OutboxEvent *event, const char *id,
+		TimestampTz created_at)
+{
+	int64		day = created_at / USECS_PER_DAY;
+	MemoryContext old_context = MemoryContextSwitchTo(rows->context);
+	TupleTableSlot *slot;
+
+	if (rows->relation != NULL && day != rows->day)
+		flush_and_close(rows);
+	if (rows->relation == NULL)
+		rows->relation = outbox_day_open(created_at);
+	rows->day = day;
+	if (rows->count == rows->nslots)
+		rows->slots[rows->nslots++] = table_slot_create(rows->relation, NULL);
+	MemoryContextSwitchTo(old_context);
+
+	slot = rows->slots[rows->count++];
+	fill_slot(slot, outbox_day_get(rows->relation), event, id, created_at);
+	ExecMaterializeSlot(slot);
+	rows->bytes += event->resource_length;
+	if (rows->count == MAX_ROWS || rows->bytes >= MAX_BYTES)
+		flush(rows);
+}
+
+/* None yet, in a context that the subtransaction's end frees as well. */
+static Rows *
+make_rows(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
+												  "webhook_events rows",
+												  ALLOCSET_SMALL_SIZES);
+	Rows	   *rows = MemoryContextAllocZero(context, sizeof(Rows));
+
+	rows->context = context;
+	return rows;
+}
+
 void
 outbox_insert(const OutboxEvent *event, Id id)
 {
+	bool		gather = (current != NULL &&
+						  current->subtransaction == GetCurrentSubTransactionId());
 	TimestampTz created_at;
-	Relation	relation;
-	Leaf	   *leaf;
-	TupleTableSlot *slot;
+	Rows	   *rows;
 
 	/* The reader counts on it that an id is never older than its xid. */
 	(void) GetTopFullTransactionId();
 	id_make(id, &created_at);
 
-	relation = open_leaf(created_at);
-	leaf = get_leaf(relation);
-	slot = table_slot_create(relation, NULL);
-	fill_slot(slot, leaf, RelationGetNamespace(relation), event, id, created_at);
-	table_tuple_insert(relation, slot, GetCurrentCommandId(true), 0, NULL);
-	for (int i = 0; i < leaf->nindexes; i++)
-		insert_into_index(relation, leaf->index_oids[i], leaf->indexes[i], slot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(relation, NoLock);
+	rows = gather && current->rows ? current->rows : make_rows();
+	if (gather)
+		current->rows = rows;
+	add_row(rows, event, id, created_at);
+	if (!gather)
+	{
+		flush_and_close(rows);
+		MemoryContextDelete(rows->context);
+	}
 	wake_at_commit(WAKE_EVENTS);
+}
+
+void
+outbox_begin_statement(OutboxStatement *statement)
+{
+	statement->outer = current;
+	statement->subtransaction = GetCurrentSubTransactionId();
+	statement->rows = NULL;
+	current = statement;
+}
+
+void
+outbox_flush_statement(void)
+{
+	if (current->rows == NULL)
+		return;
+	flush_and_close(current->rows);
+	MemoryContextDelete(current->rows->context);
+	current->rows = NULL;
+}
+
+void
+outbox_end_statement(void)
+{
+	current = current->outer;
 }

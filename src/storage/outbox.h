@@ -32,7 +32,8 @@ typedef struct OutboxEvent
 
 /*
  * Adds one event; its id is copied to "id".  The row becomes visible and the
- * worker is woken when the transaction commits.
+ * worker is woken when the transaction commits.  In a statement that was begun
+ * it is inserted by outbox_flush_statement(), or before.
  *
  * Scratch memory comes from CurrentMemoryContext and is left to its reset.
  * Raises an error if the extension's tables are not there, or what writing a
@@ -40,7 +41,22 @@ typedef struct OutboxEvent
  */
 extern void outbox_insert(const OutboxEvent *event, Id id);
 
-/* The outbox's own namespace, or InvalidOid where the extension is not. */
-extern Oid	outbox_namespace(void);
+/* Events of one statement, which are gathered; private, on the caller's stack. */
+typedef struct OutboxStatement
+{
+	struct OutboxStatement *outer;
+	SubTransactionId subtransaction;
+	struct Rows *rows;			/* NULL while there are none */
+} OutboxStatement;
+
+/*
+ * Gathers events from here on, those of a statement inside another one apart,
+ * and none of a subtransaction that starts now: that one can be rolled back
+ * alone.  outbox_flush_statement() inserts them; outbox_end_statement() must
+ * follow in any case, after an error too, and forgets what was not inserted.
+ */
+extern void outbox_begin_statement(OutboxStatement *statement);
+extern void outbox_flush_statement(void);
+extern void outbox_end_statement(void);
 
 #endif							/* WEBHOOK_OUTBOX_H */

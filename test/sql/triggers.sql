@@ -167,6 +167,46 @@ UPDATE typed_runs SET status = 'TIMED-OUT';
 SELECT * FROM look();
 SELECT event_data, resource FROM webhook_events.events ORDER BY id DESC LIMIT 1;
 
+-- the events of a statement are inserted together, more than fit at once too; those
+-- of statements inside it have a fate of their own
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.n > 0 THEN
+        BEGIN
+            UPDATE actor_runs SET status = 'RUNNING', n = 0 WHERE id = NEW.id;
+            UPDATE actor_runs SET status = 'FAILED' WHERE id = NEW.id;
+            PERFORM webhook_events.test_webhook((SELECT id FROM meddled));
+            RAISE EXCEPTION 'undone';
+        EXCEPTION WHEN raise_exception THEN
+            NULL;
+        END;
+    ELSIF NEW.n < 0 THEN
+        UPDATE actor_runs SET status = 'RUNNING', n = 0 WHERE id = NEW.id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TABLE meddled AS
+    SELECT id FROM webhook_events.create_webhook('https://example.com/', '{ACTOR.RUN.CREATED}');
+CREATE TRIGGER zz AFTER UPDATE ON actor_runs FOR EACH ROW EXECUTE FUNCTION meddle();
+INSERT INTO actor_runs (id, status) VALUES ('n1', 'READY'), ('n2', 'READY');
+UPDATE actor_runs SET status = 'SUCCEEDED', n = 1 WHERE id IN ('n1', 'n2');
+UPDATE actor_runs SET status = 'ABORTED', n = -1 WHERE id IN ('n1', 'n2');
+SELECT * FROM look();
+INSERT INTO actor_runs (id, status) SELECT 'many' || i, 'READY' FROM generate_series(1, 1234) i;
+SELECT count(DISTINCT id), min(event), max(event) FROM look();
+BEGIN;
+SAVEPOINT s;
+UPDATE actor_runs SET status = 'FAILED' WHERE id LIKE 'many%';
+ROLLBACK TO s;
+UPDATE actor_runs SET status = 'ABORTED' WHERE id = 'many1';
+SELECT * FROM look();
+COMMIT;
+DROP TRIGGER zz ON actor_runs;
+DROP FUNCTION meddle;
+SELECT webhook_events.delete_webhook(id) FROM meddled;
+DROP TABLE meddled;
+DELETE FROM actor_runs;
+
 -- days have their tables, and each event is in that of its day
 SELECT count(*) >= 4 AS made_ahead FROM pg_inherits
     WHERE inhparent = 'webhook_events.outbox'::regclass;
