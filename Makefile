@@ -103,10 +103,12 @@ MAJORS ?= $(CURDIR)/.majors
 test-majors:
 	@test/majors.sh $(MAJORS)
 
-# Figures; PARTS="heartbeat drain" runs some of test/bench/bench.pl.
+# Figures, in $(tmp)/test-bench/RESULTS.md; PARTS="heartbeat drain" measures some.
+MODE ?= quick
 bench: temp-install
 	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
-		sh -c 'cd $(tmp)/test-bench && exec $(PERL) $(CURDIR)/test/bench/bench.pl $(PARTS)'
+		COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
+		exec $(PERL) -I$(CURDIR)/test/lib $(CURDIR)/test/bench/bench.pl --mode=$(MODE) $(PARTS)'
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60

@@ -66,6 +66,7 @@ typedef struct Slot
 	pg_atomic_uint32 database_hint;
 	pg_atomic_uint32 process;
 	pg_atomic_uint32 wake;
+	pg_atomic_uint32 ignored;	/* bits of wake that can wait for the others */
 	pg_atomic_uint32 announced; /* the extension was created meanwhile */
 
 	pg_atomic_uint64 delivered;
@@ -141,6 +142,7 @@ initialize(void)
 		pg_atomic_init_u32(&slot->database_hint, InvalidOid);
 		pg_atomic_init_u32(&slot->process, NO_PROCESS);
 		pg_atomic_init_u32(&slot->wake, 0);
+		pg_atomic_init_u32(&slot->ignored, 0);
 		pg_atomic_init_u32(&slot->announced, 0);
 		pg_atomic_init_u64(&slot->delivered, 0);
 		pg_atomic_init_u64(&slot->failed, 0);
@@ -205,14 +207,18 @@ void
 shared_wake_worker(uint32 wake)
 {
 	Slot	   *slot;
+	uint32		known;
 
 	if (shared == NULL)
 		return;
 	slot = find_slot(MyDatabaseId);
 	if (slot == NULL)
 		return;
-	pg_atomic_fetch_or_u32(&slot->wake, wake);
-	wake_process(&slot->process);
+	known = pg_atomic_fetch_or_u32(&slot->wake, wake);
+
+	/* Who set bits that the worker has not taken yet has woken it as well. */
+	if (wake & ~known & ~pg_atomic_read_u32(&slot->ignored))
+		wake_process(&slot->process);
 }
 
 void
@@ -585,6 +591,7 @@ shared_attach_worker(int index, Oid *database)
 		*database = slot->database;
 		pg_atomic_write_u32(&slot->announced, 0);
 		pg_atomic_write_u32(&slot->wake, WAKE_EVENTS | WAKE_COMMANDS);
+		pg_atomic_write_u32(&slot->ignored, 0);
 		pg_atomic_write_u32(&slot->process, PROC_NUMBER(MyProc));
 		my_slot = slot;
 	}
@@ -627,6 +634,7 @@ shared_worker_holds(WorkerHold hold)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->hold = hold;
 	LWLockRelease(lock);
+	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_NONE ? 0 : WAKE_EVENTS);
 }
 
 void

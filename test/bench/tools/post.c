@@ -135,7 +135,12 @@ take_done(long *to_start)
 		long		status;
 
 		curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &status);
-		failed += (message->data.result != CURLE_OK || status != 200);
+		if (message->data.result != CURLE_OK || status != 200)
+		{
+			if (failed++ == 0)
+				fprintf(stderr, "post: %s, status %ld\n",
+						curl_easy_strerror(message->data.result), status);
+		}
 		curl_multi_remove_handle(multi, handle);
 		done++;
 		if (*to_start > 0)
@@ -222,7 +227,11 @@ main(int argc, char **argv)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	for (line = strtok(read_file(argv[2], &length), "\r\n"); line;
 		 line = strtok(NULL, "\r\n"))
-		headers = curl_slist_append(headers, line);
+	{
+		/* libcurl knows it better: the body can be another one. */
+		if (strncasecmp(line, "Content-Length:", 15) != 0)
+			headers = curl_slist_append(headers, line);
+	}
 	headers = curl_slist_append(headers, "Expect:");
 	body = read_file(argv[3], &body_length);
 	started = now();

@@ -1,0 +1,392 @@
+# delivery.pm
+#	  How fast the worker delivers, and what does not slow it down.
+
+package parts::delivery;
+
+use strict;
+use warnings;
+
+use Bench;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+use WebhookEvents::Node;
+
+my $created = 'ACTOR.RUN.CREATED';
+
+# The worker against libcurl alone, in turns, with the requests that the worker
+# makes.
+sub drain_part
+{
+	with_node('drain', '', sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+		my $webhook = create_webhook($node, $nginx->{url}, $created);
+		my (@rates, @reference, @cpu, @rows, @wal);
+
+		add_events($node, 1000, "'a'");
+		drain($node, 1000);
+		my @request = reference_files($node, $webhook);
+		foreach my $round (1 .. $scale{rounds})
+		{
+			progress("drain: round $round of $scale{rounds}");
+			push @reference, post_rate($nginx->{url}, @request, $scale{events}, 64);
+			add_events($node, $scale{events}, "'a'");
+			my ($seconds, $cpu, $rows, $wal) = drain($node, $scale{events});
+			push @rates, $scale{events} / $seconds;
+			push @cpu, $cpu;
+			push @rows, $rows;
+			push @wal, $wal;
+		}
+		result(what => "$scale{events} events, one webhook",
+			figure => sprintf('%.0f/s', median(@rates)), number => median(@rates), bar => '>= 20000');
+		result(what => '  of libcurl alone', figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('%.0f/s', median(@reference)),
+			number => median(@rates) / median(@reference), bar => '>= 0.30');
+		result(what => "  worker's CPU for one delivery", figure => sprintf('%.1f us', median(@cpu)),
+			number => median(@cpu), bar => '<= 45');
+		result(what => '  rows written for one delivery', figure => sprintf('%.2f', median(@rows)),
+			number => sprintf('%.1f', median(@rows)), bar => '<= 2');
+		result(what => '  WAL for one delivery', figure => sprintf('%.0f B', median(@wal)),
+			number => median(@wal), bar => '<= 700');
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+sub tls
+{
+	my $nginx = start_nginx(tls => 1) or return;
+	my $nginx2 = start_nginx(tls => 1, http2 => 1);
+
+	local $ENV{CA} = $nginx->{ca};
+	with_node('tls', "webhook_events.ca_file = '$nginx->{ca}'\n", sub {
+		my $node = shift;
+		my $webhook = create_webhook($node, $nginx->{url}, $created);
+		my (@rates, @reference);
+
+		add_events($node, 1000, "'a'");
+		drain($node, 1000);
+		my @request = reference_files($node, $webhook);
+		foreach my $round (1 .. $scale{rounds})
+		{
+			progress("tls: round $round of $scale{rounds}");
+			push @reference, post_rate($nginx->{url}, @request, $scale{events}, 64);
+			push @rates, drain_rates($node, $scale{events}, 1, "'a'");
+		}
+		result(what => 'HTTP/1.1 over TLS, kept connections', figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('libcurl alone %.0f/s', median(@reference)),
+			number => median(@rates) / median(@reference), bar => '>= 0.30');
+	});
+	local $ENV{CA} = $nginx2->{ca};
+	with_node('tls2', "webhook_events.ca_file = '$nginx2->{ca}'\n", sub {
+		my $node = shift;
+		my $webhook = create_webhook($node, $nginx2->{url}, $created);
+
+		add_events($node, 1000, "'a'");
+		drain($node, 1000);
+		my @request = reference_files($node, $webhook);
+		my $reference = post_rate($nginx2->{url}, @request, $scale{events}, 64);
+		my ($rate) = drain_rates($node, $scale{events}, 1, "'a'");
+		result(what => 'HTTP/2', figure => sprintf('%.0f/s', $rate),
+			reference => sprintf('libcurl alone %.0f/s', $reference), number => $rate / $reference,
+			bar => '>= 0.30');
+	});
+	stop_nginx($_) foreach $nginx, $nginx2;
+	return;
+}
+
+# Prints percentiles of delays.
+sub report_delays
+{
+	my ($what, $delays, $p50, $p99, $reference) = @_;
+
+	result(what => "$what, p50", figure => sprintf('%.2f ms', percentile(0.5, @$delays)),
+		number => percentile(0.5, @$delays), bar => $p50 && "<= $p50",
+		reference => $reference && sprintf('%.2f ms', percentile(0.5, @$reference)));
+	result(what => "$what, p99", figure => sprintf('%.2f ms', percentile(0.99, @$delays)),
+		number => percentile(0.99, @$delays), bar => $p99 && "<= $p99",
+		reference => $reference && sprintf('%.2f ms', percentile(0.99, @$reference)));
+	return;
+}
+
+sub latency
+{
+	with_node('latency', '', sub {
+		my $node = shift;
+		my $sink = start_sink('ok');
+		my $webhook = create_webhook($node, $sink->{url}{ok}, $created);
+
+		my $warm = commit_times($node, 'w', 100, 100, 'live', 1);
+		progress("latency: $scale{samples} commits on an idle system");
+		my $idle = commit_times($node, 'i', $scale{samples}, 100, 'live', 1);
+		progress('latency: at 2000 events a second');
+		my $load = commit_times($node, 'l', $scale{load_events}, 2000, 'live', 4);
+		my ($headers, $body) = reference_files($node, $webhook);
+		my $text = slurp_file($body);
+		$text =~ s/("actorRunId": ?")[^"]*/$1\@KEY\@/;
+		open(my $file, '>', $body) or die $!;
+		print $file $text;
+		close $file;
+		run_tool(tool('post'), $sink->{url}{ok}, $headers, $body, 1000, 1, "$body.log");
+		sleep 0.5;
+		my $arrivals = stop_sink($sink);
+		my %posted = map { split ' ' } split /\n/, slurp_file("$body.log");
+		my @bare = map { exists $arrivals->{$_} ? ($arrivals->{$_} - $posted{$_}) / 1e6 : () } keys %posted;
+
+		foreach my $case ([ 'idle', $idle, 0.4, 2 ], [ 'at 2,000/s', $load, 2, 20 ])
+		{
+			my ($what, $times, $p50, $p99) = @$case;
+			my ($sent, $returned) = delays($times, $arrivals);
+			my $missing = keys(%$times) - @$sent;
+
+			die "$missing events did not arrive\n" if $missing;
+			report_delays("$what, from COMMIT's return to arrival", $returned, $p50, $p99, \@bare);
+			report_delays("$what, from COMMIT's start", $sent);
+			if ($what eq 'at 2,000/s')
+			{
+				my @starts = sort { $a <=> $b } map { $_->[0] } values %$times;
+
+				note(sprintf('offered: %.0f events a second', @starts / (($starts[-1] - $starts[0]) / 1e9)));
+			}
+		}
+		note('the reference is one loopback POST by libcurl, from its start to its arrival');
+	});
+	return;
+}
+
+# Defines webhooks that match nothing here.
+sub add_webhooks
+{
+	my ($node, $count, $url) = @_;
+
+	sql($node, <<"SQL");
+SET session_replication_role = replica;
+INSERT INTO webhook_events.webhooks (id, request_url, event_types, actor_id)
+SELECT webhook_events.new_id(), '$url', '{$created}', 'other' || i FROM generate_series(1, $count) AS i;
+ANALYZE webhook_events.webhooks;
+SQL
+	return;
+}
+
+sub webhooks
+{
+	with_node('webhooks', '', sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+		my ($defined, @base) = (1);
+
+		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+		drain_rates($node, 2000, 1, "'a'");
+		@base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+		result(what => '1 webhook', figure => sprintf('%.0f/s', median(@base)));
+		foreach my $count (1000, $scale{webhooks})
+		{
+			progress("webhooks: defining $count");
+			add_webhooks($node, $count - $defined, $nginx->{url});
+			$defined = $count;
+			my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+			result(what => "$count webhooks, one matching", figure => sprintf('%.0f/s', median(@rates)),
+				reference => sprintf('%.0f/s', median(@base)), number => median(@rates) / median(@base),
+				bar => '>= 0.9');
+		}
+		create_webhook($node, $nginx->{url} . $_, $created, actor_id => "'hundred'") foreach 1 .. 100;
+		my @rates = map {
+			add_events($node, $scale{events} / 100, "'hundred'");
+			$scale{events} / (drain($node, $scale{events}))[0];
+		} 1 .. $scale{rounds};
+		result(what => '100 matching each event, dispatches', figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('%.0f/s', median(@base)), number => median(@rates) / median(@base),
+			bar => '>= 0.9');
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+# Retention needs the same day full of events, so it is measured here too.
+sub history
+{
+	my $gigabytes = $scale{history} / 1e6 * 2.2 + 4;
+
+	if (free_disk() < $gigabytes)
+	{
+		note(sprintf('skipped: needs %.0f GB of disk, %.0f are free', $gigabytes, free_disk()));
+		return;
+	}
+	with_node('history', "max_wal_size = 2GB\nmin_wal_size = 80MB\ncheckpoint_timeout = 5min\n", sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+		my $million = sprintf '%.3g million', $scale{history} / 1e6;
+
+		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+		drain_rates($node, 2000, 1, "'a'");
+		my @base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+		for (my $done = 0; $done < $scale{history}; $done += $scale{history} / 5)
+		{
+			progress("history: $done of $scale{history} events");
+			add_history_slice($node, $done, $scale{history} / 5);
+		}
+		sql($node, 'CHECKPOINT');
+		my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+		result(what => "drain with $million events in the tables", figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('empty %.0f/s', median(@base)), number => median(@rates) / median(@base),
+			bar => '>= 0.9');
+		retention($node, $million);
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+# Fills the tables with events of today that were delivered, in slices, so that a
+# temporary table is never large.
+sub add_history_slice
+{
+	my ($node, $from, $count) = @_;
+
+	sql($node, <<"SQL");
+CREATE TEMP TABLE h AS SELECT webhook_events.id_lower_bound(date_trunc('day', now(), 'UTC') + i * interval '1 us')
+	|| lpad(i::text, 8, '0') AS id, i FROM generate_series($from + 1, $from + $count) AS i;
+INSERT INTO webhook_events.outbox (id, created_at, xid, event_type, user_id, actor_id, actor_run_id, new_status, resource)
+SELECT id, date_trunc('day', now(), 'UTC'), '3', '$created', 'user', 'past', 'H' || i, 'READY',
+	'{"id": "H", "status": "READY", "startedAt": "2026-01-01T00:00:00.000Z", "meta": {"origin": "API"}}' FROM h;
+INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts)
+SELECT h.id, h.id, w.id, '$created', 'SUCCEEDED', now(), now(), 1
+FROM h, (SELECT id FROM webhook_events.webhooks LIMIT 1) AS w;
+INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at, finished_at, response_status, response_body)
+SELECT id, 1, now(), now(), 200, 'ok' FROM h;
+SQL
+	return;
+}
+
+sub retention
+{
+	my ($node, $million) = @_;
+
+	sql($node, "SELECT webhook_events.pause('benchmark')");
+	progress('retention: DELETE, for reference');
+	my ($delete) = sql($node, <<'SQL');
+BEGIN;
+SELECT clock_timestamp() AS started \gset
+DELETE FROM webhook_events.calls;
+DELETE FROM webhook_events.dispatches;
+DELETE FROM webhook_events.outbox;
+SELECT extract(epoch FROM clock_timestamp() - :'started');
+ROLLBACK;
+SQL
+	my ($drop, $dead) = split /\n/, sql($node, <<'SQL');
+SELECT clock_timestamp() AS started \gset
+SELECT webhook_events.drop_days(((now() AT TIME ZONE 'UTC') + interval '1 day')::date) \g /dev/null
+SELECT extract(epoch FROM clock_timestamp() - :'started');
+SELECT count(*) FROM webhook_events.outbox;
+SQL
+	die "the day was not dropped\n" if $dead > 0;
+	result(what => "dropping a day of $million events", figure => sprintf('%.2f s', $drop),
+		reference => sprintf('DELETE %.1f s', $delete), number => $drop, bar => '< 1');
+	return;
+}
+
+# Adds events as fast as they are delivered for so many seconds; returns how many
+# were delivered in each tenth of the time, per second.
+sub full_rate
+{
+	my ($node, $seconds) = @_;
+
+	sql($node, "SELECT webhook_events.resume()");
+	my @samples = map { [ split /[|]/ ] } split /\n/, sql($node, <<"SQL");
+CREATE TEMP TABLE samples (at timestamptz, delivered bigint);
+CREATE TEMP SEQUENCE s;
+DO \$\$
+DECLARE
+	finish timestamptz := clock_timestamp() + interval '$seconds s';
+	added bigint := 0;
+	before bigint := (SELECT delivered FROM webhook_events.worker_report());
+	done bigint := 0;
+	prefix text := webhook_events.new_id();
+BEGIN
+	WHILE clock_timestamp() < finish LOOP
+		done := (SELECT delivered FROM webhook_events.worker_report()) - before;
+		IF added - done < 30000 THEN
+			INSERT INTO actor_runs (id, actor_id) SELECT prefix || nextval('s'), 'a' FROM generate_series(1, 10000);
+			added := added + 10000;
+			INSERT INTO samples VALUES (clock_timestamp(), done);
+		ELSE
+			PERFORM pg_sleep(0.01);
+		END IF;
+		COMMIT;
+	END LOOP;
+END \$\$;
+WITH b AS (SELECT min(at) AS first, max(at) AS last FROM samples)
+SELECT width_bucket(extract(epoch FROM at - first), 0, extract(epoch FROM last - first)::numeric + 0.001, 10) AS tenth,
+	(max(delivered) - min(delivered)) / extract(epoch FROM max(at) - min(at))
+FROM samples, b GROUP BY tenth ORDER BY tenth;
+SQL
+	$node->poll_query_until('postgres', 'SELECT events_waiting = 0 FROM webhook_events.status()');
+	return map { $_->[1] } @samples;
+}
+
+sub old_transaction
+{
+	with_node('old', "max_wal_size = 2GB\n", sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+
+		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+		sql($node, 'CREATE TABLE other (i int)');
+		full_rate($node, 3);
+		progress("old transaction: $scale{old_seconds} s without");
+		my @base = full_rate($node, $scale{old_seconds});
+		my $reader = $node->background_psql('postgres');
+		my $writer = $node->background_psql('postgres');
+
+		$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM actor_runs;');
+		$writer->query_safe('BEGIN; INSERT INTO other VALUES (1);');
+		progress("old transaction: $scale{old_seconds} s with both");
+		my @rates = full_rate($node, $scale{old_seconds});
+		$_->quit foreach $reader, $writer;
+		result(what => "full rate for $scale{old_seconds} s, both open", figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('without %.0f/s', median(@base)), number => median(@rates) / median(@base),
+			bar => '>= 0.9');
+		my ($first, $last) = map { ($rates[ $_->[0] ] + $rates[ $_->[1] ]) / 2 } [ 0, 1 ], [ -2, -1 ];
+		result(what => '  the last fifth of the time', figure => sprintf('%.0f/s', $last),
+			reference => sprintf('the first %.0f/s', $first), number => $last / $first, bar => '>= 0.95');
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+# Live events while many past ones are sent again.
+sub replay
+{
+	with_node('replay', '', sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+		my $sink = start_sink('ok');
+		my $events = $scale{events};
+		my $live = sub { commit_times($node, $_[0], $scale{samples} / 2, 100, 'live', 1) };
+
+		sql($node, "INSERT INTO actor_runs (id, actor_id) SELECT i, 'past' FROM generate_series(1, $events) AS i");
+		create_webhook($node, $sink->{url}{ok} . 'live', $created, actor_id => "'live'");
+		my $other = create_webhook($node, $nginx->{url}, $created, actor_id => "'past'");
+		my $same = create_webhook($node, $sink->{url}{ok}, $created, actor_id => "'past'");
+		wait_for_sql($node, 'SELECT events_waiting FROM webhook_events.status()', 0);
+		my $alone = $live->('a');
+		my ($count, $seconds) = split /\n/, sql($node, <<"SQL");
+SELECT clock_timestamp() AS started \\gset
+SELECT webhook_events.replay('$other', now() - interval '1 day');
+SELECT extract(epoch FROM clock_timestamp() - :'started');
+SQL
+		result(what => "replay() of $count events", figure => sprintf('%.2f s', $seconds));
+		my $beside = $live->('b');
+		$node->poll_query_until('postgres', 'SELECT dispatches_active = 0 FROM webhook_events.status()');
+		sql($node, "SELECT webhook_events.replay('$same', now() - interval '1 day')");
+		my $together = $live->('c');
+		sleep 0.5;
+		my $arrivals = stop_sink($sink);
+		report_delays('live events, nothing else', (delays($alone, $arrivals))[1]);
+		report_delays('  while another host gets the past', (delays($beside, $arrivals))[1]);
+		report_delays('  while the same host does', (delays($together, $arrivals))[1]);
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+1;

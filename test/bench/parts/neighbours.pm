@@ -1,0 +1,207 @@
+# neighbours.pm
+#	  What healthy endpoints notice of bad ones.
+
+package parts::neighbours;
+
+use strict;
+use warnings;
+
+use Bench;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+use WebhookEvents::Node;
+
+my $created = 'ACTOR.RUN.CREATED';
+
+# Arrivals a second of the ids that match, until nearly all are there.
+sub arrival_rate
+{
+	my ($arrivals, $pattern) = @_;
+	my @at = sort { $a <=> $b } map { $arrivals->{$_} } grep { /$pattern/ } keys %$arrivals;
+
+	return @at / (($at[-1] - $at[0]) / 1e9);
+}
+
+sub create_all
+{
+	my ($node, $sink) = @_;
+
+	create_webhook($node, $sink->{url}{$_}, $created, actor_id => "'$_'") foreach qw(ok slow hang reset);
+	return;
+}
+
+# Of a hundred events one goes to an endpoint that hangs, one to one that resets,
+# and ten to a slow one.
+my $mixture = join ',', 'hang', 'reset', ('slow', ('ok') x 8) x 10, ('ok') x 8;
+
+sub neighbours
+{
+	with_node('neighbours', "webhook_events.request_timeout = '10s'\n", sub {
+		my $node = shift;
+		my $sink = start_sink(qw(ok slow hang reset));
+		my $events = $scale{events};
+		my $healthy = int $events * 0.88;
+		my (%rate, @ids);
+
+		create_all($node, $sink);
+		commit_times($node, 'w', 100, 100, 'ok', 1);
+		foreach my $round (1 .. $scale{rounds})
+		{
+			progress("neighbours: round $round of $scale{rounds}");
+			foreach my $case ([ "A$round", $healthy, "'ok'" ],
+				[ "B$round", $events, "CASE WHEN i % 100 = 0 THEN 'hang' WHEN i % 100 = 50 THEN 'reset'"
+					. " WHEN i % 10 = 1 THEN 'slow' ELSE 'ok' END" ])
+			{
+				my ($prefix, $count, $actor) = @$case;
+
+				sql($node, "SELECT webhook_events.pause('benchmark');"
+					. "INSERT INTO actor_runs (id, actor_id) SELECT '$prefix-' || CASE WHEN $actor = 'ok' THEN 'h' ELSE 'b' END || i,"
+					. " $actor FROM generate_series(1, $count) AS i; SELECT webhook_events.resume()");
+				wait_for_arrivals($sink, qr/^$prefix-h/, $healthy);
+			}
+		}
+		progress('neighbours: delays at 1000 events a second');
+		sql($node, "UPDATE webhook_events.webhooks SET is_enabled = false WHERE actor_id <> 'ok'");
+		$node->poll_query_until('postgres', 'SELECT dispatches_active = 0 FROM webhook_events.status()');
+		my $alone = commit_times($node, 'alone', $scale{load_events} * 0.88, 880, 'ok', 4);
+		sql($node, 'UPDATE webhook_events.webhooks SET is_enabled = true');
+		my $mixed = commit_times($node, 'mixed', $scale{load_events}, 1000, $mixture, 4);
+		sleep 1;
+		my $arrivals = stop_sink($sink);
+		foreach my $round (1 .. $scale{rounds})
+		{
+			push @{ $rate{$_} }, arrival_rate($arrivals, "^$_$round-h") foreach qw(A B);
+		}
+		result(what => 'healthy part of a drain', figure => sprintf('%.0f/s', median(@{ $rate{B} })),
+			reference => sprintf('alone %.0f/s', median(@{ $rate{A} })),
+			number => median(@{ $rate{B} }) / median(@{ $rate{A} }), bar => '>= 0.95');
+		my @names = split /,/, $mixture;
+		delete @$mixed{ grep { /-(\d+)$/ && $names[ $1 % @names ] ne 'ok' } keys %$mixed };
+		my ($with) = (delays($mixed, $arrivals))[1];
+		my ($without) = (delays($alone, $arrivals))[1];
+		die "healthy events are missing\n" if @$with < keys %$mixed;
+		foreach my $fraction (0.5, 0.99)
+		{
+			result(what => sprintf('healthy delay, p%.0f', $fraction * 100),
+				figure => sprintf('%.2f ms', percentile($fraction, @$with)),
+				reference => sprintf('alone %.2f ms', percentile($fraction, @$without)),
+				number => percentile($fraction, @$with) / percentile($fraction, @$without),
+				bar => $fraction > 0.5 ? '<= 2' : undef);
+		}
+	});
+	return;
+}
+
+# Waits until so many requests of the ids that match are in a sink's log.
+sub wait_for_arrivals
+{
+	my ($sink, $pattern, $count) = @_;
+	my $deadline = time + 120;
+
+	while (1)
+	{
+		my $seen = grep { $_ =~ $pattern } keys %{ arrivals($sink->{log}) };
+
+		return if $seen >= $count;
+		die "only $seen of $count events arrived\n" if time > $deadline;
+		sleep 0.5;
+	}
+}
+
+# The most memory of its own that a process has had, in megabytes.
+sub memory
+{
+	my $node = shift;
+	my $pid = sql($node, 'SELECT worker_pid FROM webhook_events.status()');
+	my ($kilobytes) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s+(\d+)/;
+
+	return $kilobytes / 1024;
+}
+
+sub backlog
+{
+	with_node('backlog', "webhook_events.retry_delay = '1h'\n", sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+		my $count = $scale{backlog};
+		my $port = PostgreSQL::Test::Cluster::get_free_port();
+		my $largest = 0;
+
+		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+		create_webhook($node, "http://127.0.0.1:$port/", $created, actor_id => "'dead'");
+		drain_rates($node, 2000, 1, "'a'");
+		my @base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+		progress("backlog: adding $count events for a dead endpoint");
+		add_events($node, $count, "'dead'");
+		sql($node, 'SELECT webhook_events.resume()');
+		wait_for_sql_long($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
+		$largest = memory($node);
+		result(what => 'waiting for a dead endpoint', figure => sql($node,
+				'SELECT dispatches_active FROM webhook_events.status()'));
+		my @rates;
+		foreach my $round (1 .. $scale{rounds})
+		{
+			progress("backlog: round $round of $scale{rounds}");
+			push @rates, live_rate($node, $scale{events});
+			my $now = memory($node);
+			$largest = $now if $now > $largest;
+		}
+		result(what => 'live events beside it', figure => sprintf('%.0f/s', median(@rates)),
+			reference => sprintf('without %.0f/s', median(@base)), number => median(@rates) / median(@base),
+			bar => '>= 0.95');
+		progress('backlog: the endpoint is back');
+		my $waiting = sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE' AND attempts = 0");
+		my $before = sql($node, 'SELECT delivered FROM webhook_events.worker_report()');
+		my $sink = { log => "$nginx->{directory}/sink.log" };
+		$sink->{handle} = IPC::Run::start([ tool('sink'), $sink->{log}, "ok=$port" ], '<', \undef);
+		my ($seconds) = sql($node, <<"SQL");
+SELECT clock_timestamp() AS started \\gset
+DO \$\$ BEGIN LOOP EXIT WHEN (SELECT delivered FROM webhook_events.worker_report()) >= $before + $waiting;
+PERFORM pg_sleep(0.05); COMMIT; END LOOP; END \$\$;
+SELECT extract(epoch FROM clock_timestamp() - :'started');
+SQL
+		my $now = memory($node);
+		$largest = $now if $now > $largest;
+		result(what => "the backlog when it is back ($waiting)", figure => sprintf('%.0f/s', $waiting / $seconds),
+			reference => sprintf('drain %.0f/s', median(@base)), number => $waiting / $seconds / median(@base));
+		result(what => "worker's own memory, at most", figure => sprintf('%.1f MB', $largest),
+			number => $largest, bar => '<= 64');
+		stop_sink($sink);
+		stop_nginx($nginx);
+	});
+	return;
+}
+
+sub wait_for_sql_long
+{
+	my ($node, $query) = @_;
+
+	foreach (1 .. 600)
+	{
+		return if sql($node, $query) eq 't';
+		sleep 0.5;
+	}
+	die "timed out waiting for $query\n";
+}
+
+# Delivered events of the healthy webhook a second; failures of the dead one don't
+# count.
+sub live_rate
+{
+	my ($node, $count) = @_;
+	my $before = sql($node, 'SELECT delivered FROM webhook_events.worker_report()');
+
+	add_events($node, $count, "'a'");
+	my ($seconds) = sql($node, <<"SQL");
+SELECT clock_timestamp() AS started \\gset
+SELECT webhook_events.resume() \\g /dev/null
+DO \$\$ BEGIN LOOP EXIT WHEN (SELECT delivered FROM webhook_events.worker_report()) >= $before + $count;
+PERFORM pg_sleep(0.01); COMMIT; END LOOP; END \$\$;
+SELECT extract(epoch FROM clock_timestamp() - :'started');
+SQL
+	return $count / $seconds;
+}
+
+1;

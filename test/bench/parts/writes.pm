@@ -1,0 +1,194 @@
+# writes.pm
+#	  What the platform's own statements pay: heartbeat and transition.
+
+package parts::writes;
+
+use strict;
+use warnings;
+
+use Bench;
+use File::Temp qw(tempdir);
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+
+my $rows = 10000;
+
+# Fills tables like actor_runs, one for each name.
+sub fill_tables
+{
+	my ($node, @names) = @_;
+
+	foreach my $name (@names)
+	{
+		sql($node, <<"SQL");
+CREATE TABLE $name (LIKE actor_runs INCLUDING ALL);
+INSERT INTO $name (id, actor_id, user_id, actor_task_id, status, status_message, build_id,
+	build_number, default_key_value_store_id, default_dataset_id, default_request_queue_id,
+	usage, usage_total_usd)
+SELECT 'run' || lpad(i::text, 14, '0'), 'janeDoeCrawler001', 'userOfThePlatform', 'taskEveryMorning1',
+	'RUNNING', 'Crawled 20 of 30 pages', 'buildNumber000022', '0.1.22', 'keyValueStore0001',
+	'datasetOfTheRun01', 'requestQueue00001', '{"DATASET_READS": 3, "ACTOR_COMPUTE_UNITS": 0.0123}', 0.0123
+FROM generate_series(1, $rows) AS i;
+SQL
+	}
+	return;
+}
+
+# Milliseconds of one transaction of two clients of pgbench, medians by table.
+sub transactions_in_turns
+{
+	my ($node, $rounds, $statement, @tables) = @_;
+	my $directory = tempdir('pgbench_XXXXXX', TMPDIR => 1, CLEANUP => 1);
+	my %times;
+
+	append_to_file("$directory/$_", "\\set i random(1, $rows)\n" . $statement->($_)
+		  . " WHERE id = 'run' || lpad(:i::text, 14, '0');\n")
+	  foreach @tables;
+	foreach my $round (1 .. $rounds)
+	{
+		foreach my $table (@tables)
+		{
+			sql($node, "VACUUM $table");
+			my ($tps) = run_tool('pgbench', '-n', '-M', 'prepared', '-c', 2, '-T', $scale{pgbench_seconds},
+				'-f', "$directory/$table", '-h', $node->host, '-p', $node->port, 'postgres') =~ /tps = ([0-9.]+)/
+			  or die "pgbench failed\n";
+			push @{ $times{$table} }, 2e3 / $tps;
+		}
+	}
+	return map { $_ => median(@{ $times{$_} }) } @tables;
+}
+
+# Instructions of one row of an UPDATE in a server of its own under callgrind.
+sub instructions
+{
+	my ($data, $root, $table) = @_;
+	my $count = sub {
+		my $updates = shift;
+		my $log = "$data.callgrind";
+		my $errors = '';
+		my $sql = join '', map { "UPDATE $table SET heartbeat_at = now() WHERE id = 'run' || lpad('$_', 14, '0');\n" }
+		  1 .. $updates;
+
+		IPC::Run::run([ 'valgrind', '--tool=callgrind', "--callgrind-out-file=$log", "$root/postgres",
+				'--single', '-D', $data, 'postgres' ], '<', \$sql, '>', '/dev/null', '2>', \$errors)
+		  or die $errors;
+		my ($total) = $errors =~ /Collected : (\d+)/ or die $errors;
+		unlink $log;
+		return $total;
+	};
+
+	return ($count->(1100) - $count->(100)) / 1000;
+}
+
+sub heartbeat
+{
+	with_node('heartbeat', '', sub {
+		my $node = shift;
+		my @tables = ('bare_runs', 'attached_runs');
+
+		fill_tables($node, @tables);
+		sql($node, "SELECT webhook_events.attach('attached_runs')");
+		my %bulk = medians_in_turns($node, $scale{turns}, sub { "UPDATE $_[0] SET heartbeat_at = now()" }, @tables);
+		result(what => 'one statement, a row',
+			figure => sprintf('%.2f us', $bulk{attached_runs}[0] * 1e6 / $rows),
+			reference => sprintf('bare %.2f us', $bulk{bare_runs}[0] * 1e6 / $rows),
+			number => $bulk{attached_runs}[0] / $bulk{bare_runs}[0], bar => '<= 1.1');
+		my %single = transactions_in_turns($node, $scale{rounds}, sub { "UPDATE $_[0] SET heartbeat_at = now()" }, @tables);
+		result(what => 'committed one by one, 2 clients',
+			figure => sprintf('%.3f ms', $single{attached_runs}),
+			reference => sprintf('bare %.3f ms', $single{bare_runs}),
+			number => $single{attached_runs} / $single{bare_runs}, bar => '<= 1.05');
+
+		if (!grep { -x "$_/valgrind" } split /:/, $ENV{PATH})
+		{
+			note('instructions not counted: there is no valgrind');
+			return;
+		}
+		progress('counting instructions with callgrind');
+		sql($node, 'VACUUM ANALYZE');
+		$node->stop;
+		my ($bin) = (grep { -x "$_/postgres" } split /:/, $ENV{PATH});
+		my %count = map { $_ => instructions($node->data_dir, $bin, $_) } @tables;
+		result(what => 'instructions of one statement',
+			figure => sprintf('%.0f', $count{attached_runs}),
+			reference => sprintf('bare %.0f', $count{bare_runs}),
+			number => $count{attached_runs} / $count{bare_runs}, bar => '<= 1.02');
+		$node->start;
+	});
+	return;
+}
+
+sub transition
+{
+	with_node('transition', "shared_buffers = 128MB\n", sub {
+		my $node = shift;
+		my @tables = qw(bare_runs noop_runs attached_runs plpgsql_runs);
+		my $noop = tool('noop');
+		my $update = "SET status = CASE status WHEN 'SUCCEEDED' THEN 'FAILED' ELSE 'SUCCEEDED' END";
+
+		sql($node, "SELECT webhook_events.pause('benchmark')");
+		fill_tables($node, @tables, 'pgq_runs');
+		sql($node, <<"SQL");
+SELECT webhook_events.attach('attached_runs');
+CREATE FUNCTION noop() RETURNS trigger LANGUAGE c AS '$noop';
+CREATE TRIGGER noop AFTER UPDATE ON noop_runs FOR EACH ROW
+	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION noop();
+CREATE TABLE plpgsql_outbox (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(),
+	kind text, run text, payload jsonb);
+CREATE INDEX ON plpgsql_outbox (at);
+CREATE FUNCTION record() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO plpgsql_outbox (kind, run, payload) VALUES (NEW.status, NEW.id, to_jsonb(NEW));
+	RETURN NULL;
+END \$\$;
+CREATE TRIGGER record AFTER UPDATE ON plpgsql_runs FOR EACH ROW
+	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION record();
+SQL
+		if (sql($node, "SELECT count(*) FROM pg_available_extensions WHERE name = 'pgq'") > 0)
+		{
+			sql($node, <<'SQL');
+CREATE EXTENSION pgq;
+SELECT pgq.create_queue('q');
+CREATE TRIGGER pgq AFTER UPDATE ON pgq_runs FOR EACH ROW
+	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION pgq.logutriga('q');
+SQL
+			push @tables, 'pgq_runs';
+		}
+		my %name = (noop_runs => 'C trigger that does nothing', attached_runs => 'attached',
+			plpgsql_runs => 'PL/pgSQL with to_jsonb', pgq_runs => "PgQ's C trigger");
+
+		my %bulk = medians_in_turns($node, $scale{turns}, sub { "UPDATE $_[0] $update" }, @tables);
+		my $added = sub { ($bulk{ $_[0] }[0] - $bulk{bare_runs}[0]) * 1e6 / $rows };
+		my $wal = sub { ($bulk{ $_[0] }[1] - $bulk{bare_runs}[1]) / $rows };
+
+		result(what => "$rows rows in one UPDATE, bare, a row",
+			figure => sprintf('%.2f us', $bulk{bare_runs}[0] * 1e6 / $rows));
+		foreach my $table (grep { $_ ne 'bare_runs' } @tables)
+		{
+			result(what => "  $name{$table} adds",
+				figure => sprintf('%.2f us, %.0f B', $added->($table), $wal->($table)),
+				$table ne 'attached_runs' ? () : (
+					reference => sprintf('PL/pgSQL %.2f us', $added->('plpgsql_runs')),
+					number => $added->($table) / $added->('plpgsql_runs'), bar => '<= 0.333'));
+		}
+		result(what => '  WAL of attached', figure => sprintf('%.0f B', $wal->('attached_runs')),
+			reference => sprintf('PL/pgSQL %.0f B', $wal->('plpgsql_runs')),
+			number => $wal->('attached_runs') / $wal->('plpgsql_runs'), bar => '<= 1');
+
+		sql($node, 'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()');
+		my %single = transactions_in_turns($node, $scale{rounds}, sub { "UPDATE $_[0] $update" }, @tables);
+		$added = sub { ($single{ $_[0] } - $single{bare_runs}) * 1e3 };
+		result(what => 'one row each, 2 clients, asynchronous, bare',
+			figure => sprintf('%.1f us', $single{bare_runs} * 1e3));
+		foreach my $table (grep { $_ ne 'bare_runs' } @tables)
+		{
+			result(what => "  $name{$table} adds", figure => sprintf('%.1f us', $added->($table)),
+				$table ne 'attached_runs' ? () : (
+					reference => sprintf('PL/pgSQL %.1f us', $added->('plpgsql_runs')),
+					number => $added->($table) / $added->('plpgsql_runs'), bar => '<= 0.5'));
+		}
+	});
+	return;
+}
+
+1;
