@@ -103,12 +103,13 @@ MAJORS ?= $(CURDIR)/.majors
 test-majors:
 	@test/majors.sh $(MAJORS)
 
-# Figures, in $(tmp)/test-bench/RESULTS.md; PARTS="heartbeat drain" measures some.
+# Figures, in $(tmp)/test-bench/RESULTS.md; PARTS="heartbeat drain" measures some;
+# BENCH_FLAGS: see test/bench/bench.pl.
 MODE ?= quick
 bench: temp-install
 	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
 		COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
-		exec $(PERL) -I$(CURDIR)/test/lib $(CURDIR)/test/bench/bench.pl --mode=$(MODE) $(PARTS)'
+		exec $(PERL) -I$(CURDIR)/test/lib $(CURDIR)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60

@@ -634,7 +634,9 @@ shared_worker_holds(WorkerHold hold)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->hold = hold;
 	LWLockRelease(lock);
-	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_NONE ? 0 : WAKE_EVENTS);
+
+	/* Other holds can end by what nobody announces, such as a restore. */
+	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_PAUSED ? WAKE_EVENTS : 0);
 }
 
 void

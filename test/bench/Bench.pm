@@ -33,6 +33,7 @@ BEGIN { open($out, '>&', \*STDOUT) or die $!; $out->autoflush(1) }
 my $here = abs_path(dirname(__FILE__));
 my $started = time;
 my (@results, $part, $tools);
+my (%nginxes, %sinks);    # those that run
 
 sub median
 {
@@ -130,6 +131,7 @@ $conf
 CONF
 
 	create_platform($node);
+	run_tool('sync');
 	eval { $code->($node); 1 } or do {
 		my $error = $@;
 
@@ -188,18 +190,20 @@ sub run_tool
 	return $stdout;
 }
 
-# Starts a sink; arguments are behaviours.  Returns it, with a port for each.
+# Starts a sink; arguments are behaviours, or "ok=8080" for one at this port.
+# Returns it, with a port and a URL for each.
 sub start_sink
 {
 	my @behaviours = @_;
 	my $directory = tempdir('sink_XXXXXX', TMPDIR => 1, CLEANUP => 1);
-	my %port = map { $_ => PostgreSQL::Test::Cluster::get_free_port() } @behaviours;
+	my %port = map { my ($name, $port) = split /=/; $name => $port // PostgreSQL::Test::Cluster::get_free_port() } @behaviours;
 	my $sink = { log => "$directory/log", port => \%port };
 
 	$sink->{handle} = IPC::Run::start([ tool('sink'), $sink->{log},
-			map { "$_=$port{$_}" } @behaviours ], '<', \undef);
-	$sink->{url} = { map { $_ => "http://127.0.0.1:$port{$_}/" } @behaviours };
+			map { "$_=$port{$_}" } keys %port ], '<', \undef);
+	$sink->{url} = { map { $_ => "http://127.0.0.1:$port{$_}/" } keys %port };
 	sleep 0.2;
+	$sinks{$sink} = $sink;
 	return $sink;
 }
 
@@ -208,6 +212,7 @@ sub stop_sink
 {
 	my $sink = shift;
 
+	delete $sinks{$sink};
 	$sink->{handle}->signal('TERM');
 	$sink->{handle}->finish;
 	return arrivals($sink->{log});
@@ -229,12 +234,27 @@ sub start_nginx
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
 	my $scheme = $options{tls} ? 'https' : 'http';
 	my $listen = $options{tls} ? ' ssl' . ($options{http2} ? ' http2' : '') : '';
+	my $answer = "return 200 'ok';";
+	my $modules = '';
 	my $tls = '';
 
 	if (!defined $nginx)
 	{
 		note('skipped: there is no nginx (Debian: nginx-light)');
 		return;
+	}
+	if ($options{http2})
+	{
+		# "return" does not read the body, and resets streams of HTTP/2 therefore.
+		my $echo = '/usr/lib/nginx/modules/ngx_http_echo_module.so';
+
+		if (!-e $echo)
+		{
+			note('HTTP/2 skipped: nginx has no echo module (Debian: libnginx-mod-http-echo)');
+			return;
+		}
+		$modules = "load_module $echo;\n";
+		$answer = 'echo_read_request_body; echo ok;';
 	}
 	if ($options{tls})
 	{
@@ -244,21 +264,34 @@ sub start_nginx
 		$tls = "ssl_certificate $directory/crt; ssl_certificate_key $directory/key;";
 	}
 	append_to_file("$directory/nginx.conf",
-		"pid $directory/pid; error_log $directory/error.log; worker_processes 1;\n"
+		"${modules}pid $directory/pid; error_log $directory/error.log; worker_processes 1;\n"
 		  . "events { worker_connections 20000; }\nworker_rlimit_nofile 30000;\n"
 		  . "http { access_log off; keepalive_requests 100000000; $tls "
 		  . join('', map { "${_}_temp_path $directory/$_; " } qw(client_body proxy fastcgi uwsgi scgi))
-		  . "server { listen 127.0.0.1:$port$listen backlog=8192; location / { return 200 'ok'; } } }\n");
+		  . "server { listen 127.0.0.1:$port$listen backlog=8192; location / { $answer } } }\n");
 	system($nginx, '-c', "$directory/nginx.conf") == 0 or die "nginx did not start\n";
-	return { url => "$scheme://127.0.0.1:$port/", directory => $directory, ca => "$directory/crt" };
+	my $server = { url => "$scheme://127.0.0.1:$port/", directory => $directory, ca => "$directory/crt" };
+	$nginxes{$directory} = $server;
+	return $server;
 }
 
 sub stop_nginx
 {
 	my $nginx = shift;
 
+	delete $nginxes{ $nginx->{directory} };
 	kill 'TERM', slurp_file("$nginx->{directory}/pid") =~ /(\d+)/;
 	return;
+}
+
+# After a failure, too, none is left behind.
+END
+{
+	my $status = $?;
+
+	stop_nginx($_) foreach values %nginxes;
+	stop_sink($_) foreach values %sinks;
+	$? = $status;
 }
 
 # Adds runs of an Actor while delivery is paused.

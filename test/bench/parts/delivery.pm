@@ -56,7 +56,6 @@ sub drain_part
 sub tls
 {
 	my $nginx = start_nginx(tls => 1) or return;
-	my $nginx2 = start_nginx(tls => 1, http2 => 1);
 
 	local $ENV{CA} = $nginx->{ca};
 	with_node('tls', "webhook_events.ca_file = '$nginx->{ca}'\n", sub {
@@ -77,6 +76,8 @@ sub tls
 			reference => sprintf('libcurl alone %.0f/s', median(@reference)),
 			number => median(@rates) / median(@reference), bar => '>= 0.30');
 	});
+	stop_nginx($nginx);
+	my $nginx2 = start_nginx(tls => 1, http2 => 1) or return;
 	local $ENV{CA} = $nginx2->{ca};
 	with_node('tls2', "webhook_events.ca_file = '$nginx2->{ca}'\n", sub {
 		my $node = shift;
@@ -91,7 +92,7 @@ sub tls
 			reference => sprintf('libcurl alone %.0f/s', $reference), number => $rate / $reference,
 			bar => '>= 0.30');
 	});
-	stop_nginx($_) foreach $nginx, $nginx2;
+	stop_nginx($nginx2);
 	return;
 }
 
@@ -316,11 +317,11 @@ BEGIN
 END \$\$;
 WITH b AS (SELECT min(at) AS first, max(at) AS last FROM samples)
 SELECT width_bucket(extract(epoch FROM at - first), 0, extract(epoch FROM last - first)::numeric + 0.001, 10) AS tenth,
-	(max(delivered) - min(delivered)) / extract(epoch FROM max(at) - min(at))
+	(max(delivered) - min(delivered)) / nullif(extract(epoch FROM max(at) - min(at)), 0)
 FROM samples, b GROUP BY tenth ORDER BY tenth;
 SQL
 	$node->poll_query_until('postgres', 'SELECT events_waiting = 0 FROM webhook_events.status()');
-	return map { $_->[1] } @samples;
+	return map { $_->[1] || () } @samples;
 }
 
 sub old_transaction

@@ -58,26 +58,44 @@ sub transactions_in_turns
 	return map { $_ => median(@{ $times{$_} }) } @tables;
 }
 
-# Instructions of one row of an UPDATE in a server of its own under callgrind.
+# Instructions that a server of its own spends on statements, under callgrind.
 sub instructions
 {
-	my ($data, $root, $table) = @_;
-	my $count = sub {
-		my $updates = shift;
-		my $log = "$data.callgrind";
-		my $errors = '';
-		my $sql = join '', map { "UPDATE $table SET heartbeat_at = now() WHERE id = 'run' || lpad('$_', 14, '0');\n" }
-		  1 .. $updates;
+	my ($node, @statements) = @_;
+	my $sql = join "\n", @statements, '';
+	my $log = $node->data_dir . '.callgrind';
+	my ($postgres) = grep { -x } map { "$_/postgres" } split /:/, $ENV{PATH};
+	my $errors = '';
 
-		IPC::Run::run([ 'valgrind', '--tool=callgrind', "--callgrind-out-file=$log", "$root/postgres",
-				'--single', '-D', $data, 'postgres' ], '<', \$sql, '>', '/dev/null', '2>', \$errors)
-		  or die $errors;
-		my ($total) = $errors =~ /Collected : (\d+)/ or die $errors;
-		unlink $log;
-		return $total;
-	};
+	IPC::Run::run([ 'valgrind', '--tool=callgrind', "--callgrind-out-file=$log", $postgres, '--single',
+			'-D', $node->data_dir, 'postgres' ], '<', \$sql, '>', '/dev/null', '2>', \$errors)
+	  or die $errors;
+	unlink $log;
+	return $errors =~ /Collected : (\d+)/ ? $1 : die $errors;
+}
 
-	return ($count->(1100) - $count->(100)) / 1000;
+# The same for one statement of many that are alike, or one row of one.
+sub instructions_of_heartbeat
+{
+	my ($node, $table, $in_bulk) = @_;
+	my $update = "UPDATE $table SET heartbeat_at = now()";
+	my ($few, $many) = $in_bulk ? ([("$update WHERE false") x 2], [($update) x 2])
+	  : map { [ map { "$update WHERE id = 'run' || lpad('$_', 14, '0')" } 1 .. $_ ] } 100, 1100;
+
+	return (instructions($node, @$many) - instructions($node, @$few)) / ($in_bulk ? 2 * $rows : 1000);
+}
+
+sub create_noop_trigger
+{
+	my $node = shift;
+	my $noop = tool('noop');
+
+	sql($node, <<"SQL");
+CREATE FUNCTION noop() RETURNS trigger LANGUAGE c AS '$noop';
+CREATE TRIGGER noop AFTER UPDATE ON noop_runs FOR EACH ROW
+	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION noop();
+SQL
+	return;
 }
 
 sub heartbeat
@@ -105,14 +123,20 @@ sub heartbeat
 			return;
 		}
 		progress('counting instructions with callgrind');
+		fill_tables($node, 'noop_runs');
+		create_noop_trigger($node);
 		sql($node, 'VACUUM ANALYZE');
 		$node->stop;
-		my ($bin) = (grep { -x "$_/postgres" } split /:/, $ENV{PATH});
-		my %count = map { $_ => instructions($node->data_dir, $bin, $_) } @tables;
-		result(what => 'instructions of one statement',
-			figure => sprintf('%.0f', $count{attached_runs}),
-			reference => sprintf('bare %.0f', $count{bare_runs}),
-			number => $count{attached_runs} / $count{bare_runs}, bar => '<= 1.02');
+		foreach my $case ([ 'instructions, one statement, a row', 1 ], [ 'instructions of one statement for one row', 0 ])
+		{
+			my ($what, $in_bulk) = @$case;
+			my ($bare, $attached, $noop) = map { instructions_of_heartbeat($node, $_, $in_bulk) } @tables, 'noop_runs';
+
+			result(what => $what, figure => sprintf('%.0f', $attached), reference => sprintf('bare %.0f', $bare),
+				number => sprintf('%.4f', $attached / $bare), bar => '<= 1.02');
+			result(what => '  of a C trigger that does nothing with this WHEN', figure => sprintf('%.0f', $attached),
+				reference => sprintf('%.0f', $noop), number => sprintf('%.4f', $attached / $noop), bar => '<= 1.02');
+		}
 		$node->start;
 	});
 	return;
@@ -123,16 +147,13 @@ sub transition
 	with_node('transition', "shared_buffers = 128MB\n", sub {
 		my $node = shift;
 		my @tables = qw(bare_runs noop_runs attached_runs plpgsql_runs);
-		my $noop = tool('noop');
 		my $update = "SET status = CASE status WHEN 'SUCCEEDED' THEN 'FAILED' ELSE 'SUCCEEDED' END";
 
 		sql($node, "SELECT webhook_events.pause('benchmark')");
 		fill_tables($node, @tables, 'pgq_runs');
+		create_noop_trigger($node);
 		sql($node, <<"SQL");
 SELECT webhook_events.attach('attached_runs');
-CREATE FUNCTION noop() RETURNS trigger LANGUAGE c AS '$noop';
-CREATE TRIGGER noop AFTER UPDATE ON noop_runs FOR EACH ROW
-	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION noop();
 CREATE TABLE plpgsql_outbox (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(),
 	kind text, run text, payload jsonb);
 CREATE INDEX ON plpgsql_outbox (at);
