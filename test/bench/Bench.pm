@@ -18,9 +18,9 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 
-our @EXPORT = qw(%scale figure result note progress median percentile with_node tool start_sink
+our @EXPORT = qw(%scale result compare_rates note progress median percentile with_node tool start_sink
   stop_sink arrivals start_nginx stop_nginx add_events drain drain_rates delays commit_times
-  reference_files post_rate wait_delivered worker_cpu free_disk run_tool medians_in_turns sql sql_file
+  reference_files post_rate wait_for worker_cpu worker_pid free_disk run_tool medians_in_turns sql
   results);
 
 # How large things are; set by the driver.
@@ -88,6 +88,17 @@ sub result
 	return;
 }
 
+# Rates beside those of a reference: the ratio of their medians.
+sub compare_rates
+{
+	my ($what, $rates, $name, $reference, $bar) = @_;
+
+	result(what => $what, figure => sprintf('%.0f/s', median(@$rates)),
+		reference => sprintf('%s %.0f/s', $name, median(@$reference)),
+		number => median(@$rates) / median(@$reference), bar => $bar);
+	return;
+}
+
 # A line of text among the results.
 sub note
 {
@@ -131,6 +142,17 @@ $conf
 CONF
 
 	create_platform($node);
+	sql($node, <<'SQL');
+-- Waits until so many dispatches have ended since the server started.  No
+-- transaction stays open meanwhile.
+CREATE PROCEDURE wait_delivered(target bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE (SELECT delivered + failed < target FROM webhook_events.worker_report()) LOOP
+		PERFORM pg_sleep(0.01);
+		COMMIT;
+	END LOOP;
+END $$;
+SQL
 	run_tool('sync');
 	eval { $code->($node); 1 } or do {
 		my $error = $@;
@@ -308,25 +330,30 @@ sub add_events
 	return;
 }
 
+# Not from status(), which counts what waits.
+sub worker_pid
+{
+	my $node = shift;
+
+	return sql($node, 'SELECT worker_pid FROM webhook_events.worker_report()');
+}
+
 # Nanoseconds of CPU that the worker has used.
 sub worker_cpu
 {
 	my $node = shift;
-	my $pid = sql($node, 'SELECT worker_pid FROM webhook_events.status()');
-	my ($ns) = split ' ', slurp_file("/proc/$pid/schedstat");
+	my ($ns) = split ' ', slurp_file('/proc/' . worker_pid($node) . '/schedstat');
 
 	return $ns;
 }
 
-# SQL that waits, without a transaction that stays open, until so many dispatches
-# have ended since the server started.
-sub wait_delivered
+# Waits until a query is true.
+sub wait_for
 {
-	my $count = shift;
+	my ($node, $query) = @_;
 
-	return "DO \$\$ BEGIN LOOP EXIT WHEN (SELECT delivered + failed"
-	  . " FROM webhook_events.worker_report()) >= $count;"
-	  . " PERFORM pg_sleep(0.01); COMMIT; END LOOP; END \$\$;\n";
+	$node->poll_query_until('postgres', $query) or die "timed out waiting until $query\n";
+	return;
 }
 
 # Lets the worker deliver what has been added, $count dispatches.  Returns the
@@ -338,12 +365,12 @@ sub drain
 	my $rows = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_all_tables"
 	  . " WHERE schemaname = 'webhook_events'";
 	my $cpu = worker_cpu($node);
-	my ($before) = sql($node, 'SELECT delivered + failed FROM webhook_events.worker_report()');
 	my ($seconds, $wal, $old_rows) = split /[|\n]/, sql($node,
 			"SET enable_seqscan = off;\n"
 		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn, ($rows) AS rows \\gset\n"
+		  . "SELECT delivered + failed AS before FROM webhook_events.worker_report() \\gset\n"
 		  . "SELECT webhook_events.resume() \\g /dev/null\n"
-		  . wait_delivered($before + $count)
+		  . "CALL wait_delivered(:before + $count);\n"
 		  . "SELECT extract(epoch FROM clock_timestamp() - :'started'),"
 		  . " pg_current_wal_insert_lsn() - :'lsn', :rows;");
 

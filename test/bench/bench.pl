@@ -89,6 +89,7 @@ foreach my $name (@wanted)
 }
 progress('done');
 print STDERR "out of time for: @skipped\n" if @skipped;
+draw_chart();
 exit(@failed ? 1 : 0);
 
 sub first_line
@@ -101,15 +102,14 @@ sub first_line
 
 sub write_results
 {
-	my ($cpu) = map { /model name\s*:\s*(.*)/ ? $1 : () } split /\n/, `cat /proc/cpuinfo`;
-	my $cores = grep { /^processor/ } split /\n/, `cat /proc/cpuinfo`;
+	my @models = `cat /proc/cpuinfo` =~ /^model name\s*:\s*(.*)/mg;
 	my $commit = $ENV{COMMIT} || 'unknown';
 	my $part = '';
 
 	open(my $file, '>', "$output/RESULTS.md") or die "$output/RESULTS.md: $!\n";
 	printf $file "# Results\n\nOf `make bench MODE=%s`, %s, commit %s, %s, on %d cores (%s) with everything on one\nmachine,"
 	  . " PostgreSQL's default durability. Each figure stands beside a reference from the same run.\n",
-	  $mode, strftime('%Y-%m-%d', gmtime), $commit, first_line('postgres --version'), $cores, $cpu;
+	  $mode, strftime('%Y-%m-%d', gmtime), $commit, first_line('postgres --version'), scalar @models, $models[0];
 	foreach my $r (results())
 	{
 		if ($r->{part} ne $part)
@@ -132,7 +132,6 @@ sub write_results
 		print $file "\n", <$notes>;
 	}
 	close $file;
-	draw_chart();
 	return;
 }
 

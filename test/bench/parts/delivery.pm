@@ -22,10 +22,8 @@ sub drain_part
 		my $nginx = start_nginx() or return;
 		my $webhook = create_webhook($node, $nginx->{url}, $created);
 		my (@rates, @reference, @cpu, @rows, @wal);
+		my @request = warm_up($node, $webhook);
 
-		add_events($node, 1000, "'a'");
-		drain($node, 1000);
-		my @request = reference_files($node, $webhook);
 		foreach my $round (1 .. $scale{rounds})
 		{
 			progress("drain: round $round of $scale{rounds}");
@@ -39,9 +37,7 @@ sub drain_part
 		}
 		result(what => "$scale{events} events, one webhook",
 			figure => sprintf('%.0f/s', median(@rates)), number => median(@rates), bar => '>= 20000');
-		result(what => '  of libcurl alone', figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('%.0f/s', median(@reference)),
-			number => median(@rates) / median(@reference), bar => '>= 0.30');
+		compare_rates('  of libcurl alone', \@rates, 'libcurl alone', \@reference, '>= 0.30');
 		result(what => "  worker's CPU for one delivery", figure => sprintf('%.1f us', median(@cpu)),
 			number => median(@cpu), bar => '<= 45');
 		result(what => '  rows written for one delivery', figure => sprintf('%.2f', median(@rows)),
@@ -55,45 +51,41 @@ sub drain_part
 
 sub tls
 {
-	my $nginx = start_nginx(tls => 1) or return;
+	drain_over_tls('HTTP/1.1 over TLS, kept connections');
+	drain_over_tls('HTTP/2', http2 => 1);
+	return;
+}
+
+sub drain_over_tls
+{
+	my ($what, %options) = @_;
+	my $nginx = start_nginx(tls => 1, %options) or return;
 
 	local $ENV{CA} = $nginx->{ca};
-	with_node('tls', "webhook_events.ca_file = '$nginx->{ca}'\n", sub {
+	with_node('tls' . keys %options, "webhook_events.ca_file = '$nginx->{ca}'\n", sub {
 		my $node = shift;
-		my $webhook = create_webhook($node, $nginx->{url}, $created);
 		my (@rates, @reference);
+		my @request = warm_up($node, create_webhook($node, $nginx->{url}, $created));
 
-		add_events($node, 1000, "'a'");
-		drain($node, 1000);
-		my @request = reference_files($node, $webhook);
 		foreach my $round (1 .. $scale{rounds})
 		{
-			progress("tls: round $round of $scale{rounds}");
+			progress("$what: round $round of $scale{rounds}");
 			push @reference, post_rate($nginx->{url}, @request, $scale{events}, 64);
 			push @rates, drain_rates($node, $scale{events}, 1, "'a'");
 		}
-		result(what => 'HTTP/1.1 over TLS, kept connections', figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('libcurl alone %.0f/s', median(@reference)),
-			number => median(@rates) / median(@reference), bar => '>= 0.30');
+		compare_rates($what, \@rates, 'libcurl alone', \@reference, '>= 0.30');
 	});
 	stop_nginx($nginx);
-	my $nginx2 = start_nginx(tls => 1, http2 => 1) or return;
-	local $ENV{CA} = $nginx2->{ca};
-	with_node('tls2', "webhook_events.ca_file = '$nginx2->{ca}'\n", sub {
-		my $node = shift;
-		my $webhook = create_webhook($node, $nginx2->{url}, $created);
-
-		add_events($node, 1000, "'a'");
-		drain($node, 1000);
-		my @request = reference_files($node, $webhook);
-		my $reference = post_rate($nginx2->{url}, @request, $scale{events}, 64);
-		my ($rate) = drain_rates($node, $scale{events}, 1, "'a'");
-		result(what => 'HTTP/2', figure => sprintf('%.0f/s', $rate),
-			reference => sprintf('libcurl alone %.0f/s', $reference), number => $rate / $reference,
-			bar => '>= 0.30');
-	});
-	stop_nginx($nginx2);
 	return;
+}
+
+# Delivers a few events, and returns the files of a request as it was made then.
+sub warm_up
+{
+	my ($node, $webhook) = @_;
+
+	drain_rates($node, 1000, 1, "'a'");
+	return reference_files($node, $webhook);
 }
 
 # Prints percentiles of delays.
@@ -101,12 +93,14 @@ sub report_delays
 {
 	my ($what, $delays, $p50, $p99, $reference) = @_;
 
-	result(what => "$what, p50", figure => sprintf('%.2f ms', percentile(0.5, @$delays)),
-		number => percentile(0.5, @$delays), bar => $p50 && "<= $p50",
-		reference => $reference && sprintf('%.2f ms', percentile(0.5, @$reference)));
-	result(what => "$what, p99", figure => sprintf('%.2f ms', percentile(0.99, @$delays)),
-		number => percentile(0.99, @$delays), bar => $p99 && "<= $p99",
-		reference => $reference && sprintf('%.2f ms', percentile(0.99, @$reference)));
+	foreach my $case ([ 0.5, 'p50', $p50 ], [ 0.99, 'p99', $p99 ])
+	{
+		my ($fraction, $name, $bar) = @$case;
+
+		result(what => "$what, $name", figure => sprintf('%.2f ms', percentile($fraction, @$delays)),
+			number => percentile($fraction, @$delays), bar => $bar && "<= $bar",
+			reference => $reference && sprintf('%.2f ms', percentile($fraction, @$reference)));
+	}
 	return;
 }
 
@@ -117,7 +111,7 @@ sub latency
 		my $sink = start_sink('ok');
 		my $webhook = create_webhook($node, $sink->{url}{ok}, $created);
 
-		my $warm = commit_times($node, 'w', 100, 100, 'live', 1);
+		commit_times($node, 'w', 100, 100, 'live', 1);
 		progress("latency: $scale{samples} commits on an idle system");
 		my $idle = commit_times($node, 'i', $scale{samples}, 100, 'live', 1);
 		progress('latency: at 2000 events a second');
@@ -186,18 +180,14 @@ sub webhooks
 			add_webhooks($node, $count - $defined, $nginx->{url});
 			$defined = $count;
 			my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
-			result(what => "$count webhooks, one matching", figure => sprintf('%.0f/s', median(@rates)),
-				reference => sprintf('%.0f/s', median(@base)), number => median(@rates) / median(@base),
-				bar => '>= 0.9');
+			compare_rates("$count webhooks, one matching", \@rates, 'one', \@base, '>= 0.9');
 		}
 		create_webhook($node, $nginx->{url} . $_, $created, actor_id => "'hundred'") foreach 1 .. 100;
 		my @rates = map {
 			add_events($node, $scale{events} / 100, "'hundred'");
 			$scale{events} / (drain($node, $scale{events}))[0];
 		} 1 .. $scale{rounds};
-		result(what => '100 matching each event, dispatches', figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('%.0f/s', median(@base)), number => median(@rates) / median(@base),
-			bar => '>= 0.9');
+		compare_rates('100 matching each event, dispatches', \@rates, 'one', \@base, '>= 0.9');
 		stop_nginx($nginx);
 	});
 	return;
@@ -228,9 +218,7 @@ sub history
 		}
 		sql($node, 'CHECKPOINT');
 		my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
-		result(what => "drain with $million events in the tables", figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('empty %.0f/s', median(@base)), number => median(@rates) / median(@base),
-			bar => '>= 0.9');
+		compare_rates("drain with $million events in the tables", \@rates, 'empty', \@base, '>= 0.9');
 		retention($node, $million);
 		stop_nginx($nginx);
 	});
@@ -320,7 +308,7 @@ SELECT width_bucket(extract(epoch FROM at - first), 0, extract(epoch FROM last -
 	(max(delivered) - min(delivered)) / nullif(extract(epoch FROM max(at) - min(at)), 0)
 FROM samples, b GROUP BY tenth ORDER BY tenth;
 SQL
-	$node->poll_query_until('postgres', 'SELECT events_waiting = 0 FROM webhook_events.status()');
+	wait_for($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
 	return map { $_->[1] || () } @samples;
 }
 
@@ -343,9 +331,7 @@ sub old_transaction
 		progress("old transaction: $scale{old_seconds} s with both");
 		my @rates = full_rate($node, $scale{old_seconds});
 		$_->quit foreach $reader, $writer;
-		result(what => "full rate for $scale{old_seconds} s, both open", figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('without %.0f/s', median(@base)), number => median(@rates) / median(@base),
-			bar => '>= 0.9');
+		compare_rates("full rate for $scale{old_seconds} s, both open", \@rates, 'without', \@base, '>= 0.9');
 		my ($first, $last) = map { ($rates[ $_->[0] ] + $rates[ $_->[1] ]) / 2 } [ 0, 1 ], [ -2, -1 ];
 		result(what => '  the last fifth of the time', figure => sprintf('%.0f/s', $last),
 			reference => sprintf('the first %.0f/s', $first), number => $last / $first, bar => '>= 0.95');
@@ -377,7 +363,7 @@ SELECT extract(epoch FROM clock_timestamp() - :'started');
 SQL
 		result(what => "replay() of $count events", figure => sprintf('%.2f s', $seconds));
 		my $beside = $live->('b');
-		$node->poll_query_until('postgres', 'SELECT dispatches_active = 0 FROM webhook_events.status()');
+		wait_for($node, 'SELECT dispatches_active = 0 FROM webhook_events.status()');
 		sql($node, "SELECT webhook_events.replay('$same', now() - interval '1 day')");
 		my $together = $live->('c');
 		sleep 0.5;

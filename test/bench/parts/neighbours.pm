@@ -41,7 +41,7 @@ sub neighbours
 		my $sink = start_sink(qw(ok slow hang reset));
 		my $events = $scale{events};
 		my $healthy = int $events * 0.88;
-		my (%rate, @ids);
+		my %rate;
 
 		create_all($node, $sink);
 		commit_times($node, 'w', 100, 100, 'ok', 1);
@@ -70,9 +70,7 @@ sub neighbours
 		{
 			push @{ $rate{$_} }, arrival_rate($arrivals, "^$_$round-h") foreach qw(A B);
 		}
-		result(what => 'healthy part of a drain', figure => sprintf('%.0f/s', median(@{ $rate{B} })),
-			reference => sprintf('alone %.0f/s', median(@{ $rate{A} })),
-			number => median(@{ $rate{B} }) / median(@{ $rate{A} }), bar => '>= 0.95');
+		compare_rates('healthy part of a drain', $rate{B}, 'alone', $rate{A}, '>= 0.95');
 		my @names = split /,/, $mixture;
 		delete @$mixed{ grep { /-(\d+)$/ && $names[ $1 % @names ] ne 'ok' } keys %$mixed };
 		my ($with) = (delays($mixed, $arrivals))[1];
@@ -106,12 +104,11 @@ sub wait_for_arrivals
 	}
 }
 
-# The most memory of its own that a process has had, in megabytes.
+# The worker's own memory, in megabytes.
 sub memory
 {
 	my $node = shift;
-	my $pid = sql($node, 'SELECT worker_pid FROM webhook_events.status()');
-	my ($kilobytes) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s+(\d+)/;
+	my ($kilobytes) = slurp_file('/proc/' . worker_pid($node) . '/status') =~ /RssAnon:\s+(\d+)/;
 
 	return $kilobytes / 1024;
 }
@@ -123,7 +120,7 @@ sub backlog
 		my $nginx = start_nginx() or return;
 		my $count = $scale{backlog};
 		my $dead = start_sink('hang');
-		my $largest = 0;
+		my @memory;
 
 		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
 		create_webhook($node, $dead->{url}{hang}, $created, actor_id => "'dead'");
@@ -132,41 +129,31 @@ sub backlog
 		progress("backlog: adding $count events for a dead endpoint");
 		add_events($node, $count, "'dead'");
 		sql($node, 'SELECT webhook_events.resume()');
-		wait_for_sql_long($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
-		$largest = memory($node);
+		wait_for($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
+		push @memory, memory($node);
 		result(what => 'waiting for a dead endpoint', figure => sql($node,
 				'SELECT dispatches_active FROM webhook_events.status()'));
 		my @rates;
 		foreach my $round (1 .. $scale{rounds})
 		{
 			progress("backlog: round $round of $scale{rounds}");
-			push @rates, live_rate($node, $scale{events});
-			my $now = memory($node);
-			$largest = $now if $now > $largest;
+			push @rates, drain_rates($node, $scale{events}, 1, "'a'");
+			push @memory, memory($node);
 		}
-		result(what => 'live events beside it', figure => sprintf('%.0f/s', median(@rates)),
-			reference => sprintf('without %.0f/s', median(@base)), number => median(@rates) / median(@base),
-			bar => '>= 0.95');
+		compare_rates('live events beside it', \@rates, 'without', \@base, '>= 0.95');
 		progress('backlog: the endpoint is back');
 		stop_sink($dead);
 		my $sink = start_sink("ok=$dead->{port}{hang}");
 		my ($waiting, $seconds) = split /\n/, sql($node, <<'SQL');
-SELECT delivered FROM webhook_events.worker_report() \gset
+SELECT delivered + failed AS before FROM webhook_events.worker_report() \gset
 SELECT clock_timestamp() AS started, count(*) AS waiting
 FROM webhook_events.dispatches WHERE status = 'ACTIVE' AND attempts = 0 \gset
 SELECT :waiting;
-CREATE PROCEDURE wait(target bigint) LANGUAGE plpgsql AS $$
-BEGIN
-	WHILE (SELECT delivered < target FROM webhook_events.worker_report()) LOOP
-		PERFORM pg_sleep(0.02);
-		COMMIT;
-	END LOOP;
-END $$;
-CALL wait(:delivered + :waiting * 99 / 100);
+CALL wait_delivered(:before + :waiting * 99 / 100);
 SELECT extract(epoch FROM clock_timestamp() - :'started') / 0.99;
 SQL
-		my $now = memory($node);
-		$largest = $now if $now > $largest;
+		push @memory, memory($node);
+		my $largest = percentile(1, @memory);
 		result(what => "the backlog when it is back ($waiting)", figure => sprintf('%.0f/s', $waiting / $seconds),
 			reference => sprintf('drain %.0f/s', median(@base)), number => $waiting / $seconds / median(@base), bar => '>= 0.9');
 		result(what => "worker's own memory, at most", figure => sprintf('%.1f MB', $largest),
@@ -175,36 +162,6 @@ SQL
 		stop_nginx($nginx);
 	});
 	return;
-}
-
-sub wait_for_sql_long
-{
-	my ($node, $query) = @_;
-
-	foreach (1 .. 600)
-	{
-		return if sql($node, $query) eq 't';
-		sleep 0.5;
-	}
-	die "timed out waiting for $query\n";
-}
-
-# Delivered events of the healthy webhook a second; failures of the dead one don't
-# count.
-sub live_rate
-{
-	my ($node, $count) = @_;
-	my $before = sql($node, 'SELECT delivered FROM webhook_events.worker_report()');
-
-	add_events($node, $count, "'a'");
-	my ($seconds) = sql($node, <<"SQL");
-SELECT clock_timestamp() AS started \\gset
-SELECT webhook_events.resume() \\g /dev/null
-DO \$\$ BEGIN LOOP EXIT WHEN (SELECT delivered FROM webhook_events.worker_report()) >= $before + $count;
-PERFORM pg_sleep(0.01); COMMIT; END LOOP; END \$\$;
-SELECT extract(epoch FROM clock_timestamp() - :'started');
-SQL
-	return $count / $seconds;
 }
 
 1;

@@ -10,22 +10,13 @@
  * before and after COMMIT, in nanoseconds of CLOCK_MONOTONIC.
  */
 #include <libpq-fe.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 #define MAX_ACTORS 256
-
-static int64_t
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
 
 static void
 run(PGconn *connection, PGresult *result)

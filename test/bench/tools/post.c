@@ -10,19 +10,19 @@
  * Easy handles are used again, and a descriptor stays registered with epoll
  * until its socket is closed.  Prints the seconds and the requests that failed.
  *
- * With LOG the requests are made one after the other, 2 ms apart; each "@KEY@" in
+ * With LOG the requests are made one after the other, 2 ms apart; the "@KEY@" in
  * the body is replaced by a key of its own, and LOG gets a line with the key and
  * the time before its request, in nanoseconds of CLOCK_MONOTONIC.  The
  * environment variable CA names a file with a trusted certificate.
  */
 #include <curl/curl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #define MAX_EVENTS 256
 #define MAX_FDS 65536
@@ -35,15 +35,6 @@ static char *body;
 static size_t body_length;
 static struct curl_slist *headers;
 static long failed;
-
-static int64_t
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
 
 static char *
 read_file(const char *name, size_t *length)
@@ -195,16 +186,20 @@ post_each(const char *url, long count, const char *log_name)
 {
 	FILE	   *log = fopen(log_name, "w");
 	CURL	   *handle = make_handle(url);
+	char	   *key = strstr(body, "@KEY@");
 
+	if (log == NULL || key == NULL)
+	{
+		fprintf(stderr, "post: no log, or no @KEY@ in the body\n");
+		exit(1);
+	}
 	for (long i = 0; i < count; i++)
 	{
 		struct timespec pause = {0, 2000000};
-		char	   *key = strstr(body, "@KEY@");
 		char		digits[8];
 
 		snprintf(digits, sizeof(digits), "K%04ld", i % 10000);
-		if (key != NULL || (key = strstr(body, "\"K")) != NULL)
-			memcpy(key[0] == '@' ? key : key + 1, digits, 5);
+		memcpy(key, digits, 5);
 		nanosleep(&pause, NULL);
 		fprintf(log, "%s %lld\n", digits, (long long) now());
 		failed += (curl_easy_perform(handle) != CURLE_OK);
