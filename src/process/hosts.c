@@ -183,8 +183,7 @@ hosts_next_ready(void)
 	if (list == NULL)
 		return NULL;
 	host = dlist_container(Host, ready_node, dlist_head_node(list));
-	dlist_delete(&host->ready_node);
-	dlist_push_tail(list, &host->ready_node);
+	dlist_move_tail(list, &host->ready_node);
 	return host;
 }
 

@@ -113,8 +113,7 @@ next_backlogged_subscriber(Host *host, TimestampTz now)
 			break;
 		if (first == NULL)
 			first = subscriber;
-		dlist_delete(&subscriber->backlog_node);
-		dlist_push_tail(&host->backlog, &subscriber->backlog_node);
+		dlist_move_tail(&host->backlog, &subscriber->backlog_node);
 	}
 	host->limited_until = next_at;
 	return NULL;
@@ -143,8 +142,7 @@ next_backlogged_host(TimestampTz now)
 			break;
 		if (first == NULL)
 			first = host;
-		dlist_delete(&host->backlog_node);
-		dlist_push_tail(&backlogged_hosts, &host->backlog_node);
+		dlist_move_tail(&backlogged_hosts, &host->backlog_node);
 	}
 	return NULL;
 }
@@ -170,8 +168,7 @@ next_replaying_subscriber(TimestampTz now)
 			break;
 		if (first == NULL)
 			first = subscriber;
-		dlist_delete(&subscriber->replay_node);
-		dlist_push_tail(&replaying_subscribers, &subscriber->replay_node);
+		dlist_move_tail(&replaying_subscribers, &subscriber->replay_node);
 	}
 	return NULL;
 }
@@ -319,8 +316,7 @@ fetch_backlog(Host *host, TimestampTz now)
 	int			limit = host_room(host);
 	int			nrows;
 
-	dlist_delete(&subscriber->backlog_node);
-	dlist_push_tail(&host->backlog, &subscriber->backlog_node);
+	dlist_move_tail(&host->backlog, &subscriber->backlog_node);
 
 	if (now - host->fetched_at < QUICK_FETCH && !host->is_slow)
 		host->fetch_size = Min(host->fetch_size * 2, MAX_ROWS);

@@ -177,8 +177,8 @@ open_day(Oid namespace, TimestampTz time)
 }
 
 /*
- * While we wait for the
- * lock on the default table a day can be made, so it is looked for again.
+ * While we wait for the lock on the default table a day can be made, so it is
+ * looked for again.
  */
 Relation
 outbox_day_open(TimestampTz time)
