@@ -1002,9 +1002,9 @@ REVOKE ALL ON FUNCTION webhook_events.waiting_events() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
         OUT worker_pid integer, OUT started_at timestamptz, OUT events_waiting bigint,
-        OUT oldest_event_at timestamptz, OUT dispatches_active bigint, OUT in_flight integer,
-        OUT delivered bigint, OUT failed bigint, OUT last_error text,
-        OUT last_error_at timestamptz) RETURNS record
+        OUT oldest_event_at timestamptz, OUT lag_seconds numeric,
+        OUT dispatches_active bigint, OUT in_flight integer, OUT delivered bigint,
+        OUT failed bigint, OUT last_error text, OUT last_error_at timestamptz) RETURNS record
     LANGUAGE sql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -1014,6 +1014,7 @@ AS $function$
             THEN concat('paused since ', p.paused_at, ': ' || p.reason)
             ELSE r.reason END,
         r.worker_pid, r.started_at, w.events, w.oldest_at,
+        coalesce(round(extract(epoch FROM clock_timestamp() - w.oldest_at), 3), 0),
         (SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'),
         r.in_flight, r.delivered, r.failed, r.last_error, r.last_error_at
     FROM webhook_events.worker_report() AS r
@@ -1136,6 +1137,7 @@ CREATE FUNCTION webhook_events.drop_days(before date) RETURNS integer
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
+    SET enable_seqscan = off
 AS $function$
 DECLARE
     day date;
@@ -1158,7 +1160,11 @@ BEGIN
         suffix := to_char(day, '_YYYYMMDD');
         EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events.%I WHERE status = ''ACTIVE'')',
             'dispatches' || suffix) INTO waits;
-        CONTINUE WHEN waits;
+        -- A dispatch that was made later can wait for an event of this day.
+        CONTINUE WHEN waits OR EXISTS (SELECT FROM webhook_events.dispatches AS d
+            WHERE d.status = 'ACTIVE'
+                AND d.event_id >= webhook_events.id_lower_bound(day::timestamp AT TIME ZONE 'UTC')
+                AND d.event_id < webhook_events.id_lower_bound((day + 1)::timestamp AT TIME ZONE 'UTC'));
         FOREACH parent IN ARRAY ARRAY['calls', 'dispatches', 'outbox'] LOOP
             EXECUTE format('DROP TABLE IF EXISTS webhook_events.%I', parent || suffix);
         END LOOP;
@@ -1170,6 +1176,45 @@ $function$;
 COMMENT ON FUNCTION webhook_events.drop_days(date) IS
     'drops the tables of the days (UTC) before this one, unless something in them waits';
 REVOKE ALL ON FUNCTION webhook_events.drop_days(date) FROM PUBLIC;
+
+-- Rows can't be dropped by the day here, so they are deleted, oldest first, up to
+-- the first one that somebody may still need.
+CREATE FUNCTION webhook_events.delete_undated(before date, max_rows integer) RETURNS integer
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+AS $function$
+DECLARE
+    oldest_waiting timestamptz := (SELECT oldest_at FROM webhook_events.waiting_events());
+    first_kept text := least(
+        webhook_events.id_lower_bound(before::timestamp AT TIME ZONE 'UTC'),
+        webhook_events.id_lower_bound(oldest_waiting),
+        (SELECT min(w.event_id) FROM (SELECT event_id FROM webhook_events.dispatches
+            WHERE status = 'ACTIVE' OFFSET 0) AS w),
+        (SELECT min(w.id) FROM (SELECT id FROM webhook_events.dispatches_default
+            WHERE status = 'ACTIVE' OFFSET 0) AS w)) COLLATE "C";
+    deleted integer := 0;
+    count integer;
+BEGIN
+    DELETE FROM webhook_events.calls_default WHERE (dispatch_id, attempt) IN (
+        SELECT dispatch_id, attempt FROM webhook_events.calls_default
+        WHERE dispatch_id < first_kept ORDER BY dispatch_id LIMIT max_rows);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    DELETE FROM webhook_events.dispatches_default WHERE id IN (
+        SELECT id FROM webhook_events.dispatches_default
+        WHERE id < first_kept ORDER BY id LIMIT max_rows - deleted);
+    GET DIAGNOSTICS count = ROW_COUNT;
+    deleted := deleted + count;
+    DELETE FROM webhook_events.outbox_default WHERE id IN (
+        SELECT id FROM webhook_events.outbox_default
+        WHERE id < first_kept ORDER BY id LIMIT max_rows - deleted);
+    GET DIAGNOSTICS count = ROW_COUNT;
+    RETURN deleted + count;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.delete_undated(date, integer) IS
+    'deletes so many rows at most of before this day (UTC) from the default tables; returns how many';
+REVOKE ALL ON FUNCTION webhook_events.delete_undated(date, integer) FROM PUBLIC;
 
 --
 -- Looking closer, and sending again

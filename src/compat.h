@@ -13,6 +13,7 @@
 
 #include "catalog/pg_attribute.h"
 #include "datatype/timestamp.h"
+#include "utils/wait_event.h"
 
 /* PostgreSQL 17 introduced infinite intervals. */
 #if PG_VERSION_NUM < 170000
@@ -55,6 +56,13 @@
 /* PostgreSQL 17 introduced caches of index access methods that want an end. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info) ((void) (index), (void) (info))
+#endif
+
+/* PostgreSQL 17 lets extensions name what they wait for. */
+#if PG_VERSION_NUM < 170000
+#define wait_event_named(name) PG_WAIT_EXTENSION
+#else
+#define wait_event_named(name) WaitEventExtensionNew(name)
 #endif
 
 /* PostgreSQL 17 gave sets of wait events an owner. */

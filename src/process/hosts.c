@@ -12,6 +12,7 @@
 
 #include "common/hashfn.h"
 #include "process/hosts.h"
+#include "storage/http.h"
 #include "storage/settings.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -160,16 +161,17 @@ static dlist_head *
 next_list(void)
 {
 	bool		fast_waits = !dlist_is_empty(&ready[false]);
+	int			limit = http_limit();
 
-	if (in_flight >= setting_max_in_flight)
+	if (in_flight >= limit)
 		return NULL;
 	if (!dlist_is_empty(&ready[true]) &&
-		slow_in_flight < Max(setting_max_in_flight / (fast_waits ? 8 : 2), 1))
+		slow_in_flight < Max(limit / (fast_waits ? 8 : 2), 1))
 		return &ready[true];
 	if (fast_waits)
 		return &ready[false];
 	if (!dlist_is_empty(&ready_to_replay) &&
-		replays_in_flight < Max(setting_max_in_flight / 4, 1))
+		replays_in_flight < Max(limit / 4, 1))
 		return &ready_to_replay;
 	return NULL;
 }

@@ -293,6 +293,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 {
 	TimestampTz next_sweep_at = 0;
 	MemoryContext cycle_context;
+	uint32		wait_event = wait_event_named("WebhookEventsLauncherMain");
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -338,6 +339,6 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 		wait = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 											   Min(next_start_at, next_sweep_at));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 wait, PG_WAIT_EXTENSION);
+						 wait, wait_event);
 	}
 }

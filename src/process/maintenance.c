@@ -25,7 +25,10 @@
 #define INTERVAL (INT64CONST(3600) * USECS_PER_SEC)
 #define RETRY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
-/* So many webhooks are deleted at once, and so soon come the next ones. */
+/*
+ * So many webhooks are deleted at once, and so many rows that are in no table of a
+ * day; and so soon come the next ones.
+ */
 #define MAX_DELETED 1000
 #define DELETE_INTERVAL USECS_PER_SEC
 
@@ -50,6 +53,12 @@ static Statement drop_days_statement = {
 	"SELECT webhook_events.drop_days((now() AT TIME ZONE 'UTC'"
 	" - $1 * interval '1 minute')::date)",
 	1, {INT4OID}, NULL
+};
+
+static Statement delete_undated_statement = {
+	"SELECT webhook_events.delete_undated((now() AT TIME ZONE 'UTC'"
+	" - $1 * interval '1 minute')::date, $2)",
+	2, {INT4OID, INT4OID}, NULL
 };
 
 /* What happened to ad-hoc webhooks of that age is dropped as well. */
@@ -81,16 +90,21 @@ look_after_days(void)
 		statement_write(&drop_days_statement, &retention, NULL);
 }
 
-/* Returns whether there may be more of them. */
+/* Deletes some of what can't be dropped; returns whether there may be more. */
 static bool
-delete_old_webhooks(void)
+delete_old_rows(void)
 {
 	Datum		values[] = {
 		Int32GetDatum(setting_retention), Int32GetDatum(MAX_DELETED)
 	};
+	bool		isnull;
+	bool		more;
 
-	return setting_retention > 0 &&
-		statement_write(&delete_webhooks_statement, values, NULL) == MAX_DELETED;
+	if (setting_retention == 0)
+		return false;
+	more = statement_write(&delete_webhooks_statement, values, NULL) == MAX_DELETED;
+	statement_write(&delete_undated_statement, values, NULL);
+	return DatumGetInt32(statement_value(0, 1, &isnull)) == MAX_DELETED || more;
 }
 
 bool
@@ -110,7 +124,7 @@ maintenance_run(void)
 	PG_TRY();
 	{
 		look_after_days();
-		next_at = now + (delete_old_webhooks() ? DELETE_INTERVAL : INTERVAL);
+		next_at = now + (delete_old_rows() ? DELETE_INTERVAL : INTERVAL);
 		ReleaseCurrentSubTransaction();
 		has_failed = false;
 	}

@@ -15,7 +15,7 @@
 #include "catalog/pg_type.h"
 #include "process/dispatch.h"
 #include "process/router.h"
-#include "storage/settings.h"
+#include "storage/http.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -79,7 +79,7 @@ router_look_again(void)
 static int
 rowless_limit(void)
 {
-	return Max(1024, 2 * setting_max_in_flight);
+	return Max(1024, 2 * http_limit());
 }
 
 bool

@@ -183,7 +183,15 @@ drop_wait_set(void)
 static void
 wait_for_work(long timeout)
 {
+	static uint32 for_work = 0;
+	static uint32 for_answers = 0;
 	WaitEvent	event;
+
+	if (for_work == 0)
+	{
+		for_work = wait_event_named("WebhookEventsWorkerMain");
+		for_answers = wait_event_named("WebhookEventsAnswer");
+	}
 
 	if (wait_set == NULL)
 	{
@@ -195,7 +203,8 @@ wait_for_work(long timeout)
 			AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, http_descriptor(),
 							  NULL, NULL);
 	}
-	(void) WaitEventSetWait(wait_set, timeout, &event, 1, PG_WAIT_EXTENSION);
+	(void) WaitEventSetWait(wait_set, timeout, &event, 1,
+							http_in_flight() > 0 ? for_answers : for_work);
 }
 
 /* Ends the process; what is under way will be called again by the next one. */

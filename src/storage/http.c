@@ -49,6 +49,13 @@
 /* So soon a timer is run again that was too early, in microseconds. */
 #define TIMER_REPEAT 1000
 
+/*
+ * So many descriptors are left for PostgreSQL's own sets of wait events, and so
+ * many a process has before it counts any.
+ */
+#define RESERVED_DESCRIPTORS 8
+#define BASE_DESCRIPTORS 64
+
 /* Readiness is taken from the kernel in portions of this size. */
 #define MAX_EVENTS 256
 
@@ -88,6 +95,8 @@ static dlist_head idle = DLIST_STATIC_INIT(idle);
 static int	nactive;
 static int	nfinished;
 static int	nidle;
+static int	limit;				/* of requests under way, for ... */
+static int	limit_setting;		/* ... this max_in_flight */
 static Transfer *handed_out;	/* its strings are with the caller */
 
 /*
@@ -590,8 +599,35 @@ http_open(void)
 	}
 	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) setting_max_in_flight);
 	timer_is_set = false;
+	limit_setting = 0;
+}
+
+/*
+ * PostgreSQL allows a process a third of its descriptors for other things than
+ * its files.
+ */
+int
+http_limit(void)
+{
+	int			most = Max(max_safe_fds / 3 - RESERVED_DESCRIPTORS, 1);
+
+	if (setting_max_in_flight == limit_setting)
+		return limit;
+	limit_setting = setting_max_in_flight;
+	limit = Min(limit_setting, most);
+	if (limit < limit_setting)
+		ereport(WARNING,
+				(errmsg("webhook_events.max_in_flight is %d, but the worker has descriptors for only %d requests",
+						limit_setting, limit),
+				 errhint("Set max_files_per_process, and the system's limit on open files of a process, to at least %d.",
+						 3 * (limit_setting + RESERVED_DESCRIPTORS) + BASE_DESCRIPTORS)));
+	if (multi != NULL)
+	{
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) limit);
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) limit);
+	}
+	return limit;
 }
 
 static void
@@ -718,6 +754,7 @@ http_start(const char *url, List *headers, const char *body,
 	curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body_length);
 	curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long) setting_request_timeout);
 	curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long) setting_connect_timeout);
+	curl_easy_setopt(handle, CURLOPT_DNS_CACHE_TIMEOUT, (long) setting_dns_cache_time);
 	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, verify_tls ? 1L : 0L);
 	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, verify_tls ? 2L : 0L);
 

@@ -67,6 +67,13 @@ extern void http_process(void);
  */
 extern bool http_next_result(HttpResult *result);
 
+/*
+ * How many requests may be under way: max_in_flight, or less if the process
+ * can't have so many descriptors, which is logged once.  What more are started
+ * wait for a connection.
+ */
+extern int	http_limit(void);
+
 /* The number of requests that have no taken result yet. */
 extern int	http_in_flight(void);
 

@@ -28,6 +28,7 @@ int			setting_max_in_flight;
 int			setting_max_in_flight_per_host;
 int			setting_request_timeout;
 int			setting_connect_timeout;
+int			setting_dns_cache_time;
 int			setting_disable_after;
 int			setting_retention;
 int			setting_response_body_limit;
@@ -261,6 +262,9 @@ settings_define(void)
 	define_int("webhook_events.connect_timeout",
 			   "Time after which connecting has failed.",
 			   &setting_connect_timeout, 10 * 1000, 1, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.dns_cache_time",
+			   "How long the addresses of a name are used again without asking for them.",
+			   &setting_dns_cache_time, 60, 0, INT_MAX, GUC_UNIT_S);
 	define_int("webhook_events.max_retries",
 			   "Calls of a dispatch after the first one.",
 			   &max_retries, 11, 0, 100, 0);

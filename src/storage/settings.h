@@ -21,6 +21,7 @@ extern int	setting_max_in_flight;
 extern int	setting_max_in_flight_per_host;
 extern int	setting_request_timeout;	/* milliseconds */
 extern int	setting_connect_timeout;	/* milliseconds */
+extern int	setting_dns_cache_time; /* seconds */
 extern int	setting_disable_after;	/* minutes, 0: never */
 extern int	setting_retention;	/* minutes, 0 for ever */
 extern int	setting_response_body_limit;	/* bytes */

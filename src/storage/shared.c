@@ -327,10 +327,12 @@ void
 shared_hold_database(Oid database)
 {
 	TimestampTz asked_at = GetCurrentTimestamp();
+	uint32		wait_event;
 	pid_t		pid;
 
 	if (shared == NULL)
 		return;
+	wait_event = wait_event_named("WebhookEventsWorkerExit");
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	add_hold(database);
 	LWLockRelease(lock);
@@ -341,8 +343,7 @@ shared_hold_database(Oid database)
 		if (TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(),
 									   PATIENCE))
 			kill(pid, SIGTERM);
-		ConditionVariableTimedSleep(&shared->worker_gone, 500,
-									PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&shared->worker_gone, 500, wait_event);
 	}
 	ConditionVariableCancelSleep();
 }

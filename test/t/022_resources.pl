@@ -1,0 +1,82 @@
+# 022_resources.pl
+#	  What the worker takes of the system, and how it shows.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+
+# More requests are wanted than there are descriptors for.
+my $node = new_node('resources', conf => <<'CONF');
+max_files_per_process = 110
+shared_preload_libraries = 'webhook_events, pg_stat_statements'
+webhook_events.max_in_flight = 10000
+webhook_events.max_in_flight_per_host = 10000
+CONF
+
+create_platform($node);
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements');
+
+sub query
+{
+	my ($sql) = @_;
+
+	return $node->safe_psql('postgres', $sql);
+}
+
+sub insert_runs
+{
+	my ($count) = @_;
+
+	query("INSERT INTO actor_runs (id, actor_id) SELECT webhook_events.new_id(), 'a' FROM generate_series(1, $count)");
+	return;
+}
+
+my $webhook = create_webhook($node, $receiver->url('/hold/descriptors'), 'ACTOR.RUN.CREATED');
+insert_runs(300);
+wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 300);
+my ($name, $wait_event) = split /\|/, query('SELECT application_name, wait_event FROM pg_stat_activity'
+	  . ' WHERE pid = (SELECT worker_pid FROM webhook_events.status())');
+is($name, 'webhook_events worker', 'the worker has a name');
+is($wait_event, $node->pg_version >= 17 ? 'WebhookEventsAnswer' : 'Extension', 'and says that it waits for answers');
+my $in_flight = query('SELECT in_flight FROM webhook_events.status()');
+cmp_ok($in_flight, '>', 1, 'requests are under way');
+cmp_ok($in_flight, '<', 35, 'no more than there are descriptors for');
+my $log = slurp_file($node->logfile);
+is(() = $log =~ /max_in_flight is 10000, but the worker has descriptors for only \d+ requests/g, 1, 'which is logged once');
+$receiver->release('descriptors');
+wait_for_end($node);
+is(query("SELECT count(*), max(attempts) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'"), '300|1',
+	'nothing fails for lack of descriptors');
+wait_for_sql($node, 'SELECT in_flight FROM webhook_events.status()', 0);
+wait_for_sql($node, 'SELECT wait_event FROM pg_stat_activity WHERE pid = (SELECT worker_pid FROM webhook_events.status())',
+	$node->pg_version >= 17 ? 'WebhookEventsWorkerMain' : 'Extension');
+pass('then it waits for work');
+
+# A batch of any size is the same statement.
+my $statements = q{SELECT count(*) FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid
+	WHERE query LIKE '%webhook_events.%' AND toplevel AND query ~ 'unnest|ORDER BY next_attempt_at|FROM webhook_events.outbox'};
+my $before = query($statements);
+cmp_ok($before, '>', 3, 'the statements of the worker are seen');
+foreach my $count (1, 2, 3, 17, 200)
+{
+	insert_runs($count);
+	wait_for_end($node);
+}
+is(query($statements), $before, 'and do not grow in number');
+
+$node->append_conf('postgresql.conf', 'webhook_events.max_in_flight = 9000');
+$node->reload;
+insert_runs(1);
+wait_for_end($node);
+$log = slurp_file($node->logfile);
+is(() = $log =~ /max_in_flight is 9000, but/g, 1, 'a new setting is judged anew');
+
+$node->stop;
+$receiver->stop;
+done_testing();
