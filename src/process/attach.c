@@ -30,7 +30,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/outbox_day.h"
+#include "storage/day_table.h"
 #include "storage/source.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -83,7 +83,7 @@ open_table(Oid oid)
 	if (!relation_is_owned_by(oid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
 	if (IsCatalogRelation(relation) ||
-		RelationGetNamespace(relation) == outbox_namespace())
+		RelationGetNamespace(relation) == day_table_namespace())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("system table \"%s\" can't be attached", name)));
@@ -305,7 +305,7 @@ run_as_owner(const char *statements)
 
 	tuple = SearchSysCache1(RELOID,
 							ObjectIdGetDatum(get_relname_relid("outbox",
-															   outbox_namespace())));
+															   day_table_namespace())));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "table webhook_events.outbox does not exist");
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;

@@ -62,11 +62,16 @@ static Statement revive_statement = {
 static bool has_new_events;
 static int	fan_out;			/* dispatches for each event of the last batch */
 
+/* No dispatch that was written before the worker started is younger. */
+static Id	last_known;
+static bool last_known_is_set;
+
 void
 router_open(void)
 {
 	has_new_events = true;
 	fan_out = 1;
+	last_known_is_set = false;
 }
 
 void
@@ -150,16 +155,24 @@ remove_known(Matches *matches)
 		.entrysize = sizeof(Id),
 		.hcxt = CurrentMemoryContext
 	};
-	HTAB	   *known = hash_create("webhook_events known dispatches", 256,
-									&control,
-									HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	HTAB	   *known;
 	ArrayParameter ids = {TEXTOID, NULL};
 	uint64		nrows;
 	int			kept = 0;
 
+	if (!last_known_is_set)
+		dispatches_last_id(last_known);
+	last_known_is_set = true;
 	for (int i = 0; i < matches->count; i++)
-		array_add_text(&ids, matches->items[i].id);
+	{
+		if (strncmp(matches->items[i].id, last_known, ID_TIME_LENGTH) <= 0)
+			array_add_text(&ids, matches->items[i].id);
+	}
+	if (ids.state == NULL)
+		return;
 	nrows = dispatches_find_existing(array_result(&ids));
+	known = hash_create("webhook_events known dispatches", 256, &control,
+						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	for (uint64 row = 0; row < nrows; row++)
 		hash_search(known, statement_text(row, 1), HASH_ENTER, NULL);
 	for (int i = 0; i < matches->count; i++)

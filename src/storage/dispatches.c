@@ -10,25 +10,57 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "storage/day_rows.h"
 #include "storage/dispatches.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+/* The columns of dispatches and of calls that are written. */
 enum
 {
-	INSERT_ID,
-	INSERT_EVENT_ID,
-	INSERT_WEBHOOK_ID,
-	INSERT_USER_ID,
-	INSERT_EVENT_TYPE,
-	INSERT_STATUS,
-	INSERT_CREATED_AT,
-	INSERT_FINISHED_AT,
-	INSERT_ATTEMPTS,
-	INSERT_NEXT_ATTEMPT_AT,
-	INSERT_ERROR_MESSAGE,
-	N_INSERT
+	DISPATCH_ID,
+	DISPATCH_EVENT_ID,
+	DISPATCH_WEBHOOK_ID,
+	DISPATCH_USER_ID,
+	DISPATCH_EVENT_TYPE,
+	DISPATCH_STATUS,
+	DISPATCH_CREATED_AT,
+	DISPATCH_FINISHED_AT,
+	DISPATCH_ATTEMPTS,
+	DISPATCH_NEXT_ATTEMPT_AT,
+	DISPATCH_ERROR_MESSAGE,
+	N_DISPATCH
+};
+
+enum
+{
+	CALL_DISPATCH_ID,
+	CALL_ATTEMPT,
+	CALL_STARTED_AT,
+	CALL_FINISHED_AT,
+	CALL_RESPONSE_STATUS,
+	CALL_RESPONSE_BODY,
+	CALL_ERROR_MESSAGE,
+	N_CALL
+};
+
+static const DayKind dispatches_kind = {
+	"dispatches", N_DISPATCH,
+	{
+		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
+		"created_at", "finished_at", "attempts", "next_attempt_at",
+		"error_message"
+	}
+};
+
+static const DayKind calls_kind = {
+	"calls", N_CALL,
+	{
+		"dispatch_id", "attempt", "started_at", "finished_at",
+		"response_status", "response_body", "error_message"
+	}
 };
 
 enum
@@ -44,18 +76,6 @@ enum
 
 enum
 {
-	CALL_DISPATCH_ID,
-	CALL_ATTEMPT,
-	CALL_STARTED_AT,
-	CALL_FINISHED_AT,
-	CALL_RESPONSE_STATUS,
-	CALL_RESPONSE_BODY,
-	CALL_ERROR_MESSAGE,
-	N_CALL
-};
-
-enum
-{
 	STATS_WEBHOOK_ID,
 	STATS_DISPATCHES,
 	STATS_LAST_DISPATCH_ID,
@@ -66,32 +86,12 @@ enum
 
 struct DispatchWriter
 {
-	int			ninserts;
+	DayRows    *inserts;		/* NULL if there are none */
+	DayRows    *calls;			/* NULL if there are none */
 	int			nupdates;
-	int			ncalls;
 	int			nstats;
-	ArrayParameter inserts[N_INSERT];
 	ArrayParameter updates[N_UPDATE];
-	ArrayParameter calls[N_CALL];
 	ArrayParameter stats[N_STATS];
-};
-
-static Statement insert_statement = {
-	"INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id,"
-	" event_type, status, created_at, finished_at, attempts, next_attempt_at,"
-	" error_message)"
-	" SELECT id, event_id, webhook_id, user_id,"
-	" event_type::webhook_events.event_type,"
-	" status::webhook_events.dispatch_status, created_at, finished_at,"
-	" attempts, next_attempt_at, error_message"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (id,"
-	" event_id, webhook_id, user_id, event_type, status, created_at,"
-	" finished_at, attempts, next_attempt_at, error_message)",
-	N_INSERT,
-	{TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
-	NULL
 };
 
 static Statement update_statement = {
@@ -106,16 +106,6 @@ static Statement update_statement = {
 	N_UPDATE,
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
 	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
-	NULL
-};
-
-static Statement call_statement = {
-	"INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at,"
-	" finished_at, response_status, response_body, error_message)"
-	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
-	N_CALL,
-	{TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 	NULL
 };
 
@@ -153,6 +143,11 @@ static Statement sum_stats_statement = {
 	" THEN excluded.last_status ELSE s.last_status END,"
 	" last_finished_at = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
 	" THEN excluded.last_finished_at ELSE s.last_finished_at END",
+	0, {0}, NULL
+};
+
+static Statement last_id_statement = {
+	"SELECT id FROM webhook_events.dispatches ORDER BY id DESC LIMIT 1",
 	0, {0}, NULL
 };
 
@@ -247,6 +242,20 @@ status_label(DispatchStatus status)
 	pg_unreachable();
 }
 
+/*
+ * Looked up once: another extension's worker is another process.
+ */
+static Oid
+status_oid(DispatchStatus status)
+{
+	static Oid	oids[DISPATCH_FAILED + 1];
+
+	if (!OidIsValid(oids[status]))
+		oids[status] = day_table_label(day_table_namespace(), "dispatch_status",
+									   status_label(status));
+	return oids[status];
+}
+
 /* Gives each array the element type of the statement's parameter. */
 static void
 set_types(ArrayParameter *arrays, const Statement *statement)
@@ -272,30 +281,50 @@ dispatch_writer_create(void)
 {
 	DispatchWriter *writer = palloc0(sizeof(DispatchWriter));
 
-	set_types(writer->inserts, &insert_statement);
 	set_types(writer->updates, &update_statement);
-	set_types(writer->calls, &call_statement);
 	set_types(writer->stats, &stats_statement);
 	return writer;
+}
+
+/* Starts a row of the day of a dispatch; its id is ours and has a time. */
+static DayTable *
+begin_row(DayRows **rows, const DayKind *kind, const char *dispatch_id)
+{
+	TimestampTz time;
+
+	if (*rows == NULL)
+		*rows = day_rows_create(kind);
+	if (!id_time(dispatch_id, (int) strlen(dispatch_id), &time))
+		time = DT_NOBEGIN;
+	return day_rows_begin_row(*rows, time);
+}
+
+static void
+set_time(DayRows *rows, int column, TimestampTz time)
+{
+	if (time != 0)
+		day_rows_set(rows, column, TimestampTzGetDatum(time));
 }
 
 void
 dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 {
-	ArrayParameter *a = writer->inserts;
+	DayTable   *table = begin_row(&writer->inserts, &dispatches_kind, row->id);
+	DayRows    *rows = writer->inserts;
 
-	array_add_text(&a[INSERT_ID], row->id);
-	array_add_text(&a[INSERT_EVENT_ID], row->event_id);
-	array_add_text(&a[INSERT_WEBHOOK_ID], row->webhook_id);
-	array_add_text(&a[INSERT_USER_ID], row->user_id);
-	array_add_text(&a[INSERT_EVENT_TYPE], event_type_label(row->event_type));
-	array_add_text(&a[INSERT_STATUS], status_label(row->status));
-	array_add_time(&a[INSERT_CREATED_AT], row->created_at);
-	array_add_time(&a[INSERT_FINISHED_AT], row->finished_at);
-	array_add_int(&a[INSERT_ATTEMPTS], row->attempts);
-	array_add_time(&a[INSERT_NEXT_ATTEMPT_AT], row->next_attempt_at);
-	array_add_text(&a[INSERT_ERROR_MESSAGE], row->error_message);
-	writer->ninserts++;
+	day_rows_set_text(rows, DISPATCH_ID, row->id);
+	day_rows_set_text(rows, DISPATCH_EVENT_ID, row->event_id);
+	day_rows_set_text(rows, DISPATCH_WEBHOOK_ID, row->webhook_id);
+	day_rows_set_text(rows, DISPATCH_USER_ID, row->user_id);
+	day_rows_set(rows, DISPATCH_EVENT_TYPE,
+				 ObjectIdGetDatum(table->event_types[row->event_type]));
+	day_rows_set(rows, DISPATCH_STATUS, ObjectIdGetDatum(status_oid(row->status)));
+	set_time(rows, DISPATCH_CREATED_AT, row->created_at);
+	set_time(rows, DISPATCH_FINISHED_AT, row->finished_at);
+	day_rows_set(rows, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts));
+	set_time(rows, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
+	day_rows_end_row(rows, 0);
 }
 
 void
@@ -315,17 +344,19 @@ dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 void
 dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 {
-	ArrayParameter *a = writer->calls;
+	DayRows    *rows;
 
-	array_add_text(&a[CALL_DISPATCH_ID], row->dispatch_id);
-	array_add_int(&a[CALL_ATTEMPT], row->attempt);
-	array_add_time(&a[CALL_STARTED_AT], row->started_at);
-	array_add_time(&a[CALL_FINISHED_AT], row->finished_at);
-	array_add(&a[CALL_RESPONSE_STATUS], Int32GetDatum(row->response_status),
-			  row->response_status == 0);
-	array_add_text(&a[CALL_RESPONSE_BODY], row->response_body);
-	array_add_text(&a[CALL_ERROR_MESSAGE], row->error_message);
-	writer->ncalls++;
+	(void) begin_row(&writer->calls, &calls_kind, row->dispatch_id);
+	rows = writer->calls;
+	day_rows_set_text(rows, CALL_DISPATCH_ID, row->dispatch_id);
+	day_rows_set(rows, CALL_ATTEMPT, Int32GetDatum(row->attempt));
+	set_time(rows, CALL_STARTED_AT, row->started_at);
+	set_time(rows, CALL_FINISHED_AT, row->finished_at);
+	if (row->response_status != 0)
+		day_rows_set(rows, CALL_RESPONSE_STATUS, Int32GetDatum(row->response_status));
+	day_rows_set_text(rows, CALL_RESPONSE_BODY, row->response_body);
+	day_rows_set_text(rows, CALL_ERROR_MESSAGE, row->error_message);
+	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0);
 }
 
 void
@@ -356,9 +387,12 @@ execute(Statement *statement, ArrayParameter *arrays, int nrows)
 void
 dispatch_writer_execute(DispatchWriter *writer)
 {
-	execute(&insert_statement, writer->inserts, writer->ninserts);
+	if (writer->inserts != NULL)
+		day_rows_finish(writer->inserts);
+	if (writer->calls != NULL)
+		day_rows_finish(writer->calls);
+	CommandCounterIncrement();
 	execute(&update_statement, writer->updates, writer->nupdates);
-	execute(&call_statement, writer->calls, writer->ncalls);
 	execute(&stats_statement, writer->stats, writer->nstats);
 }
 
@@ -366,6 +400,14 @@ void
 dispatches_sum_stats(void)
 {
 	statement_write(&sum_stats_statement, NULL, NULL);
+}
+
+void
+dispatches_last_id(Id id)
+{
+	id[0] = '\0';
+	if (statement_read(&last_id_statement, NULL, NULL, 1) > 0)
+		strlcpy(id, statement_text(0, 1), sizeof(Id));
 }
 
 uint64

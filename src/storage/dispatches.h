@@ -80,6 +80,9 @@ extern void dispatch_writer_execute(DispatchWriter *writer);
 /* Adds up what was written of statistics so far. */
 extern void dispatches_sum_stats(void);
 
+/* The last id of all, to be copied to "id"; an empty one if there is none. */
+extern void dispatches_last_id(Id id);
+
 /* Which of these ids (text[]) have a row?  The rows hold the id alone. */
 extern uint64 dispatches_find_existing(Datum ids);
 

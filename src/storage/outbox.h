@@ -46,7 +46,7 @@ typedef struct OutboxStatement
 {
 	struct OutboxStatement *outer;
 	SubTransactionId subtransaction;
-	struct Rows *rows;			/* NULL while there are none */
+	struct DayRows *rows;		/* NULL while there are none */
 } OutboxStatement;
 
 /*

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * outbox_day.c
- *	  The tables of the outbox's days, as those who add rows see them.
+ * day_table.c
+ *	  The tables of days, as those who add rows see them.
  *
  * The table of a day is found by its name.  The partitioned parent is not
  * touched, let alone locked: whoever attaches or drops other days never makes a
  * platform's transaction wait.
  *
  * IDENTIFICATION
- *	  src/storage/outbox_day.c
+ *	  src/storage/day_table.c
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
-#include "storage/outbox_day.h"
+#include "storage/day_table.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/inval.h"
@@ -29,34 +29,28 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-static const char *const column_names[N_COLUMNS] = {
-	"id", "created_at", "xid", "event_type", "user_id", "actor_id",
-	"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
-	"new_status", "webhook_id", "resource"
-};
-
-static HTAB *known_days = NULL;
+static HTAB *known_tables = NULL;
 
 Oid
-outbox_namespace(void)
+day_table_namespace(void)
 {
 	return get_namespace_oid("webhook_events", true);
 }
 
 static void
-invalidate_day(Datum arg pg_attribute_unused(), Oid relation)
+invalidate_table(Datum arg pg_attribute_unused(), Oid relation)
 {
 	HASH_SEQ_STATUS scan;
-	OutboxDay  *day;
+	DayTable   *day;
 
 	if (OidIsValid(relation))
 	{
-		day = hash_search(known_days, &relation, HASH_FIND, NULL);
+		day = hash_search(known_tables, &relation, HASH_FIND, NULL);
 		if (day != NULL)
 			day->is_valid = false;
 		return;
 	}
-	hash_seq_init(&scan, known_days);
+	hash_seq_init(&scan, known_tables);
 	while ((day = hash_seq_search(&scan)) != NULL)
 		day->is_valid = false;
 }
@@ -66,95 +60,95 @@ create_cache(void)
 {
 	HASHCTL		control = {
 		.keysize = sizeof(Oid),
-		.entrysize = sizeof(OutboxDay)
+		.entrysize = sizeof(DayTable)
 	};
 
-	known_days = hash_create("webhook_events days", 8, &control,
-							 HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_day, (Datum) 0);
+	known_tables = hash_create("webhook_events day tables", 8, &control,
+							   HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(invalidate_table, (Datum) 0);
 }
 
-static Oid
-event_type_oid(Oid namespace, EventType event_type)
+Oid
+day_table_label(Oid namespace, const char *type, const char *label)
 {
-	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-									   CStringGetDatum("event_type"),
-									   ObjectIdGetDatum(namespace));
+	Oid			oid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+									  CStringGetDatum(type),
+									  ObjectIdGetDatum(namespace));
 	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-										ObjectIdGetDatum(type),
-										CStringGetDatum(event_type_label(event_type)));
+										ObjectIdGetDatum(oid),
+										CStringGetDatum(label));
 
 	if (!OidIsValid(value))
-		elog(ERROR, "type event_type lacks label \"%s\"",
-			 event_type_label(event_type));
+		elog(ERROR, "type %s lacks label \"%s\"", type, label);
 	return value;
 }
 
 static void
-build(OutboxDay *day, Relation relation)
+build(DayTable *table, const DayKind *kind, Relation relation)
 {
 	List	   *oids = RelationGetIndexList(relation);
 	ListCell   *cell;
 
-	for (int i = 0; i < N_COLUMNS; i++)
+	for (int i = 0; i < kind->ncolumns; i++)
 	{
-		day->columns[i] = get_attnum(RelationGetRelid(relation), column_names[i]);
-		if (day->columns[i] == InvalidAttrNumber)
+		table->columns[i] = get_attnum(RelationGetRelid(relation), kind->columns[i]);
+		if (table->columns[i] == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("table \"%s\" lacks column \"%s\"",
-							RelationGetRelationName(relation), column_names[i])));
+							RelationGetRelationName(relation), kind->columns[i])));
 	}
 	for (int i = 0; i < N_EVENT_TYPES; i++)
-		day->event_types[i] = event_type_oid(RelationGetNamespace(relation), i);
-	day->index_oids = palloc(sizeof(Oid) * list_length(oids));
-	day->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
-	day->nindexes = 0;
+		table->event_types[i] = day_table_label(RelationGetNamespace(relation),
+												"event_type", event_type_label(i));
+	table->index_oids = palloc(sizeof(Oid) * list_length(oids));
+	table->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
+	table->nindexes = 0;
 	foreach(cell, oids)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
 
-		day->index_oids[day->nindexes] = lfirst_oid(cell);
-		day->indexes[day->nindexes++] = BuildIndexInfo(index);
+		table->index_oids[table->nindexes] = lfirst_oid(cell);
+		table->indexes[table->nindexes++] = BuildIndexInfo(index);
 		index_close(index, NoLock);
 	}
 }
 
-OutboxDay *
-outbox_day_get(Relation relation)
+DayTable *
+day_table_get(const DayKind *kind, Relation relation)
 {
 	Oid			key = RelationGetRelid(relation);
 	MemoryContext old_context;
-	OutboxDay  *day;
-	OutboxDay	fresh;
+	DayTable   *table;
+	DayTable	fresh;
 	bool		found;
 
-	if (known_days == NULL)
+	if (known_tables == NULL)
 		create_cache();
-	day = hash_search(known_days, &key, HASH_FIND, NULL);
-	if (day != NULL && day->is_valid)
-		return day;
+	table = hash_search(known_tables, &key, HASH_FIND, NULL);
+	if (table != NULL && table->is_valid)
+		return table;
 
 	fresh.relation = key;
 	fresh.is_valid = true;
 	fresh.context = AllocSetContextCreate(CurrentMemoryContext,
-										  "webhook_events day",
+										  "webhook_events day table",
 										  ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(fresh.context);
-	build(&fresh, relation);
+	build(&fresh, kind, relation);
 	MemoryContextSwitchTo(old_context);
 
-	day = hash_search(known_days, &key, HASH_ENTER, &found);
+	table = hash_search(known_tables, &key, HASH_ENTER, &found);
 	if (found)
-		MemoryContextDelete(day->context);
+		MemoryContextDelete(table->context);
 	MemoryContextSetParent(fresh.context, TopMemoryContext);
-	*day = fresh;
-	return day;
+	*table = fresh;
+	return table;
 }
 
 /* Opens the table of a time's day, if there is one. */
 static Relation
-open_day(Oid namespace, TimestampTz time)
+open_day(Oid namespace, const DayKind *kind, TimestampTz time)
 {
 	char		name[NAMEDATALEN];
 	int			year;
@@ -163,9 +157,11 @@ open_day(Oid namespace, TimestampTz time)
 	Oid			oid;
 	Relation	relation;
 
+	if (TIMESTAMP_IS_NOBEGIN(time))
+		return NULL;
 	j2date((int) (time / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE,
 		   &year, &month, &day);
-	snprintf(name, sizeof(name), "outbox_%04d%02d%02d", year, month, day);
+	snprintf(name, sizeof(name), "%s_%04d%02d%02d", kind->name, year, month, day);
 	oid = get_relname_relid(name, namespace);
 	if (!OidIsValid(oid))
 		return NULL;
@@ -181,23 +177,25 @@ open_day(Oid namespace, TimestampTz time)
  * looked for again.
  */
 Relation
-outbox_day_open(TimestampTz time)
+day_table_open(const DayKind *kind, TimestampTz time)
 {
-	Oid			namespace = outbox_namespace();
+	char		name[NAMEDATALEN];
+	Oid			namespace = day_table_namespace();
 	Oid			oid;
 	Relation	relation;
 	Relation	day;
 
 	if (OidIsValid(namespace))
 	{
-		relation = open_day(namespace, time);
+		relation = open_day(namespace, kind, time);
 		if (relation != NULL)
 			return relation;
-		oid = get_relname_relid("outbox_default", namespace);
+		snprintf(name, sizeof(name), "%s_default", kind->name);
+		oid = get_relname_relid(name, namespace);
 		relation = OidIsValid(oid) ? try_table_open(oid, RowExclusiveLock) : NULL;
 		if (relation != NULL)
 		{
-			day = open_day(namespace, time);
+			day = open_day(namespace, kind, time);
 			if (day == NULL)
 				return relation;
 			table_close(relation, NoLock);
