@@ -84,13 +84,17 @@ router_look_again(void)
 static int
 rowless_limit(void)
 {
-	return Max(1024, 2 * http_limit());
+	return Max(2048, 2 * http_limit());
 }
 
+/*
+ * Half of the room must be free: a batch of few events costs nearly what one of
+ * many does, and what is left keeps the hosts busy meanwhile.
+ */
 bool
 router_has_work(void)
 {
-	return has_new_events && nrowless_dispatches < rowless_limit() &&
+	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
 		dispatch_event_bytes() < MAX_EVENT_BYTES;
 }
 
