@@ -23,7 +23,6 @@
 #include "storage/day_table.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -35,37 +34,6 @@ Oid
 day_table_namespace(void)
 {
 	return get_namespace_oid("webhook_events", true);
-}
-
-static void
-invalidate_table(Datum arg pg_attribute_unused(), Oid relation)
-{
-	HASH_SEQ_STATUS scan;
-	DayTable   *day;
-
-	if (OidIsValid(relation))
-	{
-		day = hash_search(known_tables, &relation, HASH_FIND, NULL);
-		if (day != NULL)
-			day->is_valid = false;
-		return;
-	}
-	hash_seq_init(&scan, known_tables);
-	while ((day = hash_seq_search(&scan)) != NULL)
-		day->is_valid = false;
-}
-
-static void
-create_cache(void)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(DayTable)
-	};
-
-	known_tables = hash_create("webhook_events day tables", 8, &control,
-							   HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_table, (Datum) 0);
 }
 
 Oid
@@ -124,13 +92,14 @@ day_table_get(const DayKind *kind, Relation relation)
 	bool		found;
 
 	if (known_tables == NULL)
-		create_cache();
+		known_tables = relation_cache_create("webhook_events day tables",
+											 sizeof(DayTable));
 	table = hash_search(known_tables, &key, HASH_FIND, NULL);
-	if (table != NULL && table->is_valid)
+	if (table != NULL && table->cached.is_valid)
 		return table;
 
-	fresh.relation = key;
-	fresh.is_valid = true;
+	fresh.cached.relation = key;
+	fresh.cached.is_valid = true;
 	fresh.context = AllocSetContextCreate(CurrentMemoryContext,
 										  "webhook_events day table",
 										  ALLOCSET_SMALL_SIZES);

@@ -13,6 +13,7 @@
 
 #include "nodes/execnodes.h"
 #include "rules/event_type.h"
+#include "storage/relation_cache.h"
 #include "utils/relcache.h"
 
 #define DAY_TABLE_MAX_COLUMNS 16
@@ -28,8 +29,7 @@ typedef struct DayKind
 /* What is known about the table of a day. */
 typedef struct DayTable
 {
-	Oid			relation;		/* hash key */
-	bool		is_valid;
+	CachedRelation cached;
 	MemoryContext context;		/* of "indexes" and what it points to */
 	AttrNumber	columns[DAY_TABLE_MAX_COLUMNS]; /* in the order of the kind */
 	Oid			event_types[N_EVENT_TYPES]; /* labels of type event_type */

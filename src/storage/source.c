@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/relation_cache.h"
 #include "storage/resource.h"
 #include "storage/source.h"
 #include "utils/builtins.h"
@@ -36,9 +37,8 @@ const char *const source_role_names[N_ROLES] = {
 
 struct Source
 {
-	Oid			relation;		/* hash key */
+	CachedRelation cached;
 	Oid			trigger;
-	bool		is_valid;
 	MemoryContext context;		/* of all that follows */
 	Oid			root;
 	AttrNumber	columns[N_ROLES];
@@ -277,45 +277,22 @@ source_attached_relation(Oid trigger)
  * The cache
  */
 
-static void
-invalidate_relation(Datum arg pg_attribute_unused(), Oid relation)
-{
-	HASH_SEQ_STATUS scan;
-	Source	   *source;
-
-	if (OidIsValid(relation))
-	{
-		source = hash_search(sources, &relation, HASH_FIND, NULL);
-		if (source != NULL)
-			source->is_valid = false;
-		return;
-	}
-	hash_seq_init(&scan, sources);
-	while ((source = hash_seq_search(&scan)) != NULL)
-		source->is_valid = false;
-}
-
 /* A type or a function changed; which tables it concerns is not known. */
 static void
-invalidate_all(Datum arg, int cache_id pg_attribute_unused(),
+invalidate_all(Datum cache, int cache_id pg_attribute_unused(),
 			   uint32 hash_value pg_attribute_unused())
 {
-	invalidate_relation(arg, InvalidOid);
+	relation_cache_invalidate(cache, InvalidOid);
 }
 
 static void
 create_cache(void)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(Source)
-	};
-
-	sources = hash_create("webhook_events sources", 16, &control,
-						  HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, invalidate_all, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, invalidate_all, (Datum) 0);
+	sources = relation_cache_create("webhook_events sources", sizeof(Source));
+	CacheRegisterSyscacheCallback(TYPEOID, invalidate_all,
+								  PointerGetDatum(sources));
+	CacheRegisterSyscacheCallback(PROCOID, invalidate_all,
+								  PointerGetDatum(sources));
 }
 
 static void
@@ -458,13 +435,13 @@ source_get(Relation relation, const Trigger *trigger, SourceKind kind)
 	if (sources == NULL)
 		create_cache();
 	source = hash_search(sources, &key, HASH_FIND, NULL);
-	if (source != NULL && source->is_valid && source->trigger == trigger->tgoid)
+	if (source != NULL && source->cached.is_valid && source->trigger == trigger->tgoid)
 		return source;
 
 	memset(&fresh, 0, sizeof(Source));
-	fresh.relation = key;
+	fresh.cached.relation = key;
 	fresh.trigger = trigger->tgoid;
-	fresh.is_valid = true;
+	fresh.cached.is_valid = true;
 	fresh.context = AllocSetContextCreate(CurrentMemoryContext,
 										  "webhook_events source",
 										  ALLOCSET_SMALL_SIZES);
