@@ -259,7 +259,6 @@ router_route(void)
 	Event	  **events;
 	CursorMark *mark;
 	Matches		matches;
-	bool		seen_before;
 	int			nevents;
 
 	limit = Min(Max(limit, 1), MAX_EVENTS);
@@ -267,8 +266,7 @@ router_route(void)
 		return false;
 	batch = batch_create();
 	events = palloc(sizeof(Event *) * limit);
-	nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events,
-						  &mark, &seen_before);
+	nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events, &mark);
 	if (nevents == 0)
 	{
 		has_new_events = false;
@@ -285,8 +283,7 @@ router_route(void)
 	matches.items = palloc(sizeof(Match) * matches.capacity);
 	subscribers_match(events, nevents, add_match, &matches);
 	fan_out = Max(matches.count / nevents, 1);
-	if (seen_before && matches.count > 0)
-		remove_known(&matches);
+	remove_known(&matches);
 	for (int i = 0; i < matches.count; i++)
 		create_dispatch(&matches.items[i], batch);
 	batch_release(batch);

@@ -55,10 +55,6 @@ static CursorMark *current = NULL;
 static uint64 *late = NULL;		/* late transactions, in order */
 static int	nlate;
 
-/* Until a window that we opened ourselves ends, events may be known. */
-static bool maybe_routed_before;
-static bool opened_here;
-
 static int64 last_number;		/* of the newest row of cursors */
 static int64 pruned_before;
 
@@ -308,8 +304,6 @@ load_newest(void)
 	}
 	current = MemoryContextAlloc(TopMemoryContext, sizeof(CursorMark));
 	*current = mark;
-	maybe_routed_before = true;
-	opened_here = false;
 	if (!mark.at_end)
 		find_late();
 }
@@ -337,9 +331,6 @@ open_window(void)
 	current->at_end = false;
 	current->xid = 0;
 	current->id[0] = '\0';
-	if (opened_here)
-		maybe_routed_before = false;
-	opened_here = true;
 	find_late();
 	return true;
 }
@@ -445,7 +436,7 @@ read_window(int limit)
 
 int
 cursor_read(MemoryContext context, int limit, size_t max_bytes,
-			Event **events, CursorMark **mark, bool *seen_before)
+			Event **events, CursorMark **mark)
 {
 	uint64		nrows = 0;
 	int			count;
@@ -460,7 +451,6 @@ cursor_read(MemoryContext context, int limit, size_t max_bytes,
 	if (nrows == 0)
 		return 0;
 
-	*seen_before = maybe_routed_before;
 	count = take_events(context, nrows, max_bytes, events);
 	if (count < (int) nrows)
 		current->at_end = false;

@@ -35,11 +35,11 @@ extern void cursor_reset(void);
  * nothing is left for now.
  *
  * *mark is the place behind them, to be freed with cursor_mark_free(); NULL
- * if there were none.  *seen_before is true if a worker that ended before its
- * marks were written may have routed them already.
+ * if there were none.  A worker that ended before its marks were written may
+ * have routed them already.
  */
 extern int	cursor_read(MemoryContext context, int limit, size_t max_bytes,
-						Event **events, CursorMark **mark, bool *seen_before);
+						Event **events, CursorMark **mark);
 
 /* Writes a mark down: all before it is done. */
 extern void cursor_write(const CursorMark *mark);
