@@ -130,6 +130,7 @@ sub backlog
 		add_events($node, $count, "'dead'");
 		sql($node, 'SELECT webhook_events.resume()');
 		wait_for($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
+		sql($node, 'CHECKPOINT');
 		push @memory, memory($node);
 		result(what => 'waiting for a dead endpoint', figure => sql($node,
 				'SELECT dispatches_active FROM webhook_events.status()'));
