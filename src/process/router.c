@@ -254,19 +254,18 @@ revive_webhooks(Event **events, int nevents)
 bool
 router_route(void)
 {
-	int			limit = (rowless_limit() - nrowless_dispatches) / fan_out;
 	Batch	   *batch;
 	Event	  **events;
-	CursorMark *mark;
 	Matches		matches;
+	int			room = rowless_limit() - nrowless_dispatches;
+	int			limit = Min(Max(room / fan_out, 1), MAX_EVENTS);
 	int			nevents;
 
-	limit = Min(Max(limit, 1), MAX_EVENTS);
 	if (!work_begin("routing events"))
 		return false;
 	batch = batch_create();
 	events = palloc(sizeof(Event *) * limit);
-	nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events, &mark);
+	nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
 	if (nevents == 0)
 	{
 		has_new_events = false;
@@ -274,14 +273,13 @@ router_route(void)
 		work_commit();
 		return true;
 	}
-	batch_set_mark(batch, mark);
-
 	revive_webhooks(events, nevents);
 	matches.batch = batch;
 	matches.count = 0;
 	matches.capacity = nevents;
 	matches.items = palloc(sizeof(Match) * matches.capacity);
-	subscribers_match(events, nevents, add_match, &matches);
+	nevents = subscribers_match(events, nevents, room, add_match, &matches);
+	batch_set_mark(batch, cursor_take(events, nevents));
 	fan_out = Max(matches.count / nevents, 1);
 	remove_known(&matches);
 	for (int i = 0; i < matches.count; i++)

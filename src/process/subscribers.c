@@ -469,8 +469,8 @@ file_candidate(HTAB *table, Subscriber *subscriber)
 	}
 }
 
-void
-subscribers_match(Event **events, int nevents,
+int
+subscribers_match(Event **events, int nevents, int max_matches,
 				  void (*callback) (Event *event, Subscriber *subscriber,
 									MatchResult result, void *argument),
 				  void *argument)
@@ -482,6 +482,8 @@ subscribers_match(Event **events, int nevents,
 	};
 	HTAB	   *table;
 	ListCell   *cell;
+	int			nmatches = 0;
+	int			ndone = 0;
 
 	forget_unused();
 	match_number++;
@@ -494,10 +496,11 @@ subscribers_match(Event **events, int nevents,
 		if (subscriber->webhook != NULL)
 			file_candidate(table, subscriber);
 	}
-	for (int i = 0; i < nevents; i++)
+	while (ndone < nevents && nmatches < max_matches)
 	{
+		Event	   *event = events[ndone++];
 		uint64		keys[MAX_KEYS];
-		int			nkeys = keys_of_event(events[i], keys);
+		int			nkeys = keys_of_event(event, keys);
 
 		for (int k = 0; k < nkeys; k++)
 		{
@@ -506,13 +509,15 @@ subscribers_match(Event **events, int nevents,
 			foreach(cell, entry->subscribers)
 			{
 				Subscriber *subscriber = lfirst(cell);
+				MatchResult result = webhook_match(subscriber->webhook, event);
 
-				callback(events[i], subscriber,
-						 webhook_match(subscriber->webhook, events[i]), argument);
+				callback(event, subscriber, result, argument);
+				nmatches += (result == MATCH_YES);
 			}
 		}
 	}
 	hash_destroy(table);
+	return ndone;
 }
 
 void

@@ -88,9 +88,11 @@ extern const char *subscriber_refusal(const Subscriber *subscriber,
 
 /*
  * Finds who may get which of these events, and calls "callback" for each pair
- * with what webhook_match() says of it, event by event.
+ * with what webhook_match() says of it, event by event.  Ends with the event
+ * that brings the matches to "max_matches", which is positive; returns how many
+ * of the events it got through.
  */
-extern void subscribers_match(Event **events, int nevents,
+extern int	subscribers_match(Event **events, int nevents, int max_matches,
 							  void (*callback) (Event *event,
 												Subscriber *subscriber,
 												MatchResult result,

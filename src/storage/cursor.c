@@ -54,6 +54,7 @@ typedef struct Floor
 static CursorMark *current = NULL;
 static uint64 *late = NULL;		/* late transactions, in order */
 static int	nlate;
+static int	nrows_read;			/* by the last read */
 
 static int64 last_number;		/* of the newest row of cursors */
 static int64 pruned_before;
@@ -436,28 +437,28 @@ read_window(int limit)
 
 int
 cursor_read(MemoryContext context, int limit, size_t max_bytes,
-			Event **events, CursorMark **mark)
+			Event **events)
 {
 	uint64		nrows = 0;
-	int			count;
 
-	*mark = NULL;
 	if (current == NULL)
 		load_newest();
 	if (!current->at_end)
 		nrows = read_window(limit);
 	if (nrows == 0 && open_window())
 		nrows = read_window(limit);
-	if (nrows == 0)
-		return 0;
+	nrows_read = (int) nrows;
+	return take_events(context, nrows, max_bytes, events);
+}
 
-	count = take_events(context, nrows, max_bytes, events);
-	if (count < (int) nrows)
+CursorMark *
+cursor_take(Event **events, int count)
+{
+	if (count < nrows_read)
 		current->at_end = false;
 	current->xid = events[count - 1]->xid;
 	strlcpy(current->id, events[count - 1]->id, sizeof(Id));
-	*mark = make_mark(current);
-	return count;
+	return make_mark(current);
 }
 
 void

@@ -32,14 +32,18 @@ extern void cursor_reset(void);
  * Reads on: at most "limit" events, and no more once their resources exceed
  * "max_bytes".  events[] has room for "limit"; the events and all they point
  * to are allocated in "context".  Returns how many there are; 0 means that
- * nothing is left for now.
- *
- * *mark is the place behind them, to be freed with cursor_mark_free(); NULL
- * if there were none.  A worker that ended before its marks were written may
- * have routed them already.
+ * nothing is left for now.  A worker that ended before its marks were written
+ * may have routed them already.
  */
 extern int	cursor_read(MemoryContext context, int limit, size_t max_bytes,
-						Event **events, CursorMark **mark);
+						Event **events);
+
+/*
+ * Takes the first "count", at least one, of the events that were read last: the
+ * next read starts behind them.  Returns the mark of that place, to be freed
+ * with cursor_mark_free().
+ */
+extern CursorMark *cursor_take(Event **events, int count);
 
 /* Writes a mark down: all before it is done. */
 extern void cursor_write(const CursorMark *mark);
