@@ -45,7 +45,7 @@ root := $(tmp)/root
 drivers := $(dir $(PGXS))../test
 as_user := $(if $(filter 0,$(shell id -u)),runuser -u $(TESTUSER) --)
 env := PATH="$(root)$(bindir):$$PATH" PERL5LIB=$(CURDIR)/test/lib
-temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$@/data \
+temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$(tmp)/$@/data \
 	--temp-config=$(CURDIR)/test/regress.conf --no-locale --encoding=UTF8 \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
@@ -80,19 +80,20 @@ staged = $(if $(wildcard $(root)$(bindir)/postgres),,temp-install)
 
 test-regress: $(staged)
 	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/regress/pg_regress \
-		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(REGRESS_OPTS) $(REGRESS) $(log_of)
+		$(temp_instance) $(REGRESS_OPTS) $(REGRESS) $(log_of)
 
 test-isolation: $(staged)
 	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/isolation/pg_isolation_regress \
-		$(subst $@/,$(tmp)/$@/,$(temp_instance)) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
+		$(temp_instance) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
 
-tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$@ TESTDATADIR=$(tmp)/$@/data \
-	TESTLOGDIR=$(tmp)/$@/log PG_REGRESS=$(drivers)/regress/pg_regress \
+# What PostgreSQL's test library wants to know, for a directory under tmp_check.
+tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$(1) TESTDATADIR=$(tmp)/$(1)/data \
+	TESTLOGDIR=$(tmp)/$(1)/log PG_REGRESS=$(drivers)/regress/pg_regress \
 	PGPORT=6$(DEF_PGPORT)
 
 test-tap: $(staged)
 	@rm -rf $(tmp)/$@/tmp_check
-	@$(as_user) env $(tap_env) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+	@$(as_user) env $(call tap_env,$@) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
 
 # Shows the extension at work; needs nothing installed and leaves nothing behind.
 demo: temp-install
@@ -107,7 +108,7 @@ test-majors:
 # BENCH_FLAGS: see test/bench/bench.pl.
 MODE ?= quick
 bench: temp-install
-	@$(as_user) env $(subst $@/,$(tmp)/test-bench/,$(subst $(tmp)/$@,$(tmp)/test-bench,$(tap_env))) \
+	@$(as_user) env $(call tap_env,test-$@) \
 		COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
 		exec $(PERL) -I$(CURDIR)/test/lib $(CURDIR)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
 

@@ -13,6 +13,7 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "process/heartbeat.h"
 #include "process/launcher.h"
 #include "process/triggers.h"
 #include "process/utility.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 {
 	settings_define();
 	triggers_install_hook();
+	heartbeat_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	shared_request();

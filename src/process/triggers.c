@@ -208,6 +208,16 @@ webhook_events_build_changed(PG_FUNCTION_ARGS)
 	return handle_write(fcinfo, SOURCE_BUILD);
 }
 
+bool
+triggers_is_ours(Oid function)
+{
+	FmgrInfo	info;
+
+	fmgr_info(function, &info);
+	return info.fn_addr == webhook_events_run_changed ||
+		info.fn_addr == webhook_events_build_changed;
+}
+
 /* The AFTER triggers of a statement are called at the end of it, in here. */
 static void
 finish_executor(QueryDesc *query)

@@ -126,7 +126,51 @@ CREATE TRIGGER change BEFORE INSERT OR UPDATE ON actor_runs FOR EACH ROW EXECUTE
 INSERT INTO actor_runs (id, status) VALUES ('before', 'READY');
 UPDATE actor_runs SET status = 'FAILED';
 SELECT * FROM look();
+UPDATE actor_runs SET status = 'READY' WHERE status = 'ABORTED';
+ALTER TABLE actor_runs DISABLE TRIGGER change;
+UPDATE actor_runs SET status = 'READY';
+ALTER TABLE actor_runs ENABLE TRIGGER change;
+SELECT * FROM look();
+UPDATE actor_runs SET n = n + 1;
+SELECT * FROM look();
 DROP TRIGGER change ON actor_runs;
+
+-- an update that can't change the status spares nobody else's trigger
+CREATE FUNCTION note_update() RETURNS trigger LANGUAGE plpgsql
+    AS $$BEGIN RAISE NOTICE '% was updated', NEW.id; RETURN NULL; END$$;
+CREATE TRIGGER note AFTER UPDATE ON actor_runs FOR EACH ROW EXECUTE FUNCTION note_update();
+UPDATE actor_runs SET n = n + 1 WHERE id = 'before';
+PREPARE beat AS UPDATE actor_runs SET n = n + 1 WHERE id = 'before' RETURNING status;
+EXECUTE beat;
+WITH beat AS (UPDATE actor_runs SET n = n + 1 WHERE id = 's' RETURNING id)
+    UPDATE actor_runs SET status = 'FAILED' FROM beat WHERE actor_runs.id = 'before';
+WITH fail AS (UPDATE actor_runs SET status = 'FAILED' WHERE id = 's' RETURNING id)
+    UPDATE actor_runs SET n = 0 FROM fail WHERE actor_runs.id = 'before';
+DROP TRIGGER note ON actor_runs;
+EXECUTE beat;
+ALTER TABLE actor_runs RENAME COLUMN status TO state;
+ALTER TABLE actor_runs RENAME COLUMN n TO status;
+UPDATE actor_runs SET status = 5 WHERE id = 'before';
+UPDATE actor_runs SET state = 'SUCCEEDED' WHERE id = 'before';
+ALTER TABLE actor_runs RENAME COLUMN status TO n;
+ALTER TABLE actor_runs RENAME COLUMN state TO status;
+EXECUTE beat;
+SELECT * FROM look();
+
+-- a generated status, and one that is written through a view
+CREATE TABLE generated_runs (id text, actor_id text, phase text, n int DEFAULT 0,
+    status text GENERATED ALWAYS AS (CASE phase WHEN 'over' THEN 'SUCCEEDED' ELSE 'RUNNING' END) STORED);
+SELECT webhook_events.attach('generated_runs');
+CREATE VIEW view_of_runs AS SELECT id AS run, n AS status, status AS n FROM actor_runs;
+INSERT INTO generated_runs VALUES ('g');
+UPDATE generated_runs SET n = 1;
+UPDATE generated_runs SET phase = 'over';
+UPDATE view_of_runs SET status = 7 WHERE run = 's';
+UPDATE view_of_runs SET n = 'ABORTED' WHERE run = 's';
+SELECT * FROM look();
+DROP VIEW view_of_runs;
+DROP TABLE generated_runs;
+DROP FUNCTION note_update;
 
 -- switched off: for replicas, for a session
 SET session_replication_role = replica;
