@@ -591,14 +591,3 @@ subscribers_forgive(TimestampTz time)
 			subscriber->failing_since = time;
 	}
 }
-
-void
-subscribers_rewind_backlogs(void)
-{
-	HASH_SEQ_STATUS scan;
-	Subscriber *subscriber;
-
-	hash_seq_init(&scan, subscribers);
-	while ((subscriber = hash_seq_search(&scan)) != NULL)
-		memset(&subscriber->backlog_position, 0, sizeof(DuePosition));
-}

@@ -114,7 +114,4 @@ extern void subscriber_end_replays(Subscriber *subscriber);
 extern void subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times);
 extern void subscribers_forgive(TimestampTz time);
 
-/* All backlogs start at the beginning again. */
-extern void subscribers_rewind_backlogs(void);
-
 #endif							/* WEBHOOK_SUBSCRIBERS_H */

@@ -15,8 +15,10 @@
 #include "process/dispatch.h"
 #include "process/waiting.h"
 #include "storage/settings.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+/* So many webhooks are looked at in a step of a sweep. */
+#define MAX_SWEPT 50
 
 /* So many rows are read at once, ... */
 #define MAX_ROWS 500
@@ -47,24 +49,35 @@
 
 static DuePosition due_position;
 static TimestampTz next_due_at;
-static bool orphans_possible;
-static bool replays_possible;
+static bool is_sweeping;		/* webhooks behind swept_to were not looked at */
+static bool must_sweep_again;	/* and those before it may have changed */
+static Id	swept_to;
 static TimestampTz limited_until;	/* some that wait may be called then */
 
 void
 waiting_open(void)
 {
+	memset(&due_position, 0, sizeof(DuePosition));
+	due_position.time = GetCurrentTimestamp();
+	is_sweeping = false;
+	must_sweep_again = false;
+	swept_to[0] = '\0';
 	waiting_look_again();
 }
 
 void
 waiting_look_again(void)
 {
-	memset(&due_position, 0, sizeof(DuePosition));
 	next_due_at = 0;
-	orphans_possible = true;
-	replays_possible = true;
-	subscribers_rewind_backlogs();
+	must_sweep_again = is_sweeping;
+	is_sweeping = true;
+}
+
+/* A step for each flush, so that a long sweep keeps nobody waiting. */
+static bool
+may_sweep(void)
+{
+	return is_sweeping && nended_dispatches == 0;
 }
 
 TimestampTz
@@ -178,7 +191,7 @@ waiting_deadline(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if ((orphans_possible && nended_dispatches == 0) || replays_possible)
+	if (may_sweep())
 		return 0;
 	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
 		return 0;
@@ -338,22 +351,6 @@ fetch_backlog(Host *host, TimestampTz now)
 	}
 }
 
-/* Looks which webhooks have replays. */
-static void
-find_replays(void)
-{
-	Datum		ids = dispatches_find_replaying();
-	Datum	   *elements;
-	int			count;
-
-	replays_possible = false;
-	subscribers_refresh(ids);
-	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-		subscriber_add_replays(subscriber_find(TextDatumGetCString(elements[i])), "");
-}
-
 /* Reads on in the replays of one webhook. */
 static void
 fetch_replays(Subscriber *subscriber, TimestampTz now)
@@ -378,24 +375,67 @@ fetch_replays(Subscriber *subscriber, TimestampTz now)
 		take_rows(rows, nrows, true);
 }
 
-/* Ends what waits for webhooks that are gone or disabled. */
-static void
-end_orphans(void)
+/*
+ * Ends what waits for a webhook that is gone or disabled, or is due for one that
+ * is not valid any more.  Returns false if there may be more.
+ */
+static bool
+end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 {
+	const DuePosition start = {0};
 	DueRow	   *rows;
-	int			nrows = dispatches_find_orphans(MAX_ROWS, &rows);
+	int			nrows = 0;
 
-	orphans_possible = (nrows == MAX_ROWS);
-	refresh_subscribers(rows, nrows);
+	if (!subscriber->exists)
+		nrows = dispatches_find_waiting_of(subscriber->id, true, MAX_ROWS, &rows);
+	else if (subscriber->webhook == NULL && first_due_at <= due_position.time)
+		nrows = dispatches_find_due_of(subscriber->id, &start, due_position.time,
+									   MAX_ROWS, &rows);
+	else if (subscriber->webhook != NULL &&
+			 subscriber_refusal(subscriber, EVENT_RUN_CREATED) != NULL)
+		nrows = dispatches_find_waiting_of(subscriber->id, false, MAX_ROWS, &rows);
 	for (int i = 0; i < nrows; i++)
 	{
-		Subscriber *subscriber = subscriber_find(rows[i].webhook_id);
 		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
 
 		if (reason != NULL && dispatch_find(rows[i].id) == NULL)
 			dispatch_end(create_dispatch(&rows[i], subscriber, NULL, NULL),
 						 DISPATCH_FAILED, reason);
 	}
+	return nrows < MAX_ROWS;
+}
+
+/*
+ * Looks at some of the webhooks for which dispatches wait: what is due before the
+ * place up to which the table was read is theirs to read.
+ */
+static void
+sweep(void)
+{
+	WaitingWebhook *webhooks;
+	int			count = dispatches_find_webhooks(swept_to, MAX_SWEPT, &webhooks);
+	ArrayParameter ids = {TEXTOID, NULL};
+
+	for (int i = 0; i < count; i++)
+		array_add_text(&ids, webhooks[i].id);
+	subscribers_refresh(array_result(&ids));
+	for (int i = 0; i < count; i++)
+	{
+		Subscriber *subscriber = subscriber_find(webhooks[i].id);
+
+		if (!end_refused(subscriber, webhooks[i].first_due_at))
+			return;
+		if (webhooks[i].first_due_at <= due_position.time)
+			subscriber_add_backlog(subscriber, webhooks[i].first_due_at);
+		if (webhooks[i].has_replays)
+			subscriber_add_replays(subscriber, "");
+		strlcpy(swept_to, webhooks[i].id, sizeof(Id));
+	}
+	if (count == MAX_SWEPT)
+		return;
+	is_sweeping = must_sweep_again;
+	must_sweep_again = false;
+	swept_to[0] = '\0';
 }
 
 bool
@@ -406,14 +446,12 @@ waiting_fetch(void)
 
 	if (!work_begin("fetching waiting dispatches"))
 		return false;
-	if (orphans_possible && nended_dispatches == 0)
-		end_orphans();
+	if (may_sweep())
+		sweep();
 	if (next_due_at <= now)
 		fetch_due(now - 1);
 	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host(now)) != NULL; i++)
 		fetch_backlog(host, now);
-	if (replays_possible)
-		find_replays();
 	for (int i = 0; i < MAX_BACKLOGS; i++)
 	{
 		Subscriber *subscriber = next_replaying_subscriber(now);

@@ -9,6 +9,9 @@
  * What is due for a host without room stays in the table; its webhook is then
  * marked as having a backlog, which is read on its own when there is room.
  *
+ * A sweep looks for what nobody announced and for replays, webhook by webhook: it
+ * costs what there are webhooks with waiting dispatches, not dispatches.
+ *
  * IDENTIFICATION
  *	  src/process/waiting.h
  *
@@ -19,12 +22,12 @@
 
 #include "datatype/timestamp.h"
 
-/* Starts with a look at the whole table. */
+/* Starts with a sweep. */
 extern void waiting_open(void);
 
 /*
- * Looks at the whole table again, and for dispatches whose webhook is gone or
- * disabled: somebody else has changed something.
+ * Sweeps once more, also for dispatches whose webhook is gone or disabled:
+ * somebody else has changed something.
  */
 extern void waiting_look_again(void);
 

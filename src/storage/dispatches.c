@@ -192,39 +192,35 @@ static Statement replays_of_statement = {
 
 /*
  * Steps from one webhook that has waiting dispatches to the next, so that the
- * cost follows their number and not that of the dispatches.  OFFSET 0 keeps it
- * so in what follows.
+ * cost follows their number and not that of the dispatches.
  */
-#define WAITING_WEBHOOKS \
-	"WITH RECURSIVE waiting (webhook_id) AS (" \
-	" (SELECT webhook_id FROM webhook_events.dispatches" \
-	" WHERE status = 'ACTIVE' ORDER BY webhook_id LIMIT 1)" \
-	" UNION ALL" \
-	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d" \
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id" \
-	" ORDER BY d.webhook_id LIMIT 1)" \
-	" FROM waiting WHERE waiting.webhook_id IS NOT NULL) "
-
-static Statement replaying_statement = {
-	WAITING_WEBHOOKS
-	"SELECT coalesce(array_agg(webhook_id), '{}') FROM waiting"
-	" WHERE webhook_id IS NOT NULL AND EXISTS ("
-	" SELECT FROM webhook_events.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = waiting.webhook_id"
-	" AND d.next_attempt_at IS NULL OFFSET 0)",
-	0, {0}, NULL
+static Statement webhooks_statement = {
+	"WITH RECURSIVE waiting (webhook_id) AS ("
+	" (SELECT webhook_id FROM webhook_events.dispatches"
+	" WHERE status = 'ACTIVE' AND webhook_id > $1 ORDER BY webhook_id LIMIT 1)"
+	" UNION ALL"
+	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
+	" ORDER BY d.webhook_id LIMIT 1)"
+	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
+	" SELECT w.webhook_id, coalesce((SELECT d.next_attempt_at"
+	" FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.webhook_id"
+	" AND d.next_attempt_at IS NOT NULL"
+	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT 1), 'infinity'),"
+	" EXISTS (SELECT FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.webhook_id"
+	" AND d.next_attempt_at IS NULL OFFSET 0)"
+	" FROM (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL"
+	" LIMIT $2) AS w",
+	2, {TEXTOID, INT4OID}, NULL
 };
 
-static Statement orphans_statement = {
-	WAITING_WEBHOOKS DUE_COLUMNS
-	"FROM (SELECT waiting.webhook_id, w.id IS NULL AS gone FROM waiting"
-	" LEFT JOIN webhook_events.webhooks AS w ON w.id = waiting.webhook_id"
-	" WHERE waiting.webhook_id IS NOT NULL"
-	" AND (w.id IS NULL OR NOT (w.is_enabled OR w.is_retired)) OFFSET 0) AS o"
-	" JOIN webhook_events.dispatches AS d ON d.webhook_id = o.webhook_id"
-	" WHERE d.status = 'ACTIVE' AND (o.gone OR d.event_type <> 'TEST')"
-	" LIMIT $1",
-	1, {INT4OID}, NULL
+static Statement waiting_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND webhook_id = $1"
+	" AND ($2 OR event_type <> 'TEST') LIMIT $3",
+	3, {TEXTOID, BOOLOID, INT4OID}, NULL
 };
 
 static const char *
@@ -500,20 +496,35 @@ dispatches_find_replays_of(const char *webhook_id, const char *position,
 						 rows);
 }
 
-Datum
-dispatches_find_replaying(void)
+int
+dispatches_find_webhooks(const char *after, int limit, WaitingWebhook **webhooks)
 {
+	Datum		values[] = {CStringGetTextDatum(after), Int32GetDatum(limit)};
+	uint64		count = statement_read(&webhooks_statement, values, NULL, 0);
 	bool		isnull;
 
-	(void) statement_read(&replaying_statement, NULL, NULL, 1);
-	return statement_value(0, 1, &isnull);
+	*webhooks = palloc(sizeof(WaitingWebhook) * (count + 1));
+	for (uint64 i = 0; i < count; i++)
+	{
+		WaitingWebhook *webhook = &(*webhooks)[i];
+
+		webhook->id = statement_text(i, 1);
+		webhook->first_due_at = DatumGetTimestampTz(statement_value(i, 2, &isnull));
+		webhook->has_replays = DatumGetBool(statement_value(i, 3, &isnull));
+	}
+	return (int) count;
 }
 
 int
-dispatches_find_orphans(int limit, DueRow **rows)
+dispatches_find_waiting_of(const char *webhook_id, bool with_tests, int limit,
+						   DueRow **rows)
 {
-	Datum		value = Int32GetDatum(limit);
+	Datum		values[] = {
+		CStringGetTextDatum(webhook_id),
+		BoolGetDatum(with_tests),
+		Int32GetDatum(limit)
+	};
 
-	return copy_due_rows(statement_read(&orphans_statement, &value, NULL, 0),
+	return copy_due_rows(statement_read(&waiting_of_statement, values, NULL, 0),
 						 rows);
 }

@@ -133,10 +133,23 @@ extern int	dispatches_find_replays_of(const char *webhook_id,
 									   const char *position, int limit,
 									   DueRow **rows);
 
-/* The ids (text[]) of webhooks that have waiting replays. */
-extern Datum dispatches_find_replaying(void);
+/* A webhook for which dispatches wait; palloc'd. */
+typedef struct WaitingWebhook
+{
+	char	   *id;
+	TimestampTz first_due_at;	/* DT_NOEND: it has nothing but replays */
+	bool		has_replays;
+} WaitingWebhook;
 
-/* Waiting dispatches whose webhook is gone or disabled. */
-extern int	dispatches_find_orphans(int limit, DueRow **rows);
+/*
+ * The webhooks behind "after" for which dispatches wait, by id.  Returns how many
+ * there are, at most "limit".
+ */
+extern int	dispatches_find_webhooks(const char *after, int limit,
+									 WaitingWebhook **webhooks);
+
+/* What waits for a webhook, in no order, with TEST events or without. */
+extern int	dispatches_find_waiting_of(const char *webhook_id, bool with_tests,
+									   int limit, DueRow **rows);
 
 #endif							/* WEBHOOK_DISPATCHES_H */
