@@ -732,8 +732,6 @@ http_start(const char *url, List *headers, const char *body,
 {
 	Transfer   *transfer = get_transfer();
 	CURL	   *handle = transfer->handle;
-	sigset_t	saved;
-	CURLMcode	code;
 
 	transfer->owner = owner;
 	transfer->started_at = GetCurrentTimestamp();
@@ -760,10 +758,9 @@ http_start(const char *url, List *headers, const char *body,
 
 	dlist_push_tail(&active, &transfer->node);
 	nactive++;
-	block_signals(&saved);
-	code = curl_multi_add_handle(multi, handle);
-	restore_signals(&saved);
-	if (code != CURLM_OK)
+
+	/* This sets a timer, no more: names are resolved by http_process(). */
+	if (curl_multi_add_handle(multi, handle) != CURLM_OK)
 		finish(transfer, CURLE_FAILED_INIT);
 }
 
