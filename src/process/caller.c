@@ -122,6 +122,7 @@ caller_start_requests(void)
 	Host	   *host;
 	int			nwaiting = 0;
 
+	hosts_end_rests(GetCurrentTimestamp());
 	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
 		MemoryContext old_context;
@@ -178,6 +179,7 @@ take_answer(const HttpResult *result)
 	}
 	host_set_slow(dispatch->host, !answered ||
 				  result->finished_at - result->started_at > SLOW_ANSWER);
+	host_note_answer(dispatch->host, answered, result->finished_at);
 	body_bytes -= dispatch->body_length;
 
 	if (error == NULL && (result->status < 200 || result->status > 299))

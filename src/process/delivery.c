@@ -161,7 +161,7 @@ time_to_wait(bool may_send)
 			return 0;
 		deadline = Min(deadline, waiting_deadline());
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
-		deadline = Min(deadline, maintenance_deadline());
+		deadline = Min(deadline, Min(maintenance_deadline(), hosts_deadline()));
 	}
 	if (deadline <= now)
 		return 0;

@@ -17,6 +17,14 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/*
+ * After so many requests in a row without an answer a host rests; so long at
+ * first and at most, in microseconds.
+ */
+#define MAX_SILENCES 16
+#define MIN_REST (INT64CONST(100) * 1000)
+#define MAX_REST (INT64CONST(5) * USECS_PER_SEC)
+
 dlist_head	backlogged_hosts;
 
 static MemoryContext hosts_context;
@@ -28,6 +36,8 @@ static HTAB *hosts;
  */
 static dlist_head ready[2];
 static dlist_head ready_to_replay;
+
+static pairingheap *resting;	/* the first to wake up on top */
 
 static int	in_flight;
 static int	slow_in_flight;
@@ -47,6 +57,17 @@ name_compare(const void *a, const void *b, Size size pg_attribute_unused())
 	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
+/* pairingheap has the largest on top. */
+static int
+compare_rests(const pairingheap_node *a, const pairingheap_node *b,
+			  void *argument pg_attribute_unused())
+{
+	TimestampTz one = pairingheap_const_container(Host, rest_node, a)->rests_until;
+	TimestampTz other = pairingheap_const_container(Host, rest_node, b)->rests_until;
+
+	return (one < other) - (one > other);
+}
+
 void
 hosts_open(MemoryContext context)
 {
@@ -57,7 +78,10 @@ hosts_open(MemoryContext context)
 		.match = name_compare,
 		.hcxt = context
 	};
+	MemoryContext old_context = MemoryContextSwitchTo(context);
 
+	resting = pairingheap_allocate(compare_rests, NULL);
+	MemoryContextSwitchTo(old_context);
 	hosts_context = context;
 	hosts = hash_create("webhook_events hosts", 64, &control,
 						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
@@ -97,6 +121,8 @@ host_release(Host *host)
 	if (--host->references > 0)
 		return;
 	Assert(host->in_flight == 0 && host->nqueued == 0 && host->nreplays == 0);
+	if (host->rests_until != 0)
+		pairingheap_remove(resting, &host->rest_node);
 	hash_search(hosts, &name, HASH_REMOVE, NULL);
 	pfree(name);
 }
@@ -108,13 +134,20 @@ max_replays_per_host(void)
 	return Max(setting_max_in_flight_per_host / 2, 1);
 }
 
+/* So many requests may be under way to it. */
+static int
+share(const Host *host)
+{
+	return host->silences < MAX_SILENCES ? setting_max_in_flight_per_host : 1;
+}
+
 /* Puts a host into the list that it belongs to now, or into none. */
 static void
 place(Host *host)
 {
 	dlist_head *list = NULL;
 
-	if (host->in_flight < setting_max_in_flight_per_host)
+	if (host->rests_until == 0 && host->in_flight < share(host))
 	{
 		if (host->nqueued > 0)
 			list = &ready[host->is_slow];
@@ -211,6 +244,54 @@ host_set_slow(Host *host, bool is_slow)
 	place(host);
 }
 
+static void
+end_rest(Host *host)
+{
+	pairingheap_remove(resting, &host->rest_node);
+	host->rests_until = 0;
+	place(host);
+}
+
+void
+host_note_answer(Host *host, bool answered, TimestampTz now)
+{
+	if (answered)
+	{
+		host->silences = 0;
+		host->rest_time = 0;
+		if (host->rests_until != 0)
+			end_rest(host);
+		return;
+	}
+	host->silences++;
+	if (host->silences < MAX_SILENCES || host->rests_until != 0)
+		return;
+	host->rest_time = Min(Max(2 * host->rest_time, MIN_REST), MAX_REST);
+	host->rests_until = now + host->rest_time;
+	pairingheap_add(resting, &host->rest_node);
+	place(host);
+}
+
+/* The host whose rest ends first. */
+static Host *
+first_resting(void)
+{
+	return pairingheap_container(Host, rest_node, pairingheap_first(resting));
+}
+
+void
+hosts_end_rests(TimestampTz now)
+{
+	while (!pairingheap_is_empty(resting) && first_resting()->rests_until <= now)
+		end_rest(first_resting());
+}
+
+TimestampTz
+hosts_deadline(void)
+{
+	return pairingheap_is_empty(resting) ? DT_NOEND : first_resting()->rests_until;
+}
+
 void
 host_ended(Host *host, bool is_replay)
 {
@@ -247,8 +328,7 @@ host_drop_backlog(Host *host, dlist_node *node)
 int
 host_room(const Host *host)
 {
-	return setting_max_in_flight_per_host - host->in_flight - host->nqueued -
-		host->nreserved;
+	return share(host) - host->in_flight - host->nqueued - host->nreserved;
 }
 
 bool

@@ -7,6 +7,9 @@
  * that replay past events and come after all others, and a list of the webhooks
  * whose further ones wait in the table.
  *
+ * A host that has not answered many times in a row rests: it gets one request at a
+ * time, with growing pauses between, until it answers.
+ *
  * IDENTIFICATION
  *	  src/process/hosts.h
  *
@@ -17,6 +20,7 @@
 
 #include "datatype/timestamp.h"
 #include "lib/ilist.h"
+#include "lib/pairingheap.h"
 
 typedef struct Host
 {
@@ -36,6 +40,11 @@ typedef struct Host
 	dlist_node	backlog_node;	/* in backlogged_hosts */
 	bool		is_congested;	/* new dispatches go to the table at once */
 	bool		is_slow;		/* its last answer was late, or is */
+	int			silences;		/* requests in a row without an answer */
+	int64		rest_time;		/* microseconds of the last rest, 0 after an
+								 * answer */
+	TimestampTz rests_until;	/* 0: it doesn't rest */
+	pairingheap_node rest_node; /* in the hosts that rest */
 	int			fetch_size;		/* how many to fetch from the table at once */
 	TimestampTz fetched_at;
 	dlist_head *ready_list;		/* if it has something queued and a share
@@ -75,6 +84,13 @@ extern void host_ended(Host *host, bool is_replay);
 
 /* Notes whether a host answers late. */
 extern void host_set_slow(Host *host, bool is_slow);
+
+/* Notes whether a request to it was answered at all, before host_ended(). */
+extern void host_note_answer(Host *host, bool answered, TimestampTz now);
+
+/* Ends rests that are over; and when the next one is, DT_NOEND for never. */
+extern void hosts_end_rests(TimestampTz now);
+extern TimestampTz hosts_deadline(void);
 
 /* Adds a subscriber to those with a backlog, and takes one out again. */
 extern void host_add_backlog(Host *host, dlist_node *node);
