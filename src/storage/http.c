@@ -46,9 +46,6 @@
 /* So many handles are kept for later requests. */
 #define MAX_IDLE_HANDLES 1024
 
-/* So soon a timer is run again that was too early, in microseconds. */
-#define TIMER_REPEAT 1000
-
 /*
  * So many descriptors are left for PostgreSQL's own sets of wait events, and so
  * many a process has before it counts any.
@@ -786,17 +783,22 @@ take_finished(void)
 }
 
 /*
- * Tells libcurl that its timer is up.  It sets the next one through the
- * callback; if it doesn't, its clock says that it is too early, and it won't
- * ask again for the same time.  So we do.
+ * Tells libcurl that its timer is up.  It sets the next one through the callback,
+ * but not if that is where it thinks the timer is already: then we have to ask.
  */
 static void
 run_timer(void)
 {
+	long		milliseconds = -1;
 	int			running;
 
-	timer_at = GetCurrentTimestamp() + TIMER_REPEAT;
+	timer_is_set = false;
 	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	if (timer_is_set)
+		return;
+	curl_multi_timeout(multi, &milliseconds);
+	if (milliseconds >= 0)
+		(void) timer_callback(multi, Max(milliseconds, 1), NULL);
 }
 
 void
