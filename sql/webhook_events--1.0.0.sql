@@ -250,7 +250,8 @@ CREATE TABLE webhook_events.dispatches_default PARTITION OF webhook_events.dispa
     CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
 CREATE INDEX dispatches_default_due_idx
-    ON webhook_events.dispatches_default (next_attempt_at, id) WHERE status = 'ACTIVE';
+    ON webhook_events.dispatches_default (next_attempt_at, id)
+    WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL;
 CREATE INDEX dispatches_default_webhook_due_idx
     ON webhook_events.dispatches_default (webhook_id, next_attempt_at, id)
     WHERE status = 'ACTIVE';

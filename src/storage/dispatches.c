@@ -94,6 +94,11 @@ struct DispatchWriter
 	ArrayParameter stats[N_STATS];
 };
 
+/*
+ * Plans are made while tables are small, when every index is as good as another,
+ * and then kept.  So conditions and orders are written such that there is but one
+ * index that fits.  Here, "status = 'ACTIVE'" would also fit those of waiting ones.
+ */
 static Statement update_statement = {
 	"UPDATE webhook_events.dispatches AS d"
 	" SET status = new.status::webhook_events.dispatch_status,"
@@ -102,7 +107,7 @@ static Statement update_statement = {
 	" error_message = new.error_message"
 	" FROM unnest($1, $2, $3, $4, $5, $6) AS new (id, status, finished_at,"
 	" attempts, next_attempt_at, error_message)"
-	" WHERE d.id = new.id AND d.status = 'ACTIVE'",
+	" WHERE d.id = new.id AND d.finished_at IS NULL",
 	N_UPDATE,
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
 	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
@@ -169,9 +174,10 @@ static Statement due_statement = {
 
 static Statement due_of_statement = {
 	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
-	" WHERE status = 'ACTIVE' AND webhook_id = $5"
-	" AND (next_attempt_at, id) > ($1, $2)"
-	" AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4",
+	" WHERE status = 'ACTIVE'"
+	" AND (webhook_id, next_attempt_at, id) > ($5, $1, $2)"
+	" AND (webhook_id, next_attempt_at) <= ($5, $3)"
+	" ORDER BY webhook_id, next_attempt_at, id LIMIT $4",
 	5, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID}, NULL
 };
 
@@ -192,7 +198,8 @@ static Statement replays_of_statement = {
 
 /*
  * Steps from one webhook that has waiting dispatches to the next, so that the
- * cost follows their number and not that of the dispatches.
+ * cost follows their number and not that of the dispatches.  The first and the
+ * last of a webhook's tell what else there is: replays come last.
  */
 static Statement webhooks_statement = {
 	"WITH RECURSIVE waiting (webhook_id) AS ("
@@ -203,14 +210,13 @@ static Statement webhooks_statement = {
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
 	" ORDER BY d.webhook_id LIMIT 1)"
 	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
-	" SELECT w.webhook_id, coalesce((SELECT d.next_attempt_at"
-	" FROM webhook_events.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.webhook_id"
-	" AND d.next_attempt_at IS NOT NULL"
-	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT 1), 'infinity'),"
-	" EXISTS (SELECT FROM webhook_events.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.webhook_id"
-	" AND d.next_attempt_at IS NULL OFFSET 0)"
+	" SELECT w.webhook_id,"
+	" (SELECT coalesce(d.next_attempt_at, 'infinity') FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id >= w.webhook_id"
+	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT 1),"
+	" (SELECT d.next_attempt_at IS NULL FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id <= w.webhook_id"
+	" ORDER BY d.webhook_id DESC, d.next_attempt_at DESC, d.id DESC LIMIT 1)"
 	" FROM (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL"
 	" LIMIT $2) AS w",
 	2, {TEXTOID, INT4OID}, NULL
