@@ -223,6 +223,16 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 	dispatch_got_row(dispatch);
 }
 
+/* Notes that a row waits in its webhook's line, from this time on. */
+static void
+note_waiting(Subscriber *subscriber, TimestampTz time)
+{
+	if (subscriber->host != NULL)
+		subscriber_add_backlog(subscriber, time);
+	else
+		waiting_note_due(time);
+}
+
 /* Writes all that ended, and forgets it. */
 static void
 write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
@@ -243,7 +253,7 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
 		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
 			waiting_note_due(next);
 		else if (dispatch->status == DISPATCH_ACTIVE)
-			subscriber_add_backlog(dispatch->subscriber, next);
+			note_waiting(dispatch->subscriber, next);
 		delivered += (dispatch->status == DISPATCH_SUCCEEDED);
 		failed += (dispatch->status == DISPATCH_FAILED);
 		if (dispatch->is_gone)
@@ -277,7 +287,7 @@ write_rowless(DispatchWriter *writer, TimestampTz now)
 		if (is_queued)
 		{
 			host->is_congested = true;
-			subscriber_add_backlog(dispatch->subscriber, now);
+			note_waiting(dispatch->subscriber, now);
 			dispatch_forget(dispatch);
 		}
 		else
@@ -345,6 +355,7 @@ recorder_flush(void)
 	write_rowless(writer, now);
 	write_stats(writer);
 	dispatch_writer_execute(writer);
+	waiting_wrote(now);
 	write_mark(&retirement);
 	if (gone.state != NULL)
 	{

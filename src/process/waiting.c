@@ -47,6 +47,9 @@
  */
 #define QUICK_FETCH 200000
 
+/* Behind all ids. */
+#define LAST_ID "~"
+
 static DuePosition due_position;
 static TimestampTz next_due_at;
 static bool is_sweeping;		/* webhooks behind swept_to were not looked at */
@@ -90,6 +93,15 @@ void
 waiting_note_due(TimestampTz time)
 {
 	next_due_at = Min(next_due_at, time);
+}
+
+void
+waiting_wrote(TimestampTz time)
+{
+	if (next_due_at <= time)
+		return;
+	due_position.time = time;
+	strcpy(due_position.id, LAST_ID);
 }
 
 /* May more be fetched for this host? */

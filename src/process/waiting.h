@@ -42,6 +42,12 @@ extern bool waiting_fetch(void);
 /* A next_attempt_at for rows written now, which no read can have passed. */
 extern TimestampTz waiting_write_time(void);
 
+/*
+ * Rows were written at this time.  Unless one is due, they are in the backlogs of
+ * their webhooks, and need not be read to find that out.
+ */
+extern void waiting_wrote(TimestampTz time);
+
 /* A row that is due at this time was written. */
 extern void waiting_note_due(TimestampTz time);
 
