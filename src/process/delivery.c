@@ -24,6 +24,7 @@
 #include "storage/http.h"
 #include "storage/settings.h"
 #include "storage/shared.h"
+#include "storage/statement.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -151,7 +152,7 @@ static long
 time_to_wait(bool may_send)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline = recorder_deadline(is_idle());
+	TimestampTz deadline = Min(recorder_deadline(is_idle()), work_report_deadline());
 	long		http_wait = http_timeout();
 	long		wait;
 
@@ -177,13 +178,16 @@ delivery_run(uint32 wake, bool may_send)
 	caller_take_answers();
 	if (!record_if_due())
 		return -1;
-	if (may_send && !(maintenance_run() && find_work()))
-		return -1;
-
 	if (may_send)
+	{
+		maintenance_start();
+		if (!find_work())
+			return -1;
 		call();
+	}
 	if (!record_if_due())
 		return -1;
+	work_report();
 	shared_set_in_flight(http_in_flight());
 	return time_to_wait(may_send);
 }

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.c
- *	  What a worker does now and then: tables for the days to come, and an end
- *	  of those that are over.
+ *	  What is done now and then: tables for the days to come, and an end of those
+ *	  that are over.
  *
  * IDENTIFICATION
  *	  src/process/maintenance.c
@@ -13,9 +13,16 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "process/maintenance.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/settings.h"
 #include "storage/statement.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -31,9 +38,6 @@
  */
 #define MAX_DELETED 1000
 #define DELETE_INTERVAL USECS_PER_SEC
-
-static TimestampTz next_at = 0;
-static bool has_failed = false;
 
 /*
  * An extension that was just created gets its days from attach() or from the
@@ -71,12 +75,6 @@ static Statement delete_webhooks_statement = {
 	2, {INT4OID, INT4OID}, NULL
 };
 
-TimestampTz
-maintenance_deadline(void)
-{
-	return next_at;
-}
-
 /* Attaching and dropping tables must not make others queue behind us. */
 static void
 look_after_days(void)
@@ -107,15 +105,18 @@ delete_old_rows(void)
 	return DatumGetInt32(statement_value(0, 1, &isnull)) == MAX_DELETED || more;
 }
 
-bool
-maintenance_run(void)
+/*
+ * Does what there is to do, and sets *next_at to when there may be more, which is
+ * 0 when all is done.  Returns false if the extension is gone.
+ */
+static bool
+look_after_tables(TimestampTz *next_at)
 {
+	static bool has_failed = false;
 	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext context;
 	ResourceOwner owner;
 
-	if (now < next_at)
-		return true;
 	if (!work_begin("looking after the tables of days"))
 		return false;
 	context = CurrentMemoryContext;
@@ -124,9 +125,8 @@ maintenance_run(void)
 	PG_TRY();
 	{
 		look_after_days();
-		next_at = now + (delete_old_rows() ? DELETE_INTERVAL : INTERVAL);
+		*next_at = delete_old_rows() ? now + DELETE_INTERVAL : 0;
 		ReleaseCurrentSubTransaction();
-		has_failed = false;
 	}
 	PG_CATCH();
 	{
@@ -136,7 +136,7 @@ maintenance_run(void)
 		data = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		next_at = now + RETRY_INTERVAL;
+		*next_at = now + RETRY_INTERVAL;
 		if (!has_failed)
 			ereport(LOG,
 					(errmsg("could not make or drop the tables of days: %s",
@@ -148,4 +148,119 @@ maintenance_run(void)
 	CurrentResourceOwner = owner;
 	work_commit();
 	return true;
+}
+
+void
+webhook_events_maintenance_main(Datum arg)
+{
+	TimestampTz next_at = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	work_connect(DatumGetObjectId(arg));
+	while (look_after_tables(&next_at) && next_at != 0)
+	{
+		TimestampTz now;
+
+		while ((now = GetCurrentTimestamp()) < next_at)
+		{
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 TimestampDifferenceMilliseconds(now, next_at),
+							 wait_event_named("WebhookEventsMaintenance"));
+			ResetLatch(MyLatch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (ConfigReloadPending)
+			ProcessConfigFile(PGC_SIGHUP);
+		ConfigReloadPending = false;
+	}
+	proc_exit(0);
+}
+
+/*
+ * The worker's side
+ */
+
+static BackgroundWorkerHandle *process = NULL;
+static TimestampTz next_start_at = 0;
+
+TimestampTz
+maintenance_deadline(void)
+{
+	return next_start_at;
+}
+
+/* A worker that fails takes it along: it would keep the database in use. */
+static void
+terminate(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	if (process != NULL)
+		TerminateBackgroundWorker(process);
+}
+
+static bool
+is_running(void)
+{
+	pid_t		pid;
+
+	if (process == NULL)
+		return false;
+	if (GetBackgroundWorkerPid(process, &pid) != BGWH_STOPPED)
+		return true;
+	pfree(process);
+	process = NULL;
+	return false;
+}
+
+void
+maintenance_start(void)
+{
+	static bool has_started = false;
+	static bool shortage_logged = false;
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext old_context;
+	BackgroundWorker worker = {
+		.bgw_name = "webhook_events maintenance",
+		.bgw_type = "webhook_events maintenance",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "webhook_events",
+		.bgw_function_name = "webhook_events_maintenance_main",
+		.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId),
+		.bgw_notify_pid = MyProcPid
+	};
+
+	if (now < next_start_at)
+		return;
+	next_start_at = now + INTERVAL;
+	if (is_running())
+		return;
+	if (!has_started)
+		before_shmem_exit(terminate, (Datum) 0);
+	has_started = true;
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	if (!RegisterDynamicBackgroundWorker(&worker, &process))
+	{
+		process = NULL;
+		next_start_at = now + RETRY_INTERVAL;
+		if (!shortage_logged)
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("webhook_events has no free background worker slot to look after the tables of days"),
+					 errhint("Raise max_worker_processes.")));
+		shortage_logged = true;
+	}
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+maintenance_stop(void)
+{
+	if (!is_running())
+		return;
+	TerminateBackgroundWorker(process);
+	(void) WaitForBackgroundWorkerShutdown(process);
 }

@@ -21,6 +21,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "process/delivery.h"
+#include "process/maintenance.h"
 #include "process/worker.h"
 #include "storage/http.h"
 #include "storage/ipc.h"
@@ -81,51 +82,6 @@ note_error(ErrorData *data)
 		prev_emit_log_hook(data);
 }
 
-/*
- * The engine's statements are made for these settings, whatever the database's
- * or the owner's are.
- */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			options[] = {
-	{"application_name", "webhook_events worker"},
-	{"client_encoding", "UTF8"},
-	{"search_path", "pg_catalog, pg_temp"},
-	{"row_security", "off"},
-	{"session_replication_role", "origin"},
-	{"default_transaction_isolation", "read committed"},
-	{"default_transaction_read_only", "off"},
-	{"synchronous_commit", "local"},
-	{"statement_timeout", "0"},
-	{"lock_timeout", "0"},
-	{"transaction_timeout", "0"},
-	{"idle_in_transaction_session_timeout", "0"},
-	{"plan_cache_mode", "force_generic_plan"},
-	{"enable_seqscan", "off"},
-	{"enable_hashjoin", "off"},
-	{"enable_mergejoin", "off"},
-	{"jit", "off"}
-};
-
-/*
- * In a transaction, because client_encoding looks for its conversion.  What
- * this version of the server does not have needs no setting.
- */
-static void
-set_options(void)
-{
-	StartTransactionCommand();
-	for (int i = 0; i < (int) lengthof(options); i++)
-	{
-		if (GetConfigOption(options[i].name, true, false) != NULL)
-			SetConfigOption(options[i].name, options[i].value, PGC_SUSET,
-							PGC_S_OVERRIDE);
-	}
-	CommitTransactionCommand();
-}
-
 static void
 connect_to_slot(int slot)
 {
@@ -135,8 +91,7 @@ connect_to_slot(int slot)
 		proc_exit(0);
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = note_error;
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	set_options();
+	work_connect(database);
 }
 
 /* Why nothing may be delivered now; false if the extension is gone. */
@@ -215,6 +170,7 @@ stop(SlotState next_state, bool record)
 		delivery_finish();
 	else
 		delivery_close();
+	maintenance_stop();
 	shared_worker_ends(next_state);
 	proc_exit(0);
 }

@@ -15,14 +15,70 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "pgstat.h"
+#include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "storage/statement.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 static Oid	known_extension = InvalidOid;
+static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
+
+/*
+ * The statements are made for these settings, whatever the database's
+ * or the owner's are.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			options[] = {
+	{"client_encoding", "UTF8"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"row_security", "off"},
+	{"session_replication_role", "origin"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"synchronous_commit", "local"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"jit", "off"}
+};
+
+/*
+ * In a transaction, because client_encoding looks for its conversion.  What
+ * this version of the server does not have needs no setting.
+ */
+static void
+set_options(void)
+{
+	StartTransactionCommand();
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_SUSET,
+					PGC_S_OVERRIDE);
+	for (int i = 0; i < (int) lengthof(options); i++)
+	{
+		if (GetConfigOption(options[i].name, true, false) != NULL)
+			SetConfigOption(options[i].name, options[i].value, PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
+	CommitTransactionCommand();
+}
+
+void
+work_connect(Oid database)
+{
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	set_options();
+}
 
 /*
  * Finds the extension and keeps it from being dropped before the transaction
@@ -69,14 +125,36 @@ work_see_writes(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+static void
+report(bool force)
+{
+	long		wait = pgstat_report_stat(force);
+
+	report_at = wait == 0 ? DT_NOEND :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
+}
+
 void
 work_commit(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	pgstat_report_stat(false);
+	report(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+TimestampTz
+work_report_deadline(void)
+{
+	return report_at;
+}
+
+void
+work_report(void)
+{
+	if (report_at <= GetCurrentTimestamp())
+		report(true);
 }
 
 static uint64

@@ -16,6 +16,12 @@
 
 #define STATEMENT_MAX_PARAMETERS 12
 
+/*
+ * Connects a worker process to a database, with the settings that the statements
+ * are made for.  Ends the process if the database is gone.
+ */
+extern void work_connect(Oid database);
+
 /* A statement that is planned once, at its first use. */
 typedef struct Statement
 {
@@ -36,8 +42,13 @@ extern bool work_begin(const char *activity);
 /* Lets reading statements see what writing ones have done in it. */
 extern void work_see_writes(void);
 
-/* Commits it. */
+/*
+ * Commits it.  PostgreSQL's statistics take reports once a second; what is left
+ * for later work_report() tells when the deadline, DT_NOEND for none, has passed.
+ */
 extern void work_commit(void);
+extern TimestampTz work_report_deadline(void);
+extern void work_report(void);
 
 /*
  * Runs a statement.  A reading one sees what was committed when the
