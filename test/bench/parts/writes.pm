@@ -192,6 +192,22 @@ SQL
 					reference => sprintf('PL/pgSQL %.2f us', $added->('plpgsql_runs')),
 					number => $added->($table) / $added->('plpgsql_runs'), bar => '<= 0.333'));
 		}
+		# What the rows cost when they are ready made: no trigger can do with less.
+		sql($node, <<'SQL');
+CREATE TABLE rows_ready AS SELECT * FROM webhook_events.outbox WHERE new_status <> 'READY' LIMIT 10000;
+CREATE TABLE rows_copied (LIKE webhook_events.outbox_default INCLUDING INDEXES);
+SQL
+		my %copied = medians_in_turns($node, $scale{turns}, sub {
+			my ($table, $round) = @_;
+
+			return sprintf(q{INSERT INTO %s SELECT '%02d' || substr(id, 3), created_at, xid, event_type, user_id, actor_id,
+				actor_task_id, actor_run_id, actor_build_id, old_status, new_status, webhook_id, resource FROM rows_ready},
+				$table, $round);
+		}, 'rows_copied');
+		result(what => '  such rows, ready made, INSERT ... SELECT',
+			figure => sprintf('%.2f us, %.0f B', $copied{rows_copied}[0] * 1e6 / $rows, $copied{rows_copied}[1] / $rows),
+			reference => sprintf('PL/pgSQL %.2f us', $added->('plpgsql_runs')),
+			number => $copied{rows_copied}[0] * 1e6 / $rows / $added->('plpgsql_runs'));
 		result(what => '  WAL of attached', figure => sprintf('%.0f B', $wal->('attached_runs')),
 			reference => sprintf('PL/pgSQL %.0f B', $wal->('plpgsql_runs')),
 			number => $wal->('attached_runs') / $wal->('plpgsql_runs'), bar => '<= 1');
