@@ -22,8 +22,8 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "process/background.h"
 #include "process/launcher.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -43,6 +43,9 @@
 
 /* A worker that has just ended can still take the place of the next one. */
 #define SHORTAGE_TIME 3000
+
+/* So soon the postmaster starts a launcher that failed again, in s. */
+#define RESTART_TIME 5
 
 /* How many workers may be on their way up at once. */
 #define MAX_STARTING 2
@@ -65,16 +68,11 @@ static bool shortage_logged = false;
 void
 launcher_register(void)
 {
-	BackgroundWorker worker = {
-		.bgw_name = "webhook_events launcher",
-		.bgw_type = "webhook_events launcher",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = 5,
-		.bgw_library_name = "webhook_events",
-		.bgw_function_name = "webhook_events_launcher_main"
-	};
+	BackgroundWorker worker = background_worker("webhook_events launcher",
+												"webhook_events_launcher_main",
+												(Datum) 0);
 
+	worker.bgw_restart_time = RESTART_TIME;
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -239,17 +237,9 @@ note_shortage(void)
 static void
 start_worker(int slot, Oid database, Start *start)
 {
-	BackgroundWorker worker = {
-		.bgw_name = "webhook_events worker",
-		.bgw_type = "webhook_events worker",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "webhook_events",
-		.bgw_function_name = "webhook_events_worker_main",
-		.bgw_main_arg = Int32GetDatum(slot),
-		.bgw_notify_pid = MyProcPid
-	};
+	BackgroundWorker worker = background_worker("webhook_events worker",
+												"webhook_events_worker_main",
+												Int32GetDatum(slot));
 
 	if (!shared_slot_starting(slot))
 		return;

@@ -1,12 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * maintenance.h
- *	  What is done now and then: tables for the days to come, and an end of those
- *	  that are over.
- *
- * To drop the tables of a day can take seconds, of the file system's time, so a
- * process of its own does it: the worker starts one every hour, which ends when it
- * has done its work.
+ *	  The worker's side of maintenance: starting the process that does it, and
+ *	  ending it along with the worker.
  *
  * IDENTIFICATION
  *	  src/process/maintenance.h
@@ -29,8 +25,5 @@ extern void maintenance_start(void);
 
 /* Ends the process, if there is one, and waits until it is gone. */
 extern void maintenance_stop(void);
-
-/* "arg" is the database's OID. */
-extern PGDLLEXPORT void webhook_events_maintenance_main(Datum arg);
 
 #endif							/* WEBHOOK_MAINTENANCE_H */

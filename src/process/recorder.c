@@ -223,7 +223,10 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 	dispatch_got_row(dispatch);
 }
 
-/* Notes that a row waits in its webhook's line, from this time on. */
+/*
+ * Notes that a row waits in its webhook's line, from this time on; or in that of
+ * the whole table, where it will fail, if the webhook's URL is not valid any more.
+ */
 static void
 note_waiting(Subscriber *subscriber, TimestampTz time)
 {

@@ -525,8 +525,7 @@ subscriber_add_backlog(Subscriber *subscriber, TimestampTz time)
 {
 	DuePosition *position = &subscriber->backlog_position;
 
-	if (subscriber->host == NULL)
-		return;
+	Assert(subscriber->host != NULL);
 	if (!subscriber->has_backlog || time <= position->time)
 	{
 		position->time = time;

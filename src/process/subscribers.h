@@ -99,7 +99,10 @@ extern int	subscribers_match(Event **events, int nevents, int max_matches,
 												void *argument),
 							  void *argument);
 
-/* Notes that dispatches that are due at "time" or later wait in the table. */
+/*
+ * Notes that dispatches that are due at "time" or later wait in the table.  The
+ * subscriber has a host: without one nothing of it waits for room.
+ */
 extern void subscriber_add_backlog(Subscriber *subscriber, TimestampTz time);
 extern void subscriber_end_backlog(Subscriber *subscriber);
 

@@ -60,8 +60,10 @@ static TimestampTz limited_until;	/* some that wait may be called then */
 void
 waiting_open(void)
 {
-	memset(&due_position, 0, sizeof(DuePosition));
-	due_position.time = GetCurrentTimestamp();
+	due_position = (DuePosition)
+	{
+		.time = GetCurrentTimestamp()
+	};
 	is_sweeping = false;
 	must_sweep_again = false;
 	swept_to[0] = '\0';
@@ -437,7 +439,7 @@ sweep(void)
 
 		if (!end_refused(subscriber, webhooks[i].first_due_at))
 			return;
-		if (webhooks[i].first_due_at <= due_position.time)
+		if (subscriber->host != NULL && webhooks[i].first_due_at <= due_position.time)
 			subscriber_add_backlog(subscriber, webhooks[i].first_due_at);
 		if (webhooks[i].has_replays)
 			subscriber_add_replays(subscriber, "");

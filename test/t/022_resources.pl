@@ -29,16 +29,8 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
-sub insert_runs
-{
-	my ($count) = @_;
-
-	query("INSERT INTO actor_runs (id, actor_id) SELECT webhook_events.new_id(), 'a' FROM generate_series(1, $count)");
-	return;
-}
-
 my $webhook = create_webhook($node, $receiver->url('/hold/descriptors'), 'ACTOR.RUN.CREATED');
-insert_runs(300);
+insert_runs($node, 300, 'a');
 wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 300);
 my ($name, $wait_event) = split /\|/, query('SELECT application_name, wait_event FROM pg_stat_activity'
 	  . ' WHERE pid = (SELECT worker_pid FROM webhook_events.status())');
@@ -65,14 +57,14 @@ my $before = query($statements);
 cmp_ok($before, '>', 3, 'the statements of the worker are seen');
 foreach my $count (1, 2, 3, 17, 200)
 {
-	insert_runs($count);
+	insert_runs($node, $count, 'a');
 	wait_for_end($node);
 }
 is(query($statements), $before, 'and do not grow in number');
 
 $node->append_conf('postgresql.conf', 'webhook_events.max_in_flight = 9000');
 $node->reload;
-insert_runs(1);
+insert_runs($node, 1, 'a');
 wait_for_end($node);
 $log = slurp_file($node->logfile);
 is(() = $log =~ /max_in_flight is 9000, but/g, 1, 'a new setting is judged anew');

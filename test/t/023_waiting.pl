@@ -26,14 +26,6 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
-sub insert_runs
-{
-	my ($count, $actor) = @_;
-
-	query("INSERT INTO actor_runs (id, actor_id) SELECT webhook_events.new_id(), '$actor' FROM generate_series(1, $count)");
-	return;
-}
-
 # Entries of the indexes on dispatches that were read, by status() as well, once the worker has told of
 # at least so many rows that it wrote there.
 sub entries_read
@@ -48,11 +40,11 @@ sub entries_read
 # what waits, is not asked, for its reads would be counted.
 my $held = create_webhook($node, $receiver->url('/hold/back'), 'ACTOR.RUN.CREATED', actor_id => "'held'");
 create_webhook($node, $other->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'ok'");
-insert_runs(1, 'held');
+insert_runs($node, 1, 'held');
 wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 1);
-insert_runs($rows - 1, 'held');
+insert_runs($node, $rows - 1, 'held');
 my $before = entries_read('n_tup_ins', $rows);
-insert_runs(1, 'ok');
+insert_runs($node, 1, 'ok');
 wait_for_sql($node, "SELECT delivered FROM webhook_events.worker_report()", 1);
 my $delivered = query("SELECT id FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'");
 
@@ -77,12 +69,12 @@ my $refusing = WebhookEvents::Receiver->new;
 my $refused = create_webhook($node, $refusing->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'refused'");
 my $calls = "FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id WHERE d.webhook_id = '$refused'";
 $refusing->stop;
-insert_runs(300, 'refused');
+insert_runs($node, 300, 'refused');
 wait_for_sql($node, qq{SELECT count(*) FILTER (WHERE gap >= interval '90 ms')
 	FROM (SELECT c.started_at - lag(c.started_at) OVER (ORDER BY c.started_at) AS gap $calls
 		ORDER BY c.started_at DESC LIMIT 3) AS g}, 3);
 cmp_ok(query("SELECT count(*) $calls"), '<', 50, 'a host that refuses connections is called one by one, with pauses');
-insert_runs(1, 'ok');
+insert_runs($node, 1, 'ok');
 wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", $rows + 3);
 pass('while others are served');
 $refusing->start;

@@ -21,14 +21,6 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
-sub insert_runs
-{
-	my ($actor, $count) = @_;
-
-	query("INSERT INTO actor_runs (id, actor_id) SELECT webhook_events.new_id(), '$actor' FROM generate_series(1, $count)");
-	return;
-}
-
 # The most calls of a webhook within one second, and how many there were.
 sub rate_of
 {
@@ -45,8 +37,8 @@ sub rate_of
 my $limited = create_webhook($node, $receiver->url('/ok?limited'), 'ACTOR.RUN.CREATED', actor_id => "'limited'");
 my $free = create_webhook($node, $receiver->url('/ok?free'), 'ACTOR.RUN.CREATED', actor_id => "'free'");
 is(query("SELECT max_rate FROM webhook_events.set_max_rate('$limited', 10)"), 10, 'a rate');
-insert_runs('limited', 30);
-insert_runs('free', 200);
+insert_runs($node, 30, 'limited');
+insert_runs($node, 200, 'free');
 $receiver->wait_for_requests(200, path => '/ok?free');
 cmp_ok(scalar(grep { $_->{target} eq '/ok?limited' } $receiver->requests), '<', 30, 'another webhook of the host does not wait');
 wait_for_end($node);
@@ -60,7 +52,7 @@ wait_for_end($node);
 is($count, 60, 'is sent as well, over a restart');
 cmp_ok($most, '<=', 32, 'within the rate');
 query("SELECT webhook_events.set_max_rate('$limited', 0.001)");
-insert_runs('limited', 5);
+insert_runs($node, 5, 'limited');
 # One of them if there was a token left.
 wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active >= 4 FROM webhook_events.status()', 't');
 query("SELECT webhook_events.set_max_rate('$limited', NULL)");
@@ -90,7 +82,7 @@ sub call
 	my ($actor) = @_;
 	my $before = query("SELECT count(*) FROM webhook_events.calls");
 
-	insert_runs($actor, 1);
+	insert_runs($node, 1, $actor);
 	wait_for_sql($node, "SELECT count(*) > $before FROM webhook_events.calls", 't');
 	return;
 }

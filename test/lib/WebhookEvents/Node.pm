@@ -16,7 +16,7 @@ use Test::More ();
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node create_platform wait_until wait_for_sql wait_for_end create_webhook
-  sql_fails);
+  insert_runs sql_fails);
 
 my $platform = abs_path(dirname(__FILE__) . '/../../platform.sql');
 
@@ -62,6 +62,16 @@ sub create_webhook
 
 	return $node->safe_psql('postgres',
 		"SELECT id FROM webhook_events.create_webhook('$url', '{$types}'$list)");
+}
+
+# Inserts so many runs of an Actor in one transaction.
+sub insert_runs
+{
+	my ($node, $count, $actor) = @_;
+
+	$node->safe_psql('postgres', 'INSERT INTO actor_runs (id, actor_id)'
+		  . " SELECT webhook_events.new_id(), '$actor' FROM generate_series(1, $count)");
+	return;
 }
 
 # Waits until a condition holds; dies with what was waited for after 30 s.
