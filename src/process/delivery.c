@@ -25,6 +25,7 @@
 #include "storage/settings.h"
 #include "storage/shared.h"
 #include "storage/statement.h"
+#include "storage/wal.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -86,6 +87,7 @@ delivery_finish(void)
 		return;
 	caller_take_answers();
 	recorder_finish();
+	wal_flush_commits();
 	delivery_close();
 }
 
@@ -122,13 +124,16 @@ record_if_due(void)
 	return recorder_flush();
 }
 
-/* Finds new work; false if the extension is gone. */
+/* Finds new work that may be sent; false if the extension is gone. */
 static bool
 find_work(void)
 {
 	if (router_has_work() && !router_route())
 		return false;
-	return waiting_deadline() > GetCurrentTimestamp() || waiting_fetch();
+	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
+		return false;
+	wal_flush_seen();
+	return true;
 }
 
 /*
@@ -152,7 +157,8 @@ static long
 time_to_wait(bool may_send)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline = Min(recorder_deadline(is_idle()), work_report_deadline());
+	TimestampTz deadline = Min(recorder_deadline(is_idle()),
+							   Min(work_report_deadline(), wal_deadline()));
 	long		http_wait = http_timeout();
 	long		wait;
 
@@ -187,6 +193,8 @@ delivery_run(uint32 wake, bool may_send)
 	}
 	if (!record_if_due())
 		return -1;
+	if (wal_deadline() <= GetCurrentTimestamp())
+		wal_flush_commits();
 	work_report();
 	shared_set_in_flight(http_in_flight());
 	return time_to_wait(may_send);

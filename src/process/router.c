@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "catalog/pg_type.h"
 #include "process/dispatch.h"
 #include "process/router.h"
@@ -96,23 +94,6 @@ router_has_work(void)
 {
 	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
 		dispatch_event_bytes() < MAX_EVENT_BYTES;
-}
-
-/*
- * Makes sure that all that the last snapshot saw is on disk: a transaction
- * that committed asynchronously can be seen before it is durable.  Right
- * behind a page's header nothing was inserted yet, so nothing can be flushed.
- */
-static void
-flush_wal(void)
-{
-	XLogRecPtr	upto = GetXLogInsertRecPtr();
-
-	if (XLogSegmentOffset(upto, wal_segment_size) == SizeOfXLogLongPHD)
-		upto -= SizeOfXLogLongPHD;
-	else if (upto % XLOG_BLCKSZ == SizeOfXLogShortPHD)
-		upto -= SizeOfXLogShortPHD;
-	XLogFlush(upto);
 }
 
 static bool
@@ -286,6 +267,5 @@ router_route(void)
 		create_dispatch(&matches.items[i], batch);
 	batch_release(batch);
 	work_commit();
-	flush_wal();
 	return true;
 }

@@ -84,6 +84,8 @@ typedef struct SharedState
 {
 	pg_atomic_uint64 ids_floor;
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
+	pg_atomic_uint32 async_commits;	/* under way */
+	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;
 
 	slock_t		announced_lock;
@@ -132,6 +134,8 @@ initialize(void)
 	memset(shared, 0, shared_size());
 	pg_atomic_init_u64(&shared->ids_floor, 0);
 	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
+	pg_atomic_init_u32(&shared->async_commits, 0);
+	pg_atomic_init_u64(&shared->ended_async_commits, 0);
 	ConditionVariableInit(&shared->worker_gone);
 	SpinLockInit(&shared->announced_lock);
 	shared->nslots = max_worker_processes;
@@ -219,6 +223,35 @@ shared_wake_worker(uint32 wake)
 	/* Who set bits that the worker has not taken yet has woken it as well. */
 	if (wake & ~known & ~pg_atomic_read_u32(&slot->ignored))
 		wake_process(&slot->process);
+}
+
+void
+shared_begin_async_commit(void)
+{
+	if (shared != NULL)
+		pg_atomic_fetch_add_u32(&shared->async_commits, 1);
+}
+
+void
+shared_end_async_commit(void)
+{
+	if (shared == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&shared->ended_async_commits, 1);
+	pg_atomic_fetch_sub_u32(&shared->async_commits, 1);
+}
+
+/* In the other order than they are written. */
+bool
+shared_async_commits(uint64 *nended)
+{
+	bool		under_way;
+
+	pg_memory_barrier();
+	under_way = pg_atomic_read_u32(&shared->async_commits) > 0;
+	pg_memory_barrier();
+	*nended = pg_atomic_read_u64(&shared->ended_async_commits);
+	return under_way;
 }
 
 void

@@ -84,6 +84,16 @@ extern void shared_announce_extension(void);
 extern void shared_wake_launcher(void);
 
 /*
+ * Asynchronous commits of sessions that have something for a worker: each is told
+ * before its commit record is written and after it can be seen.  What was seen
+ * of other sessions before the call is on disk if none is under way and all WAL
+ * that was inserted when as many had ended was flushed.
+ */
+extern void shared_begin_async_commit(void);
+extern void shared_end_async_commit(void);
+extern bool shared_async_commits(uint64 *nended);
+
+/*
  * Keeps workers out of a database while it is dropped or copied: stops the one
  * that runs and waits until it is gone.  Raises an error if too many databases
  * are held, or on an interrupt; the hold can stand then.

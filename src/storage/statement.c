@@ -18,6 +18,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/lmgr.h"
 #include "storage/statement.h"
+#include "storage/wal.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -42,7 +43,7 @@ static const struct
 	{"session_replication_role", "origin"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
-	{"synchronous_commit", "local"},
+	{"synchronous_commit", "off"},
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"transaction_timeout", "0"},
@@ -140,6 +141,7 @@ work_commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	wal_note_commit();
 	report(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -16,6 +16,15 @@
 
 static uint32 pending = 0;
 static bool announcement_pending = false;
+static bool commits_asynchronously = false;
+
+static void
+end_async_commit(void)
+{
+	if (commits_asynchronously)
+		shared_end_async_commit();
+	commits_asynchronously = false;
+}
 
 /* Runs at the end of every transaction of the session, so it can't fail. */
 static void
@@ -23,7 +32,15 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (pending != 0 && synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+			{
+				commits_asynchronously = true;
+				shared_begin_async_commit();
+			}
+			break;
 		case XACT_EVENT_COMMIT:
+			end_async_commit();
 			if (pending != 0)
 				shared_wake_worker(pending);
 			if (announcement_pending)
@@ -33,6 +50,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			end_async_commit();
 			pending = 0;
 			announcement_pending = false;
 			break;
