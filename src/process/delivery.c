@@ -97,11 +97,10 @@ note_wake(uint32 wake)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (wake & WAKE_EVENTS || now >= next_poll_at)
-	{
+	if (wake & WAKE_EVENTS || (now >= next_poll_at && !cursor_is_at_end()))
 		router_look_again();
+	if (wake & WAKE_EVENTS || now >= next_poll_at)
 		next_poll_at = TimestampTzPlusMilliseconds(now, setting_poll_interval);
-	}
 	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
 	{
 		waiting_look_again();

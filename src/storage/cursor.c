@@ -340,6 +340,19 @@ open_window(void)
 	return true;
 }
 
+/* Then no transaction has an id that the last window did not see the end of. */
+bool
+cursor_is_at_end(void)
+{
+	uint64		xmax;
+
+	if (current == NULL || !current->at_end || current->window_to == NULL)
+		return false;
+	xmax = snapshot_xmax(current->window_to);
+	return snapshot_xmin(current->window_to) == xmax &&
+		U64FromFullTransactionId(ReadNextFullTransactionId()) == xmax;
+}
+
 static Event *
 make_event(MemoryContext context, uint64 row)
 {

@@ -39,6 +39,12 @@ extern int	cursor_read(MemoryContext context, int limit, size_t max_bytes,
 						Event **events);
 
 /*
+ * Can there be nothing to read?  Needs no transaction.  False when some
+ * transaction of any database has begun to write since the last read.
+ */
+extern bool cursor_is_at_end(void);
+
+/*
  * Takes the first "count", at least one, of the events that were read last: the
  * next read starts behind them.  Returns the mark of that place, to be freed
  * with cursor_mark_free().

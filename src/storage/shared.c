@@ -84,7 +84,7 @@ typedef struct SharedState
 {
 	pg_atomic_uint64 ids_floor;
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
-	pg_atomic_uint32 async_commits;	/* under way */
+	pg_atomic_uint32 async_commits; /* under way */
 	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;
 

@@ -18,8 +18,8 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 
-our @EXPORT = qw(%scale result compare_rates note progress median percentile with_node tool start_sink
-  stop_sink arrivals start_nginx stop_nginx add_events drain drain_rates delays commit_times
+our @EXPORT = qw(%scale result compare_rates compare_turns note progress median percentile with_node with_nodes tool start_sink
+  stop_sink arrivals start_nginx stop_nginx add_events drain drain_rates drains_in_turns rows_written delays commit_times
   reference_files post_rate wait_for worker_cpu worker_pid free_disk run_tool medians_in_turns sql
   results);
 
@@ -99,6 +99,18 @@ sub compare_rates
 	return;
 }
 
+# The same of rates that were measured in turns: the median of the ratios of each turn,
+# so that what slows the machine for a while hits both.
+sub compare_turns
+{
+	my ($what, $rates, $name, $reference, $bar) = @_;
+
+	result(what => $what, figure => sprintf('%.0f/s', median(@$rates)),
+		reference => sprintf('%s %.0f/s', $name, median(@$reference)),
+		number => median(map { $rates->[$_] / $reference->[$_] } 0 .. $#$rates), bar => $bar);
+	return;
+}
+
 # A line of text among the results.
 sub note
 {
@@ -162,6 +174,20 @@ SQL
 	};
 	$node->stop('fast');
 	$node->clean_node;
+	return;
+}
+
+# The same with several servers, which the code gets in this order.
+sub with_nodes
+{
+	my ($conf, $code, $name, @others) = @_;
+
+	with_node($name, $conf, sub {
+		my $node = shift;
+
+		return $code->($node) if !@others;
+		with_nodes($conf, sub { $code->($node, @_) }, @others);
+	});
 	return;
 }
 
@@ -362,22 +388,27 @@ sub wait_for
 sub drain
 {
 	my ($node, $count) = @_;
-	my $rows = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_all_tables"
-	  . " WHERE schemaname = 'webhook_events'";
 	my $cpu = worker_cpu($node);
-	my ($seconds, $wal, $old_rows) = split /[|\n]/, sql($node,
+	my ($seconds, $wal) = split /[|\n]/, sql($node,
 			"SET enable_seqscan = off;\n"
-		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn, ($rows) AS rows \\gset\n"
+		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn \\gset\n"
 		  . "SELECT delivered + failed AS before FROM webhook_events.worker_report() \\gset\n"
 		  . "SELECT webhook_events.resume() \\g /dev/null\n"
 		  . "CALL wait_delivered(:before + $count);\n"
 		  . "SELECT extract(epoch FROM clock_timestamp() - :'started'),"
-		  . " pg_current_wal_insert_lsn() - :'lsn', :rows;");
+		  . " pg_current_wal_insert_lsn() - :'lsn';");
 
-	$cpu = worker_cpu($node) - $cpu;
-	sleep 2.5;    # the worker reports its counts of rows each second
-	my $new_rows = sql($node, $rows);
-	return ($seconds, $cpu / 1e3 / $count, ($new_rows - $old_rows) / $count, $wal / $count);
+	return ($seconds, (worker_cpu($node) - $cpu) / 1e3 / $count, $wal / $count);
+}
+
+# How many rows were written to the extension's tables until now.
+sub rows_written
+{
+	my $node = shift;
+
+	sleep 2.5;    # the worker reports its counts each second
+	return sql($node, 'SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_all_tables'
+		  . " WHERE schemaname = 'webhook_events'");
 }
 
 # Events a second, $rounds times.
@@ -389,6 +420,29 @@ sub drain_rates
 		add_events($node, $count, $actor);
 		$count / (drain($node, $count))[0];
 	} 1 .. $rounds;
+}
+
+# Deliveries a second of several cases, each a node, an Actor and how many webhooks
+# match its events, in turns; returns a list of rates for each case.
+sub drains_in_turns
+{
+	my @cases = @_;
+	my @rates = map { [] } @cases;
+
+	foreach my $turn (1 .. $scale{drain_turns})
+	{
+		my @order = $turn % 2 ? 0 .. $#cases : reverse 0 .. $#cases;
+
+		progress("turn $turn of $scale{drain_turns}");
+		foreach my $i (@order)
+		{
+			my ($node, $actor, $matches) = @{ $cases[$i] };
+
+			add_events($node, $scale{turn_events} / $matches, "'$actor'");
+			push @{ $rates[$i] }, $scale{turn_events} / (drain($node, $scale{turn_events}))[0];
+		}
+	}
+	return @rates;
 }
 
 # Commits events of Actors at a rate, and returns for each id the times before and

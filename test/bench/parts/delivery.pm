@@ -29,15 +29,16 @@ sub drain_part
 			progress("drain: round $round of $scale{rounds}");
 			push @reference, post_rate($nginx->{url}, @request, $scale{events}, 64);
 			add_events($node, $scale{events}, "'a'");
-			my ($seconds, $cpu, $rows, $wal) = drain($node, $scale{events});
+			my $rows = rows_written($node);
+			my ($seconds, $cpu, $wal) = drain($node, $scale{events});
 			push @rates, $scale{events} / $seconds;
 			push @cpu, $cpu;
-			push @rows, $rows;
+			push @rows, (rows_written($node) - $rows) / $scale{events};
 			push @wal, $wal;
 		}
 		result(what => "$scale{events} events, one webhook",
 			figure => sprintf('%.0f/s', median(@rates)), number => median(@rates), bar => '>= 20000');
-		compare_rates('  of libcurl alone', \@rates, 'libcurl alone', \@reference, '>= 0.30');
+		compare_turns('  of libcurl alone', \@rates, 'libcurl alone', \@reference, '>= 0.30');
 		result(what => "  worker's CPU for one delivery", figure => sprintf('%.1f us', median(@cpu)),
 			number => median(@cpu), bar => '<= 45');
 		result(what => '  rows written for one delivery', figure => sprintf('%.2f', median(@rows)),
@@ -73,7 +74,7 @@ sub drain_over_tls
 			push @reference, post_rate($nginx->{url}, @request, $scale{events}, 64);
 			push @rates, drain_rates($node, $scale{events}, 1, "'a'");
 		}
-		compare_rates($what, \@rates, 'libcurl alone', \@reference, '>= 0.30');
+		compare_turns($what, \@rates, 'libcurl alone', \@reference, '>= 0.30');
 	});
 	stop_nginx($nginx);
 	return;
@@ -165,31 +166,28 @@ SQL
 
 sub webhooks
 {
-	with_node('webhooks', '', sub {
-		my $node = shift;
+	with_nodes('', sub {
+		my ($one, $thousand, $million, $hundred) = @_;
 		my $nginx = start_nginx() or return;
-		my ($defined, @base) = (1);
 
-		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
-		drain_rates($node, 2000, 1, "'a'");
-		@base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
-		result(what => '1 webhook', figure => sprintf('%.0f/s', median(@base)));
-		foreach my $count (1000, $scale{webhooks})
+		foreach my $node ($one, $thousand, $million)
 		{
-			progress("webhooks: defining $count");
-			add_webhooks($node, $count - $defined, $nginx->{url});
-			$defined = $count;
-			my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
-			compare_rates("$count webhooks, one matching", \@rates, 'one', \@base, '>= 0.9');
+			create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+			drain_rates($node, 2000, 1, "'a'");
 		}
-		create_webhook($node, $nginx->{url} . $_, $created, actor_id => "'hundred'") foreach 1 .. 100;
-		my @rates = map {
-			add_events($node, $scale{events} / 100, "'hundred'");
-			$scale{events} / (drain($node, $scale{events}))[0];
-		} 1 .. $scale{rounds};
-		compare_rates('100 matching each event, dispatches', \@rates, 'one', \@base, '>= 0.9');
+		create_webhook($hundred, $nginx->{url} . $_, $created, actor_id => "'a'") foreach 1 .. 100;
+		progress("webhooks: defining $scale{webhooks}");
+		add_webhooks($thousand, 999, $nginx->{url});
+		add_webhooks($million, $scale{webhooks} - 1, $nginx->{url});
+		my ($base, @rates) = drains_in_turns([ $one, 'a', 1 ], [ $thousand, 'a', 1 ], [ $million, 'a', 1 ],
+			[ $hundred, 'a', 100 ]);
+		foreach my $what ('1000 webhooks, one matching', "$scale{webhooks} webhooks, one matching",
+			'100 matching each event, dispatches')
+		{
+			compare_turns($what, shift @rates, 'with one', $base, '>= 0.9');
+		}
 		stop_nginx($nginx);
-	});
+	}, qw(one thousand million hundred));
 	return;
 }
 
@@ -203,25 +201,27 @@ sub history
 		note(sprintf('skipped: needs %.0f GB of disk, %.0f are free', $gigabytes, free_disk()));
 		return;
 	}
-	with_node('history', "max_wal_size = 2GB\nmin_wal_size = 80MB\ncheckpoint_timeout = 5min\n", sub {
-		my $node = shift;
+	with_nodes("max_wal_size = 2GB\nmin_wal_size = 80MB\ncheckpoint_timeout = 5min\n", sub {
+		my ($node, $empty) = @_;
 		my $nginx = start_nginx() or return;
 		my $million = sprintf '%.3g million', $scale{history} / 1e6;
 
-		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
-		drain_rates($node, 2000, 1, "'a'");
-		my @base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
+		foreach ($node, $empty)
+		{
+			create_webhook($_, $nginx->{url}, $created, actor_id => "'a'");
+			drain_rates($_, 2000, 1, "'a'");
+		}
 		for (my $done = 0; $done < $scale{history}; $done += $scale{history} / 5)
 		{
 			progress("history: $done of $scale{history} events");
 			add_history_slice($node, $done, $scale{history} / 5);
 		}
 		sql($node, 'CHECKPOINT');
-		my @rates = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
-		compare_rates("drain with $million events in the tables", \@rates, 'empty', \@base, '>= 0.9');
+		my ($rates, $base) = drains_in_turns([ $node, 'a', 1 ], [ $empty, 'a', 1 ]);
+		compare_turns("drain with $million events in the tables", $rates, 'empty', $base, '>= 0.9');
 		retention($node, $million);
 		stop_nginx($nginx);
-	});
+	}, qw(history empty));
 	return;
 }
 

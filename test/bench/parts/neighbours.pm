@@ -51,7 +51,7 @@ sub neighbours
 	with_node('neighbours', "webhook_events.request_timeout = '10s'\n", sub {
 		my $node = shift;
 		my $sink = start_sink(qw(ok slow hang reset));
-		my $events = $scale{events};
+		my $events = $scale{turn_events};
 		my $healthy = int $events * 0.88;
 		my %rate;
 
@@ -63,15 +63,15 @@ sub neighbours
 		my @cases = ([ 'A', $healthy, "'ok'" ],
 			[ 'B', $events, "CASE WHEN i % 100 = 0 THEN 'hang' WHEN i % 100 = 50 THEN 'reset'"
 				. " WHEN i % 10 = 1 THEN 'slow' ELSE 'ok' END" ]);
-		foreach my $round (1 .. $scale{rounds})
+		foreach my $round (1 .. $scale{drain_turns})
 		{
-			foreach my $case (@cases)
+			progress("neighbours: turn $round of $scale{drain_turns}");
+			foreach my $case ($round % 2 ? @cases : reverse @cases)
 			{
 				my ($name, $count, $actor) = @$case;
 				my $prefix = "$name$round";
 
 				forget_waiting($node);
-				progress("neighbours: drain $prefix");
 				sql($node, "SELECT webhook_events.pause('benchmark');"
 					. "INSERT INTO actor_runs (id, actor_id) SELECT '$prefix-' || CASE WHEN $actor = 'ok' THEN 'h' ELSE 'b' END || i,"
 					. " $actor FROM generate_series(1, $count) AS i; SELECT webhook_events.resume()");
@@ -80,11 +80,11 @@ sub neighbours
 		}
 		sleep 1;
 		my $arrivals = stop_sink($sink);
-		foreach my $round (1 .. $scale{rounds})
+		foreach my $round (1 .. $scale{drain_turns})
 		{
 			push @{ $rate{$_} }, arrival_rate($arrivals, "^$_$round-h") foreach qw(A B);
 		}
-		compare_rates('healthy part of a drain', $rate{B}, 'alone', $rate{A}, '>= 0.95');
+		compare_turns('healthy part of a drain', $rate{B}, 'alone', $rate{A}, '>= 0.95');
 		my @names = split /,/, $mixture;
 		delete @$mixed{ grep { /-(\d+)$/ && $names[ $1 % @names ] ne 'ok' } keys %$mixed };
 		my ($with) = (delays($mixed, $arrivals))[1];
@@ -129,17 +129,19 @@ sub memory
 
 sub backlog
 {
-	with_node('backlog', "webhook_events.retry_delay = '1h'\nwebhook_events.request_timeout = '10s'\n", sub {
-		my $node = shift;
+	with_nodes("webhook_events.retry_delay = '1h'\nwebhook_events.request_timeout = '10s'\n", sub {
+		my ($node, $empty) = @_;
 		my $nginx = start_nginx() or return;
 		my $count = $scale{backlog};
 		my $dead = start_sink('hang');
 		my @memory;
 
-		create_webhook($node, $nginx->{url}, $created, actor_id => "'a'");
+		foreach ($node, $empty)
+		{
+			create_webhook($_, $nginx->{url}, $created, actor_id => "'a'");
+			drain_rates($_, 2000, 1, "'a'");
+		}
 		create_webhook($node, $dead->{url}{hang}, $created, actor_id => "'dead'");
-		drain_rates($node, 2000, 1, "'a'");
-		my @base = drain_rates($node, $scale{events}, $scale{rounds}, "'a'");
 		progress("backlog: adding $count events for a dead endpoint");
 		add_events($node, $count, "'dead'");
 		sql($node, 'SELECT webhook_events.resume()');
@@ -148,14 +150,9 @@ sub backlog
 		push @memory, memory($node);
 		result(what => 'waiting for a dead endpoint', figure => sql($node,
 				'SELECT dispatches_active FROM webhook_events.status()'));
-		my @rates;
-		foreach my $round (1 .. $scale{rounds})
-		{
-			progress("backlog: round $round of $scale{rounds}");
-			push @rates, drain_rates($node, $scale{events}, 1, "'a'");
-			push @memory, memory($node);
-		}
-		compare_rates('live events beside it', \@rates, 'without', \@base, '>= 0.95');
+		my ($rates, $base) = drains_in_turns([ $node, 'a', 1 ], [ $empty, 'a', 1 ]);
+		push @memory, memory($node);
+		compare_turns('live events beside it', $rates, 'without', $base, '>= 0.95');
 		progress('backlog: the endpoint is back');
 		stop_sink($dead);
 		my $sink = start_sink("ok=$dead->{port}{hang}");
@@ -170,12 +167,12 @@ SQL
 		push @memory, memory($node);
 		my $largest = percentile(1, @memory);
 		result(what => "the backlog when it is back ($waiting)", figure => sprintf('%.0f/s', $waiting / $seconds),
-			reference => sprintf('drain %.0f/s', median(@base)), number => $waiting / $seconds / median(@base), bar => '>= 0.9');
+			reference => sprintf('drain %.0f/s', median(@$base)), number => $waiting / $seconds / median(@$base), bar => '>= 0.9');
 		result(what => "worker's own memory, at most", figure => sprintf('%.1f MB', $largest),
 			number => $largest, bar => '<= 64');
 		stop_sink($sink);
 		stop_nginx($nginx);
-	});
+	}, qw(backlog empty));
 	return;
 }
 
