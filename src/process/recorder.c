@@ -31,7 +31,7 @@
 #define ROWLESS_TIME 250000
 
 /* So long results wait for more of them, and so many don't wait at all. */
-#define RESULT_TIME 5000
+#define RESULT_TIME 20000
 #define MAX_RESULTS 1000
 
 /* So long the cursor waits when it has nothing else to be written with. */

@@ -391,7 +391,8 @@ fetch_replays(Subscriber *subscriber, TimestampTz now)
 
 /*
  * Ends what waits for a webhook that is gone or disabled, or is due for one that
- * is not valid any more.  Returns false if there may be more.
+ * is not valid any more, unless it is being called.  Returns false if there may be
+ * more to end.
  */
 static bool
 end_refused(Subscriber *subscriber, TimestampTz first_due_at)
@@ -399,6 +400,7 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 	const DuePosition start = {0};
 	DueRow	   *rows;
 	int			nrows = 0;
+	int			nended = 0;
 
 	if (!subscriber->exists)
 		nrows = dispatches_find_waiting_of(subscriber->id, true, MAX_ROWS, &rows);
@@ -411,12 +413,16 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 	for (int i = 0; i < nrows; i++)
 	{
 		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
+		Dispatch   *dispatch = dispatch_find(rows[i].id);
 
-		if (reason != NULL && dispatch_find(rows[i].id) == NULL)
-			dispatch_end(create_dispatch(&rows[i], subscriber, NULL, NULL),
-						 DISPATCH_FAILED, reason);
+		if (reason == NULL || (dispatch != NULL && dispatch->state != DISPATCH_QUEUED))
+			continue;
+		if (dispatch == NULL)
+			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);
+		dispatch_end(dispatch, DISPATCH_FAILED, reason);
+		nended++;
 	}
-	return nrows < MAX_ROWS;
+	return nrows < MAX_ROWS || nended == 0;
 }
 
 /*

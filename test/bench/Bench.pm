@@ -391,9 +391,10 @@ sub drain
 	my $cpu = worker_cpu($node);
 	my ($seconds, $wal) = split /[|\n]/, sql($node,
 			"SET enable_seqscan = off;\n"
-		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn \\gset\n"
 		  . "SELECT delivered + failed AS before FROM webhook_events.worker_report() \\gset\n"
+		  # It counts what waits, and the worker starts when it commits.
 		  . "SELECT webhook_events.resume() \\g /dev/null\n"
+		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn \\gset\n"
 		  . "CALL wait_delivered(:before + $count);\n"
 		  . "SELECT extract(epoch FROM clock_timestamp() - :'started'),"
 		  . " pg_current_wal_insert_lsn() - :'lsn';");

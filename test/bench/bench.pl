@@ -24,6 +24,7 @@ use POSIX qw(strftime);
 use Time::HiRes qw(time);
 
 use lib abs_path(dirname(__FILE__));
+BEGIN { $ENV{PG_TEST_TIMEOUT_DEFAULT} //= 3600; }    # of sessions that are held open
 use Bench;
 use parts::delivery;
 use parts::neighbours;

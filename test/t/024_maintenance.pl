@@ -12,7 +12,6 @@ use WebhookEvents::Receiver;
 my $receiver = WebhookEvents::Receiver->new;
 my $node = new_node('main', conf => <<'CONF');
 max_logical_replication_workers = 0
-max_worker_processes = 3
 webhook_events.databases = 'postgres'
 CONF
 my $process = "FROM pg_stat_activity WHERE backend_type = 'webhook_events maintenance'";
