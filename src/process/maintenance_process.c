@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -24,8 +23,6 @@
 #include "storage/statement.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* So long after a failure it is tried again. */
@@ -104,6 +101,16 @@ delete_old_rows(void)
 	return DatumGetInt32(statement_value(0, 1, &isnull)) == MAX_DELETED || more;
 }
 
+/* Does what there is to do; returns through "argument" whether there may be more. */
+static void
+do_maintenance(void *argument)
+{
+	bool	   *more = argument;
+
+	look_after_days();
+	*more = delete_old_rows();
+}
+
 /*
  * Does what there is to do, and sets *next_at to when there may be more, which is
  * 0 when all is done.  Returns false if the extension is gone.
@@ -113,39 +120,20 @@ look_after_tables(TimestampTz *next_at)
 {
 	static bool has_failed = false;
 	TimestampTz now = GetCurrentTimestamp();
-	MemoryContext context;
-	ResourceOwner owner;
+	bool		more = false;
+	char	   *error;
 
 	if (!work_begin("looking after the tables of days"))
 		return false;
-	context = CurrentMemoryContext;
-	owner = CurrentResourceOwner;
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		look_after_days();
-		*next_at = delete_old_rows() ? now + DELETE_INTERVAL : 0;
-		ReleaseCurrentSubTransaction();
-		has_failed = false;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+	error = work_try(do_maintenance, &more);
+	if (error != NULL && !has_failed)
+		ereport(LOG,
+				(errmsg("could not make or drop the tables of days: %s", error)));
+	has_failed = (error != NULL);
+	if (has_failed)
 		*next_at = now + RETRY_INTERVAL;
-		if (!has_failed)
-			ereport(LOG,
-					(errmsg("could not make or drop the tables of days: %s",
-							data->message)));
-		has_failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	else
+		*next_at = more ? now + DELETE_INTERVAL : 0;
 	work_commit();
 	return true;
 }

@@ -16,7 +16,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "process/subscribers.h"
@@ -24,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* More than so many are forgotten when nothing refers to them. */
@@ -189,6 +187,22 @@ drop_version(Subscriber *subscriber)
 	subscriber->error = NULL;
 }
 
+/* A row to be compiled, and what became of it. */
+typedef struct Compilation
+{
+	HeapTuple	row;
+	TupleDesc	desc;
+	Webhook    *webhook;
+} Compilation;
+
+static void
+compile_row(void *argument)
+{
+	Compilation *compilation = argument;
+
+	compilation->webhook = webhook_from_row(compilation->row, compilation->desc);
+}
+
 /*
  * Compiles a row.  What is wrong with it, for example a URL whose network is
  * not allowed any more, becomes the reason why its dispatches fail.
@@ -196,32 +210,12 @@ drop_version(Subscriber *subscriber)
 static Webhook *
 compile(HeapTuple row, TupleDesc desc, MemoryContext context, char **error)
 {
-	MemoryContext caller_context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Webhook    *volatile webhook = NULL;
+	Compilation compilation = {row, desc, NULL};
+	MemoryContext old_context = MemoryContextSwitchTo(context);
 
-	*error = NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		webhook = webhook_from_row(row, desc);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		*error = data->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller_context);
-	CurrentResourceOwner = owner;
-	return webhook;
+	*error = work_try(compile_row, &compilation);
+	MemoryContextSwitchTo(old_context);
+	return compilation.webhook;
 }
 
 /* Moves a subscriber, with what waits for it, to the host of its new URL. */

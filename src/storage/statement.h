@@ -43,6 +43,13 @@ extern bool work_begin(const char *activity);
 extern void work_see_writes(void);
 
 /*
+ * Does a part of the transaction that may fail, in the caller's memory context.  If
+ * it does, all else stands, and the message of the error is returned, palloc'd in
+ * that context; otherwise NULL.
+ */
+extern char *work_try(void (*work) (void *argument), void *argument);
+
+/*
  * Commits it.  PostgreSQL's statistics take reports once a second; what is left
  * for later work_report() tells when the deadline, DT_NOEND for none, has passed.
  */
