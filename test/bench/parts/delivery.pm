@@ -179,8 +179,8 @@ sub webhooks
 		progress("webhooks: defining $scale{webhooks}");
 		add_webhooks($thousand, 999, $nginx->{url});
 		add_webhooks($million, $scale{webhooks} - 1, $nginx->{url});
-		my ($base, @rates) = drains_in_turns([ $one, 'a', 1 ], [ $thousand, 'a', 1 ], [ $million, 'a', 1 ],
-			[ $hundred, 'a', 100 ]);
+		my ($base, @rates) = drains_in_turns([ $one, 1 ], [ $thousand, 1 ], [ $million, 1 ],
+			[ $hundred, 100 ]);
 		foreach my $what ('1000 webhooks, one matching', "$scale{webhooks} webhooks, one matching",
 			'100 matching each event, dispatches')
 		{
@@ -217,7 +217,7 @@ sub history
 			add_history_slice($node, $done, $scale{history} / 5);
 		}
 		sql($node, 'CHECKPOINT');
-		my ($rates, $base) = drains_in_turns([ $node, 'a', 1 ], [ $empty, 'a', 1 ]);
+		my ($rates, $base) = drains_in_turns([ $node, 1 ], [ $empty, 1 ]);
 		compare_turns("drain with $million events in the tables", $rates, 'empty', $base, '>= 0.9');
 		retention($node, $million);
 		stop_nginx($nginx);
