@@ -53,6 +53,18 @@
 	object_ownercheck(DatabaseRelationId, oid, role)
 #endif
 
+/* PostgreSQL 16 tells which indexes want an entry for a row's new version. */
+#if PG_VERSION_NUM < 160000
+#define TU_UpdateIndexes bool
+#define TU_None false
+#define insert_index_entries(target, slot, estate, stale) \
+	ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL)
+#else
+#define insert_index_entries(target, slot, estate, stale) \
+	ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL, \
+						  (stale) == TU_Summarizing)
+#endif
+
 /* PostgreSQL 17 introduced caches of index access methods that want an end. */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info) ((void) (index), (void) (info))

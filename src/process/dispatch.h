@@ -20,6 +20,7 @@
 
 #include "process/subscribers.h"
 #include "storage/cursor.h"
+#include "storage/day_table.h"
 
 /* Events that were read together, and how far the outbox is done with them. */
 typedef struct Batch
@@ -61,6 +62,7 @@ typedef struct Dispatch
 	Batch	   *batch;			/* NULL once neither event nor row is wanted */
 	Event	   *event;			/* NULL once the request was built */
 	bool		has_row;
+	RowPlace	place;			/* of the row, as far as known */
 	bool		is_replay;		/* until its first call ended */
 	bool		has_waited;		/* its row once said ACTIVE */
 	bool		is_counted;		/* in its webhook's statistics */

@@ -194,10 +194,13 @@ write_stats(DispatchWriter *writer)
 	counted_subscribers = NIL;
 }
 
-/* Adds a dispatch as it stands, to be found again at "next_attempt_at". */
+/*
+ * Adds a dispatch as it stands, to be found again at "next_attempt_at"; "place" is
+ * that of its row, NULL if it is forgotten before it has one.
+ */
 static void
 write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
-			   DispatchStatus status, TimestampTz next_attempt_at)
+			   DispatchStatus status, TimestampTz next_attempt_at, RowPlace *place)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
 	bool		waits = (status == DISPATCH_ACTIVE);
@@ -212,7 +215,8 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.finished_at = waits ? 0 : dispatch->ended_at,
 		.attempts = dispatch->attempts,
 		.next_attempt_at = waits ? next_attempt_at : 0,
-		.error_message = dispatch->error
+		.error_message = dispatch->error,
+		.place = place
 	};
 
 	count_dispatch(dispatch, &row);
@@ -252,7 +256,8 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
 
 		if (dispatch->was_called)
 			write_call(writer, dispatch);
-		write_dispatch(writer, dispatch, dispatch->status, next);
+		write_dispatch(writer, dispatch, dispatch->status, next,
+					   dispatch->has_row ? &dispatch->place : NULL);
 		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
 			waiting_note_due(next);
 		else if (dispatch->status == DISPATCH_ACTIVE)
@@ -286,7 +291,8 @@ write_rowless(DispatchWriter *writer, TimestampTz now)
 
 		if (now - dispatch->since < ROWLESS_TIME)
 			break;
-		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now);
+		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now,
+					   is_queued ? NULL : &dispatch->place);
 		if (is_queued)
 		{
 			host->is_congested = true;

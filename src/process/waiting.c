@@ -235,6 +235,7 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 										   batch, event, true, row->is_replay);
 
 	dispatch->attempts = row->attempts;
+	dispatch->place = row->place;
 	dispatch->is_counted = !row->is_new;
 	return dispatch;
 }

@@ -119,10 +119,11 @@ static Statement events_statement = {
 	5, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID}, NULL
 };
 
+/* The array tells the planner of no partition to be left out, the bounds do. */
 static Statement find_statement = {
 	"SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
-	" WHERE o.id = ANY ($1)",
-	1, {TEXTARRAYOID}, NULL
+	" WHERE o.id = ANY ($1) AND o.id >= $2 AND o.id <= $3",
+	3, {TEXTARRAYOID, TEXTOID, TEXTOID}, NULL
 };
 
 static Statement write_statement = {
@@ -521,16 +522,26 @@ outbox_find(MemoryContext context, const char **ids, int nids,
 			size_t max_bytes, Event **events)
 {
 	ArrayParameter wanted = {TEXTOID, NULL};
-	Datum		value;
+	const char *least = ids[0];
+	const char *greatest = ids[0];
+	Datum		values[3];
 	uint64		nrows;
 	FoundRow   *rows;
 	size_t		bytes = 0;
 	int			count = 0;
 
 	for (int i = 0; i < nids; i++)
+	{
 		array_add_text(&wanted, ids[i]);
-	value = array_result(&wanted);
-	nrows = statement_read(&find_statement, &value, NULL, 0);
+		if (strcmp(ids[i], least) < 0)
+			least = ids[i];
+		if (strcmp(ids[i], greatest) > 0)
+			greatest = ids[i];
+	}
+	values[0] = array_result(&wanted);
+	values[1] = CStringGetTextDatum(least);
+	values[2] = CStringGetTextDatum(greatest);
+	nrows = statement_read(&find_statement, values, NULL, 0);
 	rows = palloc(sizeof(FoundRow) * (nrows + 1));
 	for (uint64 row = 0; row < nrows; row++)
 	{

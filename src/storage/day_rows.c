@@ -37,6 +37,7 @@ struct DayRows
 	size_t		bytes;
 	int			nslots;
 	TupleTableSlot *slots[MAX_ROWS];	/* the first nslots were made */
+	RowPlace   *places[MAX_ROWS];	/* to be set, or NULL */
 };
 
 DayRows *
@@ -44,7 +45,7 @@ day_rows_create(const DayKind *kind)
 {
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
 												  "webhook_events rows",
-												  ALLOCSET_SMALL_SIZES);
+												  ALLOCSET_DEFAULT_SIZES);
 	DayRows    *rows = MemoryContextAllocZero(context, sizeof(DayRows));
 
 	rows->context = context;
@@ -110,7 +111,14 @@ flush(DayRows *rows)
 	for (int i = 0; i < table->nindexes; i++)
 		insert_into_index(rows, table->index_oids[i], table->indexes[i]);
 	for (int i = 0; i < rows->count; i++)
+	{
+		if (rows->places[i] != NULL)
+		{
+			rows->places[i]->table = RelationGetRelid(rows->relation);
+			rows->places[i]->tid = rows->slots[i]->tts_tid;
+		}
 		ExecClearTuple(rows->slots[i]);
+	}
 	rows->count = 0;
 	rows->bytes = 0;
 }
@@ -169,9 +177,11 @@ day_rows_set_text(DayRows *rows, int column, const char *text)
 }
 
 void
-day_rows_end_row(DayRows *rows, size_t bytes)
+day_rows_end_row(DayRows *rows, size_t bytes, RowPlace *place)
 {
-	TupleTableSlot *slot = rows->slots[rows->count++];
+	TupleTableSlot *slot = rows->slots[rows->count];
+
+	rows->places[rows->count++] = place;
 
 	ExecStoreVirtualTuple(slot);
 	ExecMaterializeSlot(slot);

@@ -12,6 +12,7 @@
 #define WEBHOOK_DAY_TABLE_H
 
 #include "nodes/execnodes.h"
+#include "storage/itemptr.h"
 #include "rules/event_type.h"
 #include "storage/relation_cache.h"
 #include "utils/relcache.h"
@@ -25,6 +26,13 @@ typedef struct DayKind
 	int			ncolumns;
 	const char *columns[DAY_TABLE_MAX_COLUMNS];
 } DayKind;
+
+/* Where a row lies; its tid is not valid if that is not known. */
+typedef struct RowPlace
+{
+	Oid			table;
+	ItemPointerData tid;
+} RowPlace;
 
 /* What is known about the table of a day. */
 typedef struct DayTable

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "storage/day_rows.h"
+#include "storage/day_update.h"
 #include "storage/dispatches.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -87,6 +88,7 @@ enum
 struct DispatchWriter
 {
 	DayRows    *inserts;		/* NULL if there are none */
+	DayUpdate  *changes;		/* NULL if there are none */
 	DayRows    *calls;			/* NULL if there are none */
 	int			nupdates;
 	int			nstats;
@@ -95,6 +97,8 @@ struct DispatchWriter
 };
 
 /*
+ * Of rows that are not where they were seen.
+ *
  * Plans are made while tables are small, when every index is as good as another,
  * and then kept.  So conditions and orders are written such that there is but one
  * index that fits.  Here, "status = 'ACTIVE'" would also fit those of waiting ones.
@@ -163,7 +167,8 @@ static Statement existing_statement = {
 
 #define DUE_COLUMNS \
 	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
-	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0 "
+	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
+	" d.tableoid, d.ctid "
 
 static Statement due_statement = {
 	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
@@ -326,7 +331,38 @@ dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 	day_rows_set(rows, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts));
 	set_time(rows, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
 	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
-	day_rows_end_row(rows, 0);
+	day_rows_end_row(rows, 0, row->place);
+}
+
+static void
+change_time(DayUpdate *changes, int column, TimestampTz time)
+{
+	day_update_set(changes, column, TimestampTzGetDatum(time), time == 0);
+}
+
+/* Changes a row where it was seen; false if it is not there, or was changed. */
+static bool
+change_in_place(DispatchWriter *writer, const DispatchRow *row)
+{
+	DayUpdate  *changes;
+
+	if (row->place == NULL)
+		return false;
+	if (writer->changes == NULL)
+		writer->changes = day_update_create(&dispatches_kind);
+	changes = writer->changes;
+	if (!day_update_begin_row(changes, row->place, row->id) ||
+		!day_update_is_null(changes, DISPATCH_FINISHED_AT))
+		return false;
+	day_update_set(changes, DISPATCH_STATUS,
+				   ObjectIdGetDatum(status_oid(row->status)), false);
+	change_time(changes, DISPATCH_FINISHED_AT, row->finished_at);
+	day_update_set(changes, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts), false);
+	change_time(changes, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_update_set(changes, DISPATCH_ERROR_MESSAGE,
+				   row->error_message ? CStringGetTextDatum(row->error_message) : (Datum) 0,
+				   row->error_message == NULL);
+	return day_update_end_row(changes);
 }
 
 void
@@ -334,6 +370,8 @@ dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 {
 	ArrayParameter *a = writer->updates;
 
+	if (change_in_place(writer, row))
+		return;
 	array_add_text(&a[UPDATE_ID], row->id);
 	array_add_text(&a[UPDATE_STATUS], status_label(row->status));
 	array_add_time(&a[UPDATE_FINISHED_AT], row->finished_at);
@@ -358,7 +396,8 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 		day_rows_set(rows, CALL_RESPONSE_STATUS, Int32GetDatum(row->response_status));
 	day_rows_set_text(rows, CALL_RESPONSE_BODY, row->response_body);
 	day_rows_set_text(rows, CALL_ERROR_MESSAGE, row->error_message);
-	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0);
+	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0,
+					 NULL);
 }
 
 void
@@ -393,6 +432,8 @@ dispatch_writer_execute(DispatchWriter *writer)
 		day_rows_finish(writer->inserts);
 	if (writer->calls != NULL)
 		day_rows_finish(writer->calls);
+	if (writer->changes != NULL)
+		day_update_finish(writer->changes);
 	CommandCounterIncrement();
 	execute(&update_statement, writer->updates, writer->nupdates);
 	execute(&stats_statement, writer->stats, writer->nstats);
@@ -439,6 +480,8 @@ copy_due_rows(uint64 count, DueRow **rows)
 		row->next_attempt_at =
 			DatumGetTimestampTz(statement_value(i, 6, &row->is_replay));
 		row->is_new = DatumGetBool(statement_value(i, 7, &isnull));
+		row->place.table = DatumGetObjectId(statement_value(i, 8, &isnull));
+		row->place.tid = *(ItemPointer) DatumGetPointer(statement_value(i, 9, &isnull));
 	}
 	return (int) count;
 }

@@ -15,6 +15,7 @@
 
 #include "rules/event_type.h"
 #include "rules/ids.h"
+#include "storage/day_table.h"
 #include "storage/statement.h"
 
 typedef enum DispatchStatus
@@ -38,6 +39,9 @@ typedef struct DispatchRow
 	int			attempts;
 	TimestampTz next_attempt_at;
 	const char *error_message;
+	RowPlace   *place;			/* of an inserted row, set when that is done;
+								 * of a changed one, where it was seen; or
+								 * NULL */
 } DispatchRow;
 
 /* A row of calls. */
@@ -99,6 +103,7 @@ typedef struct DueRow
 	bool		is_new;			/* never called, and made by a session: not
 								 * yet in its webhook's statistics */
 	TimestampTz next_attempt_at;
+	RowPlace	place;
 } DueRow;
 
 /* A place in the order in which dispatches are due. */

@@ -77,7 +77,7 @@ add_row(DayRows *rows, const OutboxEvent *event, const char *id,
 		day_rows_set(rows, COLUMN_RESOURCE,
 					 PointerGetDatum(cstring_to_text_with_len(event->resource,
 															  (int) event->resource_length)));
-	day_rows_end_row(rows, event->resource_length);
+	day_rows_end_row(rows, event->resource_length, NULL);
 }
 
 void

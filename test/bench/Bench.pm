@@ -262,13 +262,13 @@ sub arrivals
 	return \%at;
 }
 
-# Starts nginx from Debian; undef if there is none.  Options: tls, http2.
+# Starts nginx from Debian; undef if there is none.  Options: tls, http2, port.
 sub start_nginx
 {
 	my %options = @_;
 	my $nginx = (grep { -x } '/usr/sbin/nginx', '/usr/bin/nginx')[0];
 	my $directory = tempdir('nginx_XXXXXX', TMPDIR => 1, CLEANUP => 1);
-	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $port = $options{port} // PostgreSQL::Test::Cluster::get_free_port();
 	my $scheme = $options{tls} ? 'https' : 'http';
 	my $listen = $options{tls} ? ' ssl' . ($options{http2} ? ' http2' : '') : '';
 	my $answer = "return 200 'ok';";

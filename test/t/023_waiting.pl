@@ -64,6 +64,35 @@ is(query("SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEED
 $after = entries_read('n_tup_upd', $rows);
 cmp_ok($after - $before, '<', 30 * $rows, 'and each is found without a look at the others');
 
+# Rows that are not where they were seen, when what became of them is written.
+my ($day) = query(q{SELECT tableoid::regclass FROM webhook_events.dispatches LIMIT 1});
+my %row;
+foreach my $fate (qw(moved changed ended))
+{
+	my $webhook = create_webhook($node, $receiver->url("/hold/$fate"), 'ACTOR.RUN.CREATED', actor_id => "'$fate'");
+
+	$row{$fate} = "FROM webhook_events.dispatches WHERE webhook_id = '$webhook'";
+	insert_runs($node, 3, $fate);
+	wait_for_sql($node, "SELECT count(*) $row{$fate} AND status = 'ACTIVE'", 3);
+}
+my $places = "SELECT string_agg(ctid::text, ' ' ORDER BY id) $row{moved}";
+my $before_moving = query($places);
+query("VACUUM FULL $day");
+isnt(query($places), $before_moving, 'rows can move while their requests are under way');
+query("UPDATE webhook_events.dispatches SET user_id = 'else' WHERE id IN (SELECT id $row{changed})");
+query("UPDATE webhook_events.dispatches SET status = 'FAILED', finished_at = now(), next_attempt_at = NULL,"
+	  . " error_message = 'by hand' WHERE id IN (SELECT id $row{ended})");
+$receiver->release($_) foreach keys %row;
+foreach my $fate (qw(moved changed))
+{
+	wait_for_sql($node, "SELECT count(*) $row{$fate} AND status = 'SUCCEEDED' AND attempts = 1", 3);
+	pass("what became of rows that have $fate is written all the same");
+}
+is(query("SELECT string_agg(user_id, ' ') $row{changed}"), 'else else else', 'along with the change');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.calls WHERE dispatch_id IN (SELECT id $row{ended})", 3);
+is(query("SELECT string_agg(DISTINCT status || ' ' || error_message, ',') $row{ended}"), 'FAILED by hand',
+	'and what somebody has ended stays so');
+
 # Nobody answers.
 my $refusing = WebhookEvents::Receiver->new;
 my $refused = create_webhook($node, $refusing->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'refused'");
@@ -75,7 +104,7 @@ wait_for_sql($node, qq{SELECT count(*) FILTER (WHERE gap >= interval '90 ms')
 		ORDER BY c.started_at DESC LIMIT 3) AS g}, 3);
 cmp_ok(query("SELECT count(*) $calls"), '<', 50, 'a host that refuses connections is called one by one, with pauses');
 insert_runs($node, 1, 'ok');
-wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", $rows + 3);
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", $rows + 9);
 pass('while others are served');
 $refusing->start;
 wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE' AND attempts = 0", 0);

@@ -102,6 +102,17 @@ sub neighbours
 	return;
 }
 
+# Dispatches a second while so many of those that wait are delivered.
+sub part_of_backlog
+{
+	my ($node, $count) = @_;
+	my ($seconds) = drain($node, $count);
+
+	sql($node, "SELECT webhook_events.pause('benchmark')");
+	wait_for($node, 'SELECT in_flight = 0 FROM webhook_events.worker_report()');
+	return $count / $seconds;
+}
+
 # Waits until so many requests of the ids that match are in a sink's log.
 sub wait_for_arrivals
 {
@@ -155,23 +166,20 @@ sub backlog
 		compare_turns('live events beside it', $rates, 'without', $base, '>= 0.95');
 		progress('backlog: the endpoint is back');
 		stop_sink($dead);
-		my $sink = start_sink("ok=$dead->{port}{hang}");
-		my ($waiting, $seconds) = split /\n/, sql($node, <<'SQL');
-SELECT delivered + failed AS before FROM webhook_events.worker_report() \gset
-SELECT clock_timestamp() AS started, count(*) AS waiting
-FROM webhook_events.dispatches WHERE status = 'ACTIVE' AND attempts = 0 \gset
-SELECT :waiting;
-CALL wait_delivered(:before + :waiting * 99 / 100);
-SELECT extract(epoch FROM clock_timestamp() - :'started') / 0.99;
-SQL
-		push @memory, memory($node);
+		sql($node, "SELECT webhook_events.pause('benchmark')");
+		my $back = start_nginx(port => $dead->{port}{hang});
+		my (@backlog, @drain);
+		foreach my $turn (1 .. $scale{drain_turns})
+		{
+			push @drain, drain_rates($empty, $scale{turn_events}, 1, "'a'");
+			push @backlog, part_of_backlog($node, $scale{turn_events});
+			push @memory, memory($node);
+		}
+		compare_turns('the backlog when it is back', \@backlog, 'drain', \@drain, '>= 0.9');
 		my $largest = percentile(1, @memory);
-		result(what => "the backlog when it is back ($waiting)", figure => sprintf('%.0f/s', $waiting / $seconds),
-			reference => sprintf('drain %.0f/s', median(@$base)), number => $waiting / $seconds / median(@$base), bar => '>= 0.9');
 		result(what => "worker's own memory, at most", figure => sprintf('%.1f MB', $largest),
 			number => $largest, bar => '<= 64');
-		stop_sink($sink);
-		stop_nginx($nginx);
+		stop_nginx($_) foreach $nginx, $back;
 	}, qw(backlog empty));
 	return;
 }
