@@ -543,21 +543,22 @@ add_header(Transfer *transfer, const char *line)
 static void
 add_headers(Transfer *transfer, List *headers)
 {
+	StringInfoData line;
 	ListCell   *cell;
 
+	initStringInfo(&line);
 	foreach(cell, headers)
 	{
 		Header	   *header = lfirst(cell);
-		char	   *line;
 
 		/* libcurl has its own way to write a header without a value. */
-		if (header->value[0] == '\0')
-			line = psprintf("%s;", header->name);
-		else
-			line = psprintf("%s: %s", header->name, header->value);
-		add_header(transfer, line);
-		pfree(line);
+		resetStringInfo(&line);
+		appendStringInfoString(&line, header->name);
+		appendStringInfoString(&line, header->value[0] == '\0' ? ";" : ": ");
+		appendStringInfoString(&line, header->value);
+		add_header(transfer, line.data);
 	}
+	pfree(line.data);
 	add_header(transfer, "Expect:");
 }
 

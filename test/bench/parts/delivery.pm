@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Bench;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
@@ -265,9 +266,25 @@ SQL
 	sql($node, 'CHECKPOINT');
 	run_tool('sync');
 	progress('retention: dropping the day');
-	my ($statement, $drop, $dead) = split /\n/, sql($node, <<'SQL');
+	# Another session waits for the first lock, so for the moment at which all are free.
+	my $other = IPC::Run::start([ 'psql', '-qAtX', '-d', $node->connstr('postgres'), '-c', <<'SQL', '-c', <<'SQL' ], '<', \undef, '>', \my $free_at);
+DO $$
+BEGIN
+	WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhook_events.calls'::regclass
+		AND mode = 'AccessExclusiveLock' AND granted) LOOP
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+END $$
+SQL
+BEGIN;
+LOCK TABLE webhook_events.calls IN ROW EXCLUSIVE MODE;
+SELECT extract(epoch FROM clock_timestamp());
+COMMIT;
+SQL
+	my ($started, $statement, $drop, $dead) = split /\n/, sql($node, <<'SQL');
 BEGIN;
 SELECT clock_timestamp() AS started \gset
+SELECT extract(epoch FROM :'started'::timestamptz);
 SELECT webhook_events.drop_days(((now() AT TIME ZONE 'UTC') + interval '1 day')::date) \g /dev/null
 SELECT extract(epoch FROM clock_timestamp() - :'started');
 COMMIT;
@@ -277,6 +294,8 @@ SQL
 	die "the day was not dropped\n" if $dead > 0;
 	result(what => "dropping a day of $million events", figure => sprintf('%.2f s', $drop),
 		reference => sprintf('DELETE %.1f s', $delete), number => $drop, bar => '< 1');
+	$other->finish;
+	result(what => '  until it is gone for others, and all locks are free', figure => sprintf('%.2f s', $free_at - $started));
 	result(what => '  before the commit, which removes the files', figure => sprintf('%.2f s', $statement));
 	return;
 }
