@@ -8,7 +8,8 @@
  * OF would avoid neither the first nor would it be right: it misses what BEFORE
  * triggers change.  So a statement that assigns nothing to the columns of our
  * WHEN clause, on a table without BEFORE triggers, goes without our trigger: its
- * rows can't differ in them.
+ * rows can't differ in them.  Where the status is assigned in a few rows, the
+ * clause goes and the function looks for itself.
  *
  * IDENTIFICATION
  *	  src/process/heartbeat.c
@@ -21,6 +22,7 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "nodes/bitmapset.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "process/heartbeat.h"
 #include "process/triggers.h"
@@ -29,6 +31,12 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+/*
+ * To prepare the WHEN clause for a statement costs as much as to call the function
+ * for so many rows.
+ */
+#define FEW_ROWS 10
+
 /* What is known about the UPDATE trigger of a table. */
 typedef struct UpdateTrigger
 {
@@ -36,6 +44,7 @@ typedef struct UpdateTrigger
 	Oid			trigger;		/* InvalidOid: none that can be spared */
 	Bitmapset  *columns;		/* of its WHEN clause, as ExecGetUpdatedCols()
 								 * counts them */
+	bool		is_plain;		/* the clause says no more than the function */
 } UpdateTrigger;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -43,14 +52,44 @@ static HTAB *update_triggers = NULL;
 
 /* The columns that a trigger's WHEN clause compares. */
 static Bitmapset *
-columns_of_when(const Trigger *trigger)
+columns_of_when(Node *when)
 {
-	Node	   *when = stringToNode(trigger->tgqual);
 	Bitmapset  *columns = NULL;
 
 	pull_varattnos(when, PRS2_OLD_VARNO, &columns);
 	pull_varattnos(when, PRS2_NEW_VARNO, &columns);
 	return columns;
+}
+
+/* A column of the old or the new row, whatever it is relabelled to. */
+static const Var *
+plain_column(Node *node)
+{
+	if (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return IsA(node, Var) ? (const Var *) node : NULL;
+}
+
+/*
+ * Is it OLD.c IS DISTINCT FROM NEW.c, as attach() writes it?  The function raises
+ * nothing for a status that stays.
+ */
+static bool
+is_plain_when(Node *when)
+{
+	List	   *arguments;
+	const Var  *old_column;
+	const Var  *new_column;
+
+	if (!IsA(when, DistinctExpr))
+		return false;
+	arguments = ((DistinctExpr *) when)->args;
+	old_column = plain_column(linitial(arguments));
+	new_column = plain_column(lsecond(arguments));
+	return old_column != NULL && new_column != NULL &&
+		old_column->varno == PRS2_OLD_VARNO &&
+		new_column->varno == PRS2_NEW_VARNO &&
+		old_column->varattno == new_column->varattno;
 }
 
 /* Is one of these columns generated, so that it changes along with others? */
@@ -75,16 +114,19 @@ static void
 look_up(UpdateTrigger *fresh, Relation relation)
 {
 	const Trigger *trigger = source_find_trigger(relation, "update");
+	Node	   *when;
 	Bitmapset  *columns;
 	MemoryContext old_context;
 
 	if (trigger == NULL || trigger->tgqual == NULL ||
 		!triggers_is_ours(trigger->tgfoid))
 		return;
-	columns = columns_of_when(trigger);
+	when = stringToNode(trigger->tgqual);
+	columns = columns_of_when(when);
 	if (any_is_generated(relation, columns))
 		return;
 	fresh->trigger = trigger->tgoid;
+	fresh->is_plain = is_plain_when(when);
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
 	fresh->columns = bms_copy(columns);
 	MemoryContextSwitchTo(old_context);
@@ -95,7 +137,7 @@ update_trigger_of(Relation relation)
 {
 	Oid			key = RelationGetRelid(relation);
 	UpdateTrigger *known;
-	UpdateTrigger fresh = {{key, true}, InvalidOid, NULL};
+	UpdateTrigger fresh = {{key, true}, InvalidOid, NULL, false};
 	bool		found;
 
 	if (update_triggers == NULL)
@@ -135,25 +177,40 @@ disable(TriggerDesc *triggers, Oid oid)
 	triggers->trig_update_after_row = others;
 }
 
+/* Takes the WHEN clause from a trigger in a statement's own copy. */
 static void
-spare(ResultRelInfo *target, EState *estate)
+drop_when(TriggerDesc *triggers, Oid oid)
+{
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		if (triggers->triggers[i].tgoid == oid)
+			triggers->triggers[i].tgqual = NULL;
+	}
+}
+
+static void
+spare(ResultRelInfo *target, EState *estate, bool few_rows)
 {
 	TriggerDesc *triggers = target->ri_TrigDesc;
 	const UpdateTrigger *ours;
 
-	if (triggers == NULL || !triggers->trig_update_after_row ||
-		triggers->trig_update_before_row)
+	if (triggers == NULL || !triggers->trig_update_after_row)
 		return;
 	ours = update_trigger_of(target->ri_RelationDesc);
-	if (OidIsValid(ours->trigger) &&
+	if (!OidIsValid(ours->trigger))
+		return;
+	if (!triggers->trig_update_before_row &&
 		!bms_overlap(ours->columns, ExecGetUpdatedCols(target, estate)))
 		disable(triggers, ours->trigger);
+	else if (few_rows && ours->is_plain)
+		drop_when(triggers, ours->trigger);
 }
 
 static void
 start_executor(QueryDesc *query, int flags)
 {
 	EState	   *estate;
+	bool		few_rows;
 	ListCell   *cell;
 
 	if (prev_executor_start)
@@ -163,8 +220,9 @@ start_executor(QueryDesc *query, int flags)
 	if (query->operation != CMD_UPDATE)
 		return;
 	estate = query->estate;
+	few_rows = outerPlan(query->plannedstmt->planTree)->plan_rows <= FEW_ROWS;
 	foreach(cell, estate->es_opened_result_relations)
-		spare(lfirst(cell), estate);
+		spare(lfirst(cell), estate, few_rows);
 }
 
 void

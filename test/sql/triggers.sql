@@ -251,6 +251,29 @@ SELECT webhook_events.delete_webhook(id) FROM meddled;
 DROP TABLE meddled;
 DELETE FROM actor_runs;
 
+-- a status that is assigned and stays raises nothing, in one row as in many
+INSERT INTO actor_runs (id, status) SELECT 'same' || i, 'RUNNING' FROM generate_series(1, 100) AS i;
+DELETE FROM webhook_events.outbox;
+UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'same1';
+UPDATE actor_runs SET status = 'RUNNING';
+SELECT count(*) AS of_what_stays FROM webhook_events.outbox;
+UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'same1';
+UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id <> 'same1';
+SELECT event_type, count(*) FROM webhook_events.outbox GROUP BY event_type;
+DELETE FROM webhook_events.outbox;
+
+-- a WHEN clause that says more than attach() wrote is heard
+SELECT replace(pg_get_triggerdef(oid), 'WHEN (', 'WHEN (new.id <> ''same2'' AND ') AS definition
+FROM pg_trigger WHERE tgrelid = 'actor_runs'::regclass AND tgname = 'webhook_events_update' \gset
+DROP TRIGGER webhook_events_update ON actor_runs;
+:definition;
+UPDATE actor_runs SET status = 'FAILED' WHERE id = 'same2';
+UPDATE actor_runs SET status = 'FAILED' WHERE id = 'same3';
+SELECT actor_run_id FROM webhook_events.outbox;
+SELECT webhook_events.attach('actor_runs');
+DELETE FROM actor_runs;
+DELETE FROM webhook_events.outbox;
+
 -- days have their tables, and each event is in that of its day
 SELECT count(*) >= 4 AS made_ahead FROM pg_inherits
     WHERE inhparent = 'webhook_events.outbox'::regclass;

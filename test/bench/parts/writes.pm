@@ -74,15 +74,36 @@ sub instructions
 	return $errors =~ /Collected : (\d+)/ ? $1 : die $errors;
 }
 
-# The same for one statement of many that are alike, or one row of one.
-sub instructions_of_heartbeat
+# Instructions of an UPDATE, by table: of a row of a large one, or of a statement for one row.
+sub instructions_of_update
 {
-	my ($node, $table, $in_bulk) = @_;
-	my $update = "UPDATE $table SET heartbeat_at = now()";
-	my ($few, $many) = $in_bulk ? ([("$update WHERE false") x 2], [($update) x 2])
-	  : map { [ map { "$update WHERE id = 'run' || lpad('$_', 14, '0')" } 1 .. $_ ] } 100, 1100;
+	my ($node, $in_bulk, $assignments, @tables) = @_;
+	my %count;
 
-	return (instructions($node, @$many) - instructions($node, @$few)) / ($in_bulk ? 2 * $rows : 1000);
+	foreach my $table (@tables)
+	{
+		my $update = "UPDATE $table SET $assignments";
+		my ($few, $many) = $in_bulk ? ([("$update WHERE false") x 2], [($update) x 2])
+		  : map { [ map { "$update WHERE id = 'run' || lpad('$_', 14, '0')" } 1 .. $_ ] } 100, 1100;
+
+		$count{$table} = (instructions($node, @$many) - instructions($node, @$few)) / ($in_bulk ? 2 * $rows : 1000);
+	}
+	return %count;
+}
+
+# Stops the server to count instructions, if there is valgrind.
+sub can_count_instructions
+{
+	my $node = shift;
+
+	if (!grep { -x "$_/valgrind" } split /:/, $ENV{PATH})
+	{
+		note('instructions not counted: there is no valgrind');
+		return 0;
+	}
+	progress('counting instructions with callgrind');
+	$node->stop;
+	return 1;
 }
 
 sub create_noop_trigger
@@ -117,25 +138,21 @@ sub heartbeat
 			reference => sprintf('bare %.3f ms', $single{bare_runs}),
 			number => $single{attached_runs} / $single{bare_runs}, bar => '<= 1.05');
 
-		if (!grep { -x "$_/valgrind" } split /:/, $ENV{PATH})
-		{
-			note('instructions not counted: there is no valgrind');
-			return;
-		}
-		progress('counting instructions with callgrind');
 		fill_tables($node, 'noop_runs');
 		create_noop_trigger($node);
 		sql($node, 'VACUUM ANALYZE');
-		$node->stop;
+		return unless can_count_instructions($node);
 		foreach my $case ([ 'instructions, one statement, a row', 1 ], [ 'instructions of one statement for one row', 0 ])
 		{
 			my ($what, $in_bulk) = @$case;
-			my ($bare, $attached, $noop) = map { instructions_of_heartbeat($node, $_, $in_bulk) } @tables, 'noop_runs';
+			my %count = instructions_of_update($node, $in_bulk, 'heartbeat_at = now()', @tables, 'noop_runs');
 
-			result(what => $what, figure => sprintf('%.0f', $attached), reference => sprintf('bare %.0f', $bare),
-				number => sprintf('%.4f', $attached / $bare), bar => '<= 1.02');
-			result(what => '  of a C trigger that does nothing with this WHEN', figure => sprintf('%.0f', $attached),
-				reference => sprintf('%.0f', $noop), number => sprintf('%.4f', $attached / $noop), bar => '<= 1.02');
+			result(what => $what, figure => sprintf('%.0f', $count{attached_runs}),
+				reference => sprintf('bare %.0f', $count{bare_runs}),
+				number => sprintf('%.4f', $count{attached_runs} / $count{bare_runs}), bar => '<= 1.02');
+			result(what => '  of a C trigger that does nothing with this WHEN', figure => sprintf('%.0f', $count{attached_runs}),
+				reference => sprintf('%.0f', $count{noop_runs}),
+				number => sprintf('%.4f', $count{attached_runs} / $count{noop_runs}), bar => '<= 1.02');
 		}
 		$node->start;
 	});
@@ -224,6 +241,20 @@ SQL
 					reference => sprintf('PL/pgSQL %.1f us', $added->('plpgsql_runs')),
 					number => $added->($table) / $added->('plpgsql_runs'), bar => '<= 0.5'));
 		}
+
+		# Without the noise, and without what the kernel does.
+		sql($node, 'VACUUM ANALYZE');
+		return unless can_count_instructions($node);
+		foreach my $case ([ 'instructions added, one UPDATE, a row', 1 ], [ 'instructions added to an UPDATE of one row', 0 ])
+		{
+			my ($what, $in_bulk) = @$case;
+			my %count = instructions_of_update($node, $in_bulk, substr($update, 4), qw(bare_runs attached_runs plpgsql_runs));
+			my ($ours, $theirs) = map { $count{$_} - $count{bare_runs} } qw(attached_runs plpgsql_runs);
+
+			result(what => $what, figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
+				number => $ours / $theirs);
+		}
+		$node->start;
 	});
 	return;
 }
