@@ -22,12 +22,13 @@
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "nodes/bitmapset.h"
-#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "process/heartbeat.h"
 #include "process/triggers.h"
 #include "storage/relation_cache.h"
 #include "storage/source.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -70,23 +71,38 @@ plain_column(Node *node)
 	return IsA(node, Var) ? (const Var *) node : NULL;
 }
 
+/* Does it find values equal just if their texts are? */
+static bool
+is_exact(const DistinctExpr *comparison)
+{
+	switch (get_opcode(comparison->opno))
+	{
+		case F_TEXTEQ:
+			return OidIsValid(comparison->inputcollid) &&
+				get_collation_isdeterministic(comparison->inputcollid);
+		case F_ENUM_EQ:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /*
  * Is it OLD.c IS DISTINCT FROM NEW.c, as attach() writes it?  The function raises
- * nothing for a status that stays.
+ * nothing for a status whose text stays.
  */
 static bool
 is_plain_when(Node *when)
 {
-	List	   *arguments;
+	const DistinctExpr *comparison = (const DistinctExpr *) when;
 	const Var  *old_column;
 	const Var  *new_column;
 
 	if (!IsA(when, DistinctExpr))
 		return false;
-	arguments = ((DistinctExpr *) when)->args;
-	old_column = plain_column(linitial(arguments));
-	new_column = plain_column(lsecond(arguments));
-	return old_column != NULL && new_column != NULL &&
+	old_column = plain_column(linitial(comparison->args));
+	new_column = plain_column(lsecond(comparison->args));
+	return old_column != NULL && new_column != NULL && is_exact(comparison) &&
 		old_column->varno == PRS2_OLD_VARNO &&
 		new_column->varno == PRS2_NEW_VARNO &&
 		old_column->varattno == new_column->varattno;
