@@ -1110,9 +1110,11 @@ BEGIN
         INSERT INTO webhook_events.origins (database, outbox)
             VALUES (own.database, own.outbox);
     END IF;
+    -- The worker may still write down what it had routed before the pause, with
+    -- the numbers that follow, and those must not be newer than this one.
     IF is_foreign OR skips THEN
         INSERT INTO webhook_events.cursors (number, window_from, window_to)
-            SELECT coalesce(max(number), 0) + 1, snapshot, snapshot
+            SELECT coalesce(max(number), 0) + 1000, snapshot, snapshot
             FROM webhook_events.cursors;
     END IF;
 
