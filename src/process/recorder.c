@@ -195,15 +195,16 @@ write_stats(DispatchWriter *writer)
 }
 
 /*
- * Adds a dispatch as it stands, to be found again at "next_attempt_at"; "place" is
- * that of its row, NULL if it is forgotten before it has one.
+ * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
+ * gets its row now is forgotten before that has a place, unless it is being called.
  */
 static void
 write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
-			   DispatchStatus status, TimestampTz next_attempt_at, RowPlace *place)
+			   DispatchStatus status, TimestampTz next_attempt_at)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
 	bool		waits = (status == DISPATCH_ACTIVE);
+	bool		has_place = dispatch->has_row || dispatch->state == DISPATCH_CALLING;
 	DispatchRow row = {
 		.id = dispatch->id,
 		.event_id = dispatch->event_id,
@@ -216,7 +217,7 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.attempts = dispatch->attempts,
 		.next_attempt_at = waits ? next_attempt_at : 0,
 		.error_message = dispatch->error,
-		.place = place
+		.place = has_place ? &dispatch->place : NULL
 	};
 
 	count_dispatch(dispatch, &row);
@@ -256,8 +257,7 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
 
 		if (dispatch->was_called)
 			write_call(writer, dispatch);
-		write_dispatch(writer, dispatch, dispatch->status, next,
-					   dispatch->has_row ? &dispatch->place : NULL);
+		write_dispatch(writer, dispatch, dispatch->status, next);
 		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
 			waiting_note_due(next);
 		else if (dispatch->status == DISPATCH_ACTIVE)
@@ -291,8 +291,7 @@ write_rowless(DispatchWriter *writer, TimestampTz now)
 
 		if (now - dispatch->since < ROWLESS_TIME)
 			break;
-		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now,
-					   is_queued ? NULL : &dispatch->place);
+		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now);
 		if (is_queued)
 		{
 			host->is_congested = true;
