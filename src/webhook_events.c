@@ -11,14 +11,14 @@
  */
 #include "postgres.h"
 
+#include "capture/heartbeat.h"
+#include "capture/triggers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "process/heartbeat.h"
-#include "process/launcher.h"
-#include "process/triggers.h"
-#include "process/utility.h"
-#include "storage/settings.h"
-#include "storage/shared.h"
+#include "server/launcher.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "server/utility.h"
 
 PG_MODULE_MAGIC;
 

@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  Adding events to the outbox, in the transaction that raises them.
+ *
+ * Where somebody tells when a statement ends, its rows are gathered and inserted
+ * together.
+ *
+ * IDENTIFICATION
+ *	  src/capture/outbox.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "capture/outbox.h"
+#include "server/shared.h"
+#include "server/wake.h"
+#include "store/day_rows.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+/* The columns that are written. */
+enum
+{
+	COLUMN_ID,
+	COLUMN_CREATED_AT,
+	COLUMN_XID,
+	COLUMN_EVENT_TYPE,
+	COLUMN_USER_ID,
+	COLUMN_ACTOR_ID,
+	COLUMN_ACTOR_TASK_ID,
+	COLUMN_ACTOR_RUN_ID,
+	COLUMN_ACTOR_BUILD_ID,
+	COLUMN_OLD_STATUS,
+	COLUMN_NEW_STATUS,
+	COLUMN_WEBHOOK_ID,
+	COLUMN_RESOURCE,
+	N_COLUMNS
+};
+
+static const DayKind outbox_kind = {
+	"outbox", N_COLUMNS,
+	{
+		"id", "created_at", "xid", "event_type", "user_id", "actor_id",
+		"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
+		"new_status", "webhook_id", "resource"
+	}
+};
+
+/* The innermost statement whose end will be told; NULL if there is none. */
+static OutboxStatement *current = NULL;
+
+static void
+add_row(DayRows *rows, const OutboxEvent *event, const char *id,
+		TimestampTz created_at)
+{
+	DayTable   *table = day_rows_begin_row(rows, created_at);
+
+	day_rows_set_text(rows, COLUMN_ID, id);
+	day_rows_set(rows, COLUMN_CREATED_AT, TimestampTzGetDatum(created_at));
+	day_rows_set(rows, COLUMN_XID,
+				 FullTransactionIdGetDatum(GetTopFullTransactionId()));
+	day_rows_set(rows, COLUMN_EVENT_TYPE,
+				 ObjectIdGetDatum(table->event_types[event->type]));
+	day_rows_set_text(rows, COLUMN_USER_ID, event->user_id);
+	day_rows_set_text(rows, COLUMN_ACTOR_ID, event->actor_id);
+	day_rows_set_text(rows, COLUMN_ACTOR_TASK_ID, event->actor_task_id);
+	day_rows_set_text(rows, COLUMN_ACTOR_RUN_ID, event->actor_run_id);
+	day_rows_set_text(rows, COLUMN_ACTOR_BUILD_ID, event->actor_build_id);
+	day_rows_set_text(rows, COLUMN_OLD_STATUS, event->old_status);
+	day_rows_set_text(rows, COLUMN_NEW_STATUS, event->new_status);
+	day_rows_set_text(rows, COLUMN_WEBHOOK_ID, event->webhook_id);
+	if (event->resource)
+		day_rows_set(rows, COLUMN_RESOURCE,
+					 PointerGetDatum(cstring_to_text_with_len(event->resource,
+															  (int) event->resource_length)));
+	day_rows_end_row(rows, event->resource_length, NULL);
+}
+
+void
+outbox_insert(const OutboxEvent *event, Id id)
+{
+	bool		gather = (current != NULL &&
+						  current->subtransaction == GetCurrentSubTransactionId());
+	TimestampTz created_at;
+	DayRows    *rows;
+
+	/* The reader counts on it that an id is never older than its xid. */
+	(void) GetTopFullTransactionId();
+	id_make(id, &created_at);
+
+	rows = gather && current->rows ? current->rows : day_rows_create(&outbox_kind);
+	if (gather)
+		current->rows = rows;
+	add_row(rows, event, id, created_at);
+	if (!gather)
+		day_rows_finish(rows);
+	wake_at_commit(WAKE_EVENTS);
+}
+
+void
+outbox_begin_statement(OutboxStatement *statement)
+{
+	statement->outer = current;
+	statement->subtransaction = GetCurrentSubTransactionId();
+	statement->rows = NULL;
+	current = statement;
+}
+
+void
+outbox_flush_statement(void)
+{
+	if (current->rows == NULL)
+		return;
+	day_rows_finish(current->rows);
+	current->rows = NULL;
+}
+
+void
+outbox_end_statement(void)
+{
+	current = current->outer;
+}

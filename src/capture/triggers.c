@@ -1,0 +1,248 @@
+/*-------------------------------------------------------------------------
+ *
+ * triggers.c
+ *	  The trigger functions of attached tables: from a write to its events.
+ *
+ * When a row moves to another partition, PostgreSQL fires no UPDATE trigger but
+ * DELETE on the old partition and then INSERT on the new one.  The old row is
+ * marked as moved; so the DELETE trigger remembers its status for the INSERT
+ * trigger that follows, for which it is a change of status then.
+ *
+ * IDENTIFICATION
+ *	  src/capture/triggers.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "capture/outbox.h"
+#include "capture/source.h"
+#include "capture/triggers.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "rules/transition.h"
+#include "server/settings.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_run_changed);
+PG_FUNCTION_INFO_V1(webhook_events_build_changed);
+
+/* A row that left its partition and did not arrive in another one yet. */
+typedef struct Move
+{
+	Oid			root;
+	SubTransactionId subtransaction;
+	char	   *id;
+	char	   *old_status;
+} Move;
+
+static ExecutorFinish_hook_type prev_executor_finish = NULL;
+
+static List *moves = NIL;		/* in TopTransactionContext */
+
+static void
+forget_moves(void *arg pg_attribute_unused())
+{
+	moves = NIL;
+}
+
+static void
+remember_move(Source *source, TupleTableSlot *slot)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+	Move	   *move = palloc(sizeof(Move));
+
+	if (moves == NIL)
+	{
+		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+		callback->func = forget_moves;
+		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+	}
+	move->root = source_root(source);
+	move->subtransaction = GetCurrentSubTransactionId();
+	move->id = source_text(source, slot, ROLE_ID);
+	move->old_status = source_text(source, slot, ROLE_STATUS);
+	moves = lappend(moves, move);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Takes the move that ends with this row; NULL if it is a new row. */
+static Move *
+take_move(Source *source, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, moves)
+	{
+		Move	   *move = lfirst(cell);
+
+		if (move->root != source_root(source) ||
+			move->subtransaction != GetCurrentSubTransactionId() ||
+			id == NULL || move->id == NULL || strcmp(move->id, id) != 0)
+			continue;
+		moves = foreach_delete_current(moves, cell);
+		return move;
+	}
+	return NULL;
+}
+
+static bool
+has_moved(TupleTableSlot *slot)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	bool		moved = HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data);
+
+	if (should_free)
+		heap_freetuple(tuple);
+	return moved;
+}
+
+static StatusClass
+classify(const char *status)
+{
+	return status_classify(status, status ? (int) strlen(status) : 0);
+}
+
+/* Writes the events of a row that now looks as in "slot". */
+static void
+emit(Source *source, SourceKind kind, TupleTableSlot *slot, const char *id,
+	 const char *old_status, const char *new_status,
+	 const Transition *transition)
+{
+	OutboxEvent event = {
+		.user_id = source_text(source, slot, ROLE_USER_ID),
+		.actor_id = source_text(source, slot, ROLE_ACTOR_ID),
+		.actor_task_id = source_text(source, slot, ROLE_ACTOR_TASK_ID),
+		.actor_run_id = kind == SOURCE_RUN ? id : NULL,
+		.actor_build_id = kind == SOURCE_BUILD ? id : NULL,
+		.old_status = old_status,
+		.new_status = new_status
+	};
+	Id			event_id;
+
+	event.resource = source_resource(source, slot, &event.resource_length);
+	for (int i = 0; i < transition->nevents; i++)
+	{
+		event.type = transition->events[i];
+		outbox_insert(&event, event_id);
+	}
+}
+
+static void
+row_changed(Source *source, SourceKind kind, TupleTableSlot *slot,
+			const char *id, const char *old_status)
+{
+	char	   *new_status = source_text(source, slot, ROLE_STATUS);
+	Transition	transition;
+
+	transition = transition_of_update(kind, classify(old_status),
+									  classify(new_status));
+	if (transition.nevents > 0)
+		emit(source, kind, slot, id, old_status, new_status, &transition);
+}
+
+static void
+row_inserted(Source *source, SourceKind kind, TupleTableSlot *slot)
+{
+	char	   *id = source_text(source, slot, ROLE_ID);
+	Move	   *move = take_move(source, id);
+	char	   *status;
+	Transition	transition;
+
+	if (move != NULL)
+	{
+		row_changed(source, kind, slot, id, move->old_status);
+		return;
+	}
+	status = source_text(source, slot, ROLE_STATUS);
+	transition = transition_of_insert(kind, classify(status));
+	emit(source, kind, slot, id, NULL, status, &transition);
+}
+
+static Datum
+handle_write(FunctionCallInfo fcinfo, SourceKind kind)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	Source	   *source;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(data->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function %s can only be called by an AFTER ROW trigger",
+						kind == SOURCE_RUN ? "run_changed()" : "build_changed()"),
+				 errhint("Use attach() to put it on a table.")));
+	if (!setting_emit)
+		return PointerGetDatum(NULL);
+
+	source = source_get(data->tg_relation, data->tg_trigger, kind);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		row_inserted(source, kind, data->tg_trigslot);
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		row_changed(source, kind, data->tg_newslot,
+					source_text(source, data->tg_newslot, ROLE_ID),
+					source_text(source, data->tg_trigslot, ROLE_STATUS));
+	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event) &&
+			 has_moved(data->tg_trigslot))
+		remember_move(source, data->tg_trigslot);
+	return PointerGetDatum(NULL);
+}
+
+/* run_changed() RETURNS trigger */
+Datum
+webhook_events_run_changed(PG_FUNCTION_ARGS)
+{
+	return handle_write(fcinfo, SOURCE_RUN);
+}
+
+/* build_changed() RETURNS trigger */
+Datum
+webhook_events_build_changed(PG_FUNCTION_ARGS)
+{
+	return handle_write(fcinfo, SOURCE_BUILD);
+}
+
+bool
+triggers_is_ours(Oid function)
+{
+	FmgrInfo	info;
+
+	fmgr_info(function, &info);
+	return info.fn_addr == webhook_events_run_changed ||
+		info.fn_addr == webhook_events_build_changed;
+}
+
+/* The AFTER triggers of a statement are called at the end of it, in here. */
+static void
+finish_executor(QueryDesc *query)
+{
+	OutboxStatement statement;
+
+	outbox_begin_statement(&statement);
+	PG_TRY();
+	{
+		if (prev_executor_finish)
+			prev_executor_finish(query);
+		else
+			standard_ExecutorFinish(query);
+		outbox_flush_statement();
+	}
+	PG_FINALLY();
+	{
+		outbox_end_statement();
+	}
+	PG_END_TRY();
+}
+
+void
+triggers_install_hook(void)
+{
+	prev_executor_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_executor;
+}

@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * caller.c
+ *	  Making the calls: from queued dispatches to requests, and from answers
+ *	  to ended dispatches.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/caller.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "deliver/caller.h"
+#include "deliver/dispatch.h"
+#include "deliver/health.h"
+#include "deliver/http.h"
+#include "server/settings.h"
+#include "store/request.h"
+#include "store/webhooks.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Bodies of requests under way may take so much memory together. */
+#define MAX_BODY_BYTES (16 * 1024 * 1024)
+
+/* So many hosts that must wait are passed over in search of one that needn't. */
+#define MAX_WAITING_HOSTS 32
+
+/* Microseconds after which an answer makes its host a slow one. */
+#define SLOW_ANSWER 1000000
+
+static MemoryContext bodies_context;
+static MemoryContext scratch_context;
+static size_t body_bytes;
+
+void
+caller_open(MemoryContext context)
+{
+	bodies_context = AllocSetContextCreate(context, "webhook_events bodies",
+										   ALLOCSET_DEFAULT_SIZES);
+	scratch_context = AllocSetContextCreate(context, "webhook_events request",
+											ALLOCSET_DEFAULT_SIZES);
+	body_bytes = 0;
+}
+
+/*
+ * Builds the request in the scratch context; false with a reason if that
+ * can't be done.  An event that makes our own code raise an error fails its
+ * dispatch and not the worker.
+ */
+static bool
+build(const Dispatch *dispatch, Request *request, char **error)
+{
+	const Webhook *webhook = dispatch->subscriber->webhook;
+	volatile bool built = false;
+
+	*error = webhook_forbidden(webhook);
+	if (*error != NULL)
+		return false;
+	PG_TRY();
+	{
+		built = request_build(webhook, dispatch->event, dispatch->id,
+							  setting_header_prefix, setting_payload_limit, GetCurrentTimestamp(),
+							  request, error);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(scratch_context);
+		data = CopyErrorData();
+		FlushErrorState();
+		*error = data->message;
+	}
+	PG_END_TRY();
+	return built;
+}
+
+/* Starts the call of a dispatch, or ends it if there can be none. */
+static void
+start_call(Dispatch *dispatch)
+{
+	Request		request;
+	const char *reason = subscriber_refusal(dispatch->subscriber,
+											dispatch->event_type);
+	char	   *error = NULL;
+
+	if (reason == NULL && !build(dispatch, &request, &error))
+		reason = error;
+	if (reason != NULL)
+	{
+		dispatch_end(dispatch, DISPATCH_FAILED, reason);
+		return;
+	}
+	dispatch->body = MemoryContextAllocHuge(bodies_context,
+											request.body_length + 1);
+	memcpy(dispatch->body, request.body, request.body_length);
+	body_bytes += request.body_length;
+	dispatch->body_length = request.body_length;
+	dispatch_start(dispatch);
+	http_start(request.url, request.headers, dispatch->body,
+			   request.body_length,
+			   !dispatch->subscriber->webhook->ignore_ssl_errors, dispatch);
+	dispatch_release_event(dispatch);
+}
+
+/*
+ * When bodies take too much memory, a host that has requests under way waits.
+ * The others may have one each, lest those that hang keep them out.
+ */
+static bool
+must_wait(const Host *host)
+{
+	return body_bytes >= MAX_BODY_BYTES && host->in_flight > 0;
+}
+
+void
+caller_start_requests(void)
+{
+	Host	   *host;
+	int			nwaiting = 0;
+
+	hosts_end_rests(GetCurrentTimestamp());
+	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
+	{
+		MemoryContext old_context;
+
+		if (must_wait(host))
+		{
+			nwaiting++;
+			continue;
+		}
+		old_context = MemoryContextSwitchTo(scratch_context);
+		start_call(dlist_container(Dispatch, queue_node, host_first(host)));
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(scratch_context);
+	}
+}
+
+/* When a failed dispatch is called again; 0 if it isn't. */
+static TimestampTz
+next_attempt(const Dispatch *dispatch, const HttpResult *result)
+{
+	RetryPolicy policy = settings_retry_policy();
+	const Webhook *webhook = dispatch->subscriber->webhook;
+	int64		delay;
+
+	if (result->status == 410 || (webhook && webhook->do_not_retry))
+		return 0;
+	if (dispatch->event_type == EVENT_TEST)
+		policy.max_retries = Min(policy.max_retries, TEST_MAX_RETRIES);
+	delay = retry_delay(&policy, dispatch->attempts,
+						pg_prng_double(&pg_global_prng_state),
+						result->retry_after);
+	return delay < 0 ? 0 : result->finished_at + delay;
+}
+
+static void
+take_answer(const HttpResult *result)
+{
+	Dispatch   *dispatch = result->owner;
+	bool		answered = (result->status != 0);
+	char		message[64];
+	const char *error = result->error;
+
+	dispatch->attempts++;
+	dispatch->was_called = true;
+	dispatch->is_gone = (result->status == 410);
+	dispatch->call_started_at = result->started_at;
+	dispatch->response_status = result->status;
+	dispatch->response_length = result->body_length;
+	if (answered)
+	{
+		dispatch->response_body = MemoryContextAlloc(bodies_context,
+													 result->body_length + 1);
+		memcpy(dispatch->response_body, result->body, result->body_length);
+	}
+	host_set_slow(dispatch->host, !answered ||
+				  result->finished_at - result->started_at > SLOW_ANSWER);
+	host_note_answer(dispatch->host, answered, result->finished_at);
+	body_bytes -= dispatch->body_length;
+
+	if (error == NULL && (result->status < 200 || result->status > 299))
+	{
+		snprintf(message, sizeof(message), "HTTP status %d", result->status);
+		error = message;
+	}
+	health_note(dispatch->subscriber, error == NULL, result->finished_at);
+	dispatch->next_attempt_at = error ? next_attempt(dispatch, result) : 0;
+	if (error == NULL)
+		dispatch_end(dispatch, DISPATCH_SUCCEEDED, NULL);
+	else
+		dispatch_end(dispatch,
+					 dispatch->next_attempt_at ? DISPATCH_ACTIVE : DISPATCH_FAILED,
+					 error);
+	dispatch->ended_at = result->finished_at;
+}
+
+bool
+caller_take_answers(void)
+{
+	HttpResult	result;
+	bool		any = false;
+
+	http_process();
+	while (http_next_result(&result))
+	{
+		take_answer(&result);
+		any = true;
+	}
+	return any;
+}

@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *	  The engine of a worker: routing, calling and recording in turns.
+ *
+ * Memory holds only what the tables hold as well, or the outbox still has to
+ * tell: it can be lost at any moment, and nothing else is.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/delivery.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "deliver/caller.h"
+#include "deliver/delivery.h"
+#include "deliver/dispatch.h"
+#include "deliver/health.h"
+#include "deliver/http.h"
+#include "deliver/maintenance.h"
+#include "deliver/recorder.h"
+#include "deliver/router.h"
+#include "deliver/waiting.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "server/wal.h"
+#include "store/statement.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/*
+ * How often the whole table of dispatches is looked at for rows that nothing
+ * announced, in microseconds.
+ */
+#define SWEEP_INTERVAL (INT64CONST(300) * USECS_PER_SEC)
+
+/* How often requests are started before results are looked after. */
+#define MAX_ROUNDS 16
+
+static MemoryContext delivery_context = NULL;
+static TimestampTz next_poll_at;
+static TimestampTz next_sweep_at;
+
+void
+delivery_open(void)
+{
+	Assert(delivery_context == NULL);
+	delivery_context = AllocSetContextCreate(TopMemoryContext,
+											 "webhook_events delivery",
+											 ALLOCSET_DEFAULT_SIZES);
+	http_open();
+	hosts_open(delivery_context);
+	subscribers_open(delivery_context);
+	dispatches_open(delivery_context);
+	caller_open(delivery_context);
+	cursor_reset();
+	router_open();
+	waiting_open();
+	recorder_open();
+	health_open();
+	next_poll_at = 0;
+	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
+}
+
+bool
+delivery_is_open(void)
+{
+	return delivery_context != NULL;
+}
+
+void
+delivery_close(void)
+{
+	if (delivery_context == NULL)
+		return;
+	http_close();
+	MemoryContextDelete(delivery_context);
+	delivery_context = NULL;
+	shared_set_in_flight(0);
+}
+
+void
+delivery_finish(void)
+{
+	if (delivery_context == NULL)
+		return;
+	caller_take_answers();
+	recorder_finish();
+	wal_flush_commits();
+	delivery_close();
+}
+
+/* Passes on what the worker was woken for, and what the clock says. */
+static void
+note_wake(uint32 wake)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (wake & WAKE_EVENTS || (now >= next_poll_at && !cursor_is_at_end()))
+		router_look_again();
+	if (wake & WAKE_EVENTS || now >= next_poll_at)
+		next_poll_at = TimestampTzPlusMilliseconds(now, setting_poll_interval);
+	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
+	{
+		waiting_look_again();
+		next_sweep_at = now + SWEEP_INTERVAL;
+	}
+}
+
+/* Is no answer awaited that could be recorded along with others? */
+static bool
+is_idle(void)
+{
+	return http_in_flight() == 0;
+}
+
+static bool
+record_if_due(void)
+{
+	if (recorder_deadline(is_idle()) > GetCurrentTimestamp())
+		return true;
+	return recorder_flush();
+}
+
+/* Finds new work that may be sent; false if the extension is gone. */
+static bool
+find_work(void)
+{
+	if (router_has_work() && !router_route())
+		return false;
+	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
+		return false;
+	wal_flush_seen();
+	return true;
+}
+
+/*
+ * Starts what can be started.  What is answered at once makes room for more;
+ * but results must not wait for ever.
+ */
+static void
+call(void)
+{
+	for (int i = 0; i < MAX_ROUNDS; i++)
+	{
+		caller_start_requests();
+		if (!caller_take_answers())
+			break;
+	}
+	caller_start_requests();
+}
+
+/* Milliseconds until something has to be done. */
+static long
+time_to_wait(bool may_send)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline = Min(recorder_deadline(is_idle()),
+							   Min(work_report_deadline(), wal_deadline()));
+	long		http_wait = http_timeout();
+	long		wait;
+
+	if (may_send)
+	{
+		if (router_has_work())
+			return 0;
+		deadline = Min(deadline, waiting_deadline());
+		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
+		deadline = Min(deadline, Min(maintenance_deadline(), hosts_deadline()));
+	}
+	if (deadline <= now)
+		return 0;
+	wait = (deadline == DT_NOEND) ? setting_poll_interval :
+		Min(TimestampDifferenceMilliseconds(now, deadline), setting_poll_interval);
+	return http_wait < 0 ? wait : Min(wait, http_wait);
+}
+
+long
+delivery_run(uint32 wake, bool may_send)
+{
+	note_wake(wake);
+	caller_take_answers();
+	if (!record_if_due())
+		return -1;
+	if (may_send)
+	{
+		maintenance_start();
+		if (!find_work())
+			return -1;
+		call();
+	}
+	if (!record_if_due())
+		return -1;
+	if (wal_deadline() <= GetCurrentTimestamp())
+		wal_flush_commits();
+	work_report();
+	shared_set_in_flight(http_in_flight());
+	return time_to_wait(may_send);
+}
+
+bool
+delivery_is_quiet(void)
+{
+	return delivery_context == NULL ||
+		(http_in_flight() == 0 &&
+		 recorder_deadline(true) == DT_NOEND);
+}

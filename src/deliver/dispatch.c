@@ -1,0 +1,290 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch.c
+ *	  The dispatches that the worker has in memory, and where each one stands.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/dispatch.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "deliver/dispatch.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+dlist_head	ended_dispatches;
+int			nended_dispatches;
+dlist_head	rowless_dispatches;
+int			nrowless_dispatches;
+dlist_head	routed_batches;
+int			nfetched_dispatches;
+
+static MemoryContext dispatches_context;
+static MemoryContext events_context;
+static HTAB *dispatches;
+
+void
+dispatches_open(MemoryContext context)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Id),
+		.entrysize = sizeof(Dispatch),
+		.hcxt = context
+	};
+
+	dispatches_context = context;
+	events_context = AllocSetContextCreate(context, "webhook_events events",
+										   ALLOCSET_DEFAULT_SIZES);
+	dispatches = hash_create("webhook_events dispatches", 1024, &control,
+							 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	dlist_init(&ended_dispatches);
+	dlist_init(&rowless_dispatches);
+	dlist_init(&routed_batches);
+	nended_dispatches = 0;
+	nrowless_dispatches = 0;
+	nfetched_dispatches = 0;
+}
+
+Size
+dispatch_event_bytes(void)
+{
+	return MemoryContextMemAllocated(events_context, true);
+}
+
+Batch *
+batch_create(void)
+{
+	Batch	   *batch = MemoryContextAllocZero(dispatches_context, sizeof(Batch));
+
+	batch->context = AllocSetContextCreate(events_context, "webhook_events batch",
+										   ALLOCSET_DEFAULT_SIZES);
+	batch->nusers = 1;
+	return batch;
+}
+
+void
+batch_set_mark(Batch *batch, CursorMark *mark)
+{
+	batch->mark = mark;
+	dlist_push_tail(&routed_batches, &batch->node);
+}
+
+/* Frees a batch, or at least its events, when nothing needs it any more. */
+static void
+free_unused(Batch *batch)
+{
+	if (batch->nusers > 0)
+		return;
+	if (batch->context)
+		MemoryContextDelete(batch->context);
+	batch->context = NULL;
+	if (batch->nwithout_row == 0 && batch->mark == NULL)
+		pfree(batch);
+}
+
+void
+batch_release(Batch *batch)
+{
+	batch->nusers--;
+	free_unused(batch);
+}
+
+void
+batch_add_ended_run(Batch *batch, const char *id, TimestampTz time)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(dispatches_context);
+	EndedRun   *run = palloc(sizeof(EndedRun) + strlen(id) + 1);
+
+	run->time = time;
+	run->id = (char *) (run + 1);
+	strcpy(run->id, id);
+	batch->ended_runs = lappend(batch->ended_runs, run);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+batches_forget_ended_run(const char *id, TimestampTz time)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+		ListCell   *cell;
+
+		foreach(cell, batch->ended_runs)
+		{
+			EndedRun   *run = lfirst(cell);
+
+			if (run->time >= time || strcmp(run->id, id) != 0)
+				continue;
+			batch->ended_runs = foreach_delete_current(batch->ended_runs, cell);
+			pfree(run);
+		}
+	}
+}
+
+CursorMark *
+batch_take_mark(Batch *batch)
+{
+	CursorMark *mark = batch->mark;
+
+	list_free_deep(batch->ended_runs);
+	batch->ended_runs = NIL;
+	dlist_delete(&batch->node);
+	batch->mark = NULL;
+	free_unused(batch);
+	return mark;
+}
+
+Dispatch *
+dispatch_find(const char *id)
+{
+	return hash_search(dispatches, id, HASH_FIND, NULL);
+}
+
+Dispatch *
+dispatch_create(const char *id, const char *event_id, EventType event_type,
+				Subscriber *subscriber, Batch *batch, Event *event,
+				bool has_row, bool is_replay)
+{
+	bool		found;
+	Dispatch   *dispatch = hash_search(dispatches, id, HASH_ENTER, &found);
+
+	if (found)
+		elog(ERROR, "dispatch \"%s\" is in memory already", id);
+	memset((char *) dispatch + sizeof(Id), 0, sizeof(Dispatch) - sizeof(Id));
+	strlcpy(dispatch->event_id, event_id, sizeof(Id));
+	dispatch->event_type = event_type;
+	dispatch->since = GetCurrentTimestamp();
+	dispatch->subscriber = subscriber;
+	subscriber->references++;
+	dispatch->batch = batch;
+	dispatch->event = event;
+	dispatch->has_row = has_row;
+	dispatch->is_replay = is_replay;
+	dispatch->has_waited = has_row;
+	dispatch->is_counted = has_row;
+	if (event)
+		batch->nusers++;
+	if (!has_row)
+	{
+		batch->nwithout_row++;
+		dlist_push_tail(&rowless_dispatches, &dispatch->rowless_node);
+		nrowless_dispatches++;
+	}
+	return dispatch;
+}
+
+void
+dispatch_enqueue(Dispatch *dispatch)
+{
+	Host	   *host = host_get(dispatch->subscriber->host->name);
+
+	dispatch->state = DISPATCH_QUEUED;
+	dispatch->host = host;
+	host_enqueue(host, &dispatch->queue_node, dispatch->is_replay);
+	if (dispatch->has_row)
+		nfetched_dispatches++;
+}
+
+/* Takes a queued one out of its queue. */
+static void
+dequeue(Dispatch *dispatch)
+{
+	host_dequeue(dispatch->host, &dispatch->queue_node, dispatch->is_replay);
+	if (dispatch->has_row)
+		nfetched_dispatches--;
+}
+
+void
+dispatch_start(Dispatch *dispatch)
+{
+	dequeue(dispatch);
+	dispatch->state = DISPATCH_CALLING;
+	host_started(dispatch->host, dispatch->is_replay);
+}
+
+void
+dispatch_release_event(Dispatch *dispatch)
+{
+	Batch	   *batch = dispatch->batch;
+
+	if (dispatch->event == NULL)
+		return;
+	dispatch->event = NULL;
+	if (dispatch->has_row)
+		dispatch->batch = NULL;
+	batch_release(batch);
+}
+
+/* Takes it from its host, queued or calling. */
+static void
+leave_host(Dispatch *dispatch)
+{
+	if (dispatch->host == NULL)
+		return;
+	if (dispatch->state == DISPATCH_QUEUED)
+		dequeue(dispatch);
+	else
+		host_ended(dispatch->host, dispatch->is_replay);
+	host_release(dispatch->host);
+	dispatch->host = NULL;
+}
+
+void
+dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
+{
+	leave_host(dispatch);
+	dispatch_release_event(dispatch);
+	if (dispatch->body)
+		pfree(dispatch->body);
+	dispatch->body = NULL;
+	dispatch->state = DISPATCH_ENDED;
+	dispatch->status = status;
+	dispatch->error = error ? MemoryContextStrdup(dispatches_context, error) : NULL;
+	dispatch->ended_at = GetCurrentTimestamp();
+	dlist_push_tail(&ended_dispatches, &dispatch->queue_node);
+	nended_dispatches++;
+}
+
+void
+dispatch_got_row(Dispatch *dispatch)
+{
+	Batch	   *batch = dispatch->batch;
+
+	if (dispatch->has_row)
+		return;
+	if (dispatch->state == DISPATCH_QUEUED && dispatch->host)
+		nfetched_dispatches++;
+	dispatch->has_row = true;
+	dispatch->has_waited = (dispatch->state != DISPATCH_ENDED);
+	dlist_delete(&dispatch->rowless_node);
+	nrowless_dispatches--;
+	batch->nwithout_row--;
+	if (dispatch->event == NULL)
+		dispatch->batch = NULL;
+	free_unused(batch);
+}
+
+void
+dispatch_forget(Dispatch *dispatch)
+{
+	Assert(dispatch->has_row);
+	if (dispatch->state == DISPATCH_ENDED)
+	{
+		dlist_delete(&dispatch->queue_node);
+		nended_dispatches--;
+	}
+	leave_host(dispatch);
+	dispatch_release_event(dispatch);
+	if (dispatch->error)
+		pfree(unconstify(char *, dispatch->error));
+	if (dispatch->response_body)
+		pfree(dispatch->response_body);
+	dispatch->subscriber->references--;
+	hash_search(dispatches, dispatch->id, HASH_REMOVE, NULL);
+}

@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch.h
+ *	  The dispatches that the worker has in memory, and where each one stands.
+ *
+ *	 QUEUED -> CALLING -> ENDED -> (written, forgotten)
+ *	 QUEUED -> ENDED				no call was possible
+ *	 QUEUED -> (written as waiting, forgotten)
+ *
+ * A dispatch that was routed has no row at first.  It gets one when it ended,
+ * or when it has not for a while; then it can be found again after a crash.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/dispatch.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_DISPATCH_H
+#define WEBHOOK_DISPATCH_H
+
+#include "deliver/subscribers.h"
+#include "store/cursor.h"
+#include "store/day_table.h"
+
+/* Events that were read together, and how far the outbox is done with them. */
+typedef struct Batch
+{
+	MemoryContext context;		/* of the events; NULL when freed */
+	int			nusers;			/* its maker, and dispatches that need their
+								 * event */
+	CursorMark *mark;			/* NULL if the events were routed before */
+	int			nwithout_row;	/* dispatches that have no row yet */
+	List	   *ended_runs;		/* of EndedRun: those whose ad-hoc webhooks
+								 * retire when the batch is done */
+	dlist_node	node;			/* in routed batches, oldest first */
+} Batch;
+
+/* A run that has ended. */
+typedef struct EndedRun
+{
+	TimestampTz time;			/* of the event that said so */
+	char	   *id;
+} EndedRun;
+
+typedef enum DispatchState
+{
+	DISPATCH_QUEUED,
+	DISPATCH_CALLING,
+	DISPATCH_ENDED
+} DispatchState;
+
+typedef struct Dispatch
+{
+	Id			id;				/* hash key */
+	Id			event_id;
+	EventType	event_type;
+	TimestampTz since;			/* in memory; of a routed one, created_at */
+	int			attempts;		/* calls that ended */
+	DispatchState state;
+	Subscriber *subscriber;
+	Host	   *host;			/* NULL unless queued or calling */
+	Batch	   *batch;			/* NULL once neither event nor row is wanted */
+	Event	   *event;			/* NULL once the request was built */
+	bool		has_row;
+	RowPlace	place;			/* of the row, as far as known */
+	bool		is_replay;		/* until its first call ended */
+	bool		has_waited;		/* its row once said ACTIVE */
+	bool		is_counted;		/* in its webhook's statistics */
+	dlist_node	queue_node;		/* in host->queue or ended_dispatches */
+	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
+	char	   *body;			/* of the request, while calling */
+	size_t		body_length;
+
+	/* What became of it, when ENDED. */
+	DispatchStatus status;
+	TimestampTz ended_at;
+	TimestampTz next_attempt_at;	/* if ACTIVE */
+	const char *error;			/* palloc'd, NULL if there is none */
+	bool		was_called;		/* the rest is about the call */
+	bool		is_gone;		/* the answer was 410 */
+	TimestampTz call_started_at;
+	int			response_status;
+	char	   *response_body;	/* palloc'd bytes, as they came */
+	size_t		response_length;
+} Dispatch;
+
+/* Those that ended, in order; written with the next flush. */
+extern dlist_head ended_dispatches;
+extern int	nended_dispatches;
+
+/* Those without a row, oldest first. */
+extern dlist_head rowless_dispatches;
+extern int	nrowless_dispatches;
+
+/* Routed batches whose mark is not written, oldest first. */
+extern dlist_head routed_batches;
+
+/* How many are queued that have a row. */
+extern int	nfetched_dispatches;
+
+/* Bytes of events in memory. */
+extern Size dispatch_event_bytes(void);
+
+/* Starts with none; allocates in "context". */
+extern void dispatches_open(MemoryContext context);
+
+/*
+ * A batch without dispatches.  Its events stay at least until its maker calls
+ * batch_release().  With a mark it joins routed_batches.
+ */
+extern Batch *batch_create(void);
+extern void batch_set_mark(Batch *batch, CursorMark *mark);
+extern void batch_release(Batch *batch);
+
+/*
+ * Notes that a run has ended, if one of the batches does not know of a later
+ * end; or that it was resurrected, after all ends before that time.
+ */
+extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time);
+extern void batches_forget_ended_run(const char *id, TimestampTz time);
+
+/* Takes the mark, and the batch out of routed_batches. */
+extern CursorMark *batch_take_mark(Batch *batch);
+
+/* Finds one; NULL if it isn't in memory. */
+extern Dispatch *dispatch_find(const char *id);
+
+/*
+ * Adds a dispatch.  "event" belongs to "batch"; both are NULL for one that
+ * will not be called.
+ */
+extern Dispatch *dispatch_create(const char *id, const char *event_id,
+								 EventType event_type, Subscriber *subscriber,
+								 Batch *batch, Event *event, bool has_row,
+								 bool is_replay);
+
+/* Puts it into its host's queue. */
+extern void dispatch_enqueue(Dispatch *dispatch);
+
+/* Takes it out of the queue and into CALLING; the event stays. */
+extern void dispatch_start(Dispatch *dispatch);
+
+/* Lets go of the event, once the request was built. */
+extern void dispatch_release_event(Dispatch *dispatch);
+
+/*
+ * Ends it, whatever its state, with this status; "error" is copied.  The
+ * caller sets what else is to be set.
+ */
+extern void dispatch_end(Dispatch *dispatch, DispatchStatus status,
+						 const char *error);
+
+/* It has a row now. */
+extern void dispatch_got_row(Dispatch *dispatch);
+
+/* Forgets it: what matters is in its row. */
+extern void dispatch_forget(Dispatch *dispatch);
+
+#endif							/* WEBHOOK_DISPATCH_H */

@@ -1,0 +1,338 @@
+/*-------------------------------------------------------------------------
+ *
+ * hosts.c
+ *	  Each host's share: what is under way to it and what waits for it.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/hosts.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "deliver/hosts.h"
+#include "deliver/http.h"
+#include "server/settings.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/*
+ * After so many requests in a row without an answer a host rests; so long at
+ * first and at most, in microseconds.
+ */
+#define MAX_SILENCES 16
+#define MIN_REST (INT64CONST(100) * 1000)
+#define MAX_REST (INT64CONST(5) * USECS_PER_SEC)
+
+dlist_head	backlogged_hosts;
+
+static MemoryContext hosts_context;
+static HTAB *hosts;
+
+/*
+ * Hosts that can start a request: those that answer fast, the slow ones, and
+ * those that have nothing but replays.
+ */
+static dlist_head ready[2];
+static dlist_head ready_to_replay;
+
+static pairingheap *resting;	/* the first to wake up on top */
+
+static int	in_flight;
+static int	slow_in_flight;
+static int	replays_in_flight;
+
+static uint32
+name_hash(const void *key, Size size pg_attribute_unused())
+{
+	const char *name = *(const char *const *) key;
+
+	return hash_bytes((const unsigned char *) name, (int) strlen(name));
+}
+
+static int
+name_compare(const void *a, const void *b, Size size pg_attribute_unused())
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* pairingheap has the largest on top. */
+static int
+compare_rests(const pairingheap_node *a, const pairingheap_node *b,
+			  void *argument pg_attribute_unused())
+{
+	TimestampTz one = pairingheap_const_container(Host, rest_node, a)->rests_until;
+	TimestampTz other = pairingheap_const_container(Host, rest_node, b)->rests_until;
+
+	return (one < other) - (one > other);
+}
+
+void
+hosts_open(MemoryContext context)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(char *),
+		.entrysize = sizeof(Host),
+		.hash = name_hash,
+		.match = name_compare,
+		.hcxt = context
+	};
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+
+	resting = pairingheap_allocate(compare_rests, NULL);
+	MemoryContextSwitchTo(old_context);
+	hosts_context = context;
+	hosts = hash_create("webhook_events hosts", 64, &control,
+						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	dlist_init(&ready[false]);
+	dlist_init(&ready[true]);
+	dlist_init(&ready_to_replay);
+	dlist_init(&backlogged_hosts);
+	in_flight = 0;
+	slow_in_flight = 0;
+	replays_in_flight = 0;
+}
+
+Host *
+host_get(const char *name)
+{
+	bool		found;
+	Host	   *host = hash_search(hosts, &name, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(host, 0, sizeof(Host));
+		host->name = MemoryContextStrdup(hosts_context, name);
+		host->fetch_size = setting_max_in_flight_per_host;
+		dlist_init(&host->queue);
+		dlist_init(&host->replays);
+		dlist_init(&host->backlog);
+	}
+	host->references++;
+	return host;
+}
+
+void
+host_release(Host *host)
+{
+	char	   *name = host->name;
+
+	if (--host->references > 0)
+		return;
+	Assert(host->in_flight == 0 && host->nqueued == 0 && host->nreplays == 0);
+	if (host->rests_until != 0)
+		pairingheap_remove(resting, &host->rest_node);
+	hash_search(hosts, &name, HASH_REMOVE, NULL);
+	pfree(name);
+}
+
+/* So many replays may be under way to one host. */
+static int
+max_replays_per_host(void)
+{
+	return Max(setting_max_in_flight_per_host / 2, 1);
+}
+
+/* So many requests may be under way to it. */
+static int
+share(const Host *host)
+{
+	return host->silences < MAX_SILENCES ? setting_max_in_flight_per_host : 1;
+}
+
+/* Puts a host into the list that it belongs to now, or into none. */
+static void
+place(Host *host)
+{
+	dlist_head *list = NULL;
+
+	if (host->rests_until == 0 && host->in_flight < share(host))
+	{
+		if (host->nqueued > 0)
+			list = &ready[host->is_slow];
+		else if (host->nreplays > 0 &&
+				 host->replays_in_flight < max_replays_per_host())
+			list = &ready_to_replay;
+	}
+	if (list == host->ready_list)
+		return;
+	if (host->ready_list != NULL)
+		dlist_delete(&host->ready_node);
+	if (list != NULL)
+		dlist_push_tail(list, &host->ready_node);
+	host->ready_list = list;
+}
+
+void
+host_enqueue(Host *host, dlist_node *node, bool is_replay)
+{
+	dlist_push_tail(is_replay ? &host->replays : &host->queue, node);
+	*(is_replay ? &host->nreplays : &host->nqueued) += 1;
+	place(host);
+}
+
+void
+host_dequeue(Host *host, dlist_node *node, bool is_replay)
+{
+	dlist_delete(node);
+	*(is_replay ? &host->nreplays : &host->nqueued) -= 1;
+	place(host);
+}
+
+dlist_node *
+host_first(Host *host)
+{
+	return dlist_head_node(host->nqueued > 0 ? &host->queue : &host->replays);
+}
+
+/*
+ * Hosts that answer late come after the others, but for a small share that is
+ * theirs; and they never have more than half of all.
+ */
+static dlist_head *
+next_list(void)
+{
+	bool		fast_waits = !dlist_is_empty(&ready[false]);
+	int			limit = http_limit();
+
+	if (in_flight >= limit)
+		return NULL;
+	if (!dlist_is_empty(&ready[true]) &&
+		slow_in_flight < Max(limit / (fast_waits ? 8 : 2), 1))
+		return &ready[true];
+	if (fast_waits)
+		return &ready[false];
+	if (!dlist_is_empty(&ready_to_replay) &&
+		replays_in_flight < Max(limit / 4, 1))
+		return &ready_to_replay;
+	return NULL;
+}
+
+Host *
+hosts_next_ready(void)
+{
+	dlist_head *list = next_list();
+	Host	   *host;
+
+	if (list == NULL)
+		return NULL;
+	host = dlist_container(Host, ready_node, dlist_head_node(list));
+	dlist_move_tail(list, &host->ready_node);
+	return host;
+}
+
+void
+host_started(Host *host, bool is_replay)
+{
+	host->in_flight++;
+	in_flight++;
+	host->replays_in_flight += is_replay;
+	replays_in_flight += is_replay;
+	if (host->is_slow)
+		slow_in_flight++;
+	place(host);
+}
+
+void
+host_set_slow(Host *host, bool is_slow)
+{
+	if (is_slow == host->is_slow)
+		return;
+	slow_in_flight += is_slow ? host->in_flight : -host->in_flight;
+	host->is_slow = is_slow;
+	place(host);
+}
+
+static void
+end_rest(Host *host)
+{
+	pairingheap_remove(resting, &host->rest_node);
+	host->rests_until = 0;
+	place(host);
+}
+
+void
+host_note_answer(Host *host, bool answered, TimestampTz now)
+{
+	if (answered)
+	{
+		host->silences = 0;
+		host->rest_time = 0;
+		if (host->rests_until != 0)
+			end_rest(host);
+		return;
+	}
+	host->silences++;
+	if (host->silences < MAX_SILENCES || host->rests_until != 0)
+		return;
+	host->rest_time = Min(Max(2 * host->rest_time, MIN_REST), MAX_REST);
+	host->rests_until = now + host->rest_time;
+	pairingheap_add(resting, &host->rest_node);
+	place(host);
+}
+
+/* The host whose rest ends first. */
+static Host *
+first_resting(void)
+{
+	return pairingheap_container(Host, rest_node, pairingheap_first(resting));
+}
+
+void
+hosts_end_rests(TimestampTz now)
+{
+	while (!pairingheap_is_empty(resting) && first_resting()->rests_until <= now)
+		end_rest(first_resting());
+}
+
+TimestampTz
+hosts_deadline(void)
+{
+	return pairingheap_is_empty(resting) ? DT_NOEND : first_resting()->rests_until;
+}
+
+void
+host_ended(Host *host, bool is_replay)
+{
+	host->replays_in_flight -= is_replay;
+	replays_in_flight -= is_replay;
+	if (host->is_slow)
+		slow_in_flight--;
+	host->in_flight--;
+	in_flight--;
+	place(host);
+}
+
+void
+host_add_backlog(Host *host, dlist_node *node)
+{
+	dlist_push_tail(&host->backlog, node);
+	host->limited_until = 0;
+	if (!host->has_backlog)
+		dlist_push_tail(&backlogged_hosts, &host->backlog_node);
+	host->has_backlog = true;
+}
+
+void
+host_drop_backlog(Host *host, dlist_node *node)
+{
+	dlist_delete(node);
+	if (!dlist_is_empty(&host->backlog))
+		return;
+	dlist_delete(&host->backlog_node);
+	host->has_backlog = false;
+	host->is_congested = false;
+}
+
+int
+host_room(const Host *host)
+{
+	return share(host) - host->in_flight - host->nqueued - host->nreserved;
+}
+
+bool
+host_wants_replays(const Host *host)
+{
+	return !host->has_backlog && host->nreplays < max_replays_per_host();
+}

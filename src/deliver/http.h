@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *	  The HTTP client: many requests at once, inside a process's own wait.
+ *
+ * libcurl's multi interface behind one descriptor.  A process has one client.
+ * Requests are started, http_process() moves them on whenever the descriptor
+ * is readable or the time is up, and http_next_result() hands out what ended.
+ * Nothing here blocks, knows the database, or raises, but where it says so.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/http.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_HTTP_H
+#define WEBHOOK_HTTP_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+/* An answer, or the lack of one.  Strings belong to the client. */
+typedef struct HttpResult
+{
+	void	   *owner;			/* as given to http_start() */
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int			status;			/* 0: no answer */
+	const char *error;			/* NULL if the whole exchange went well */
+	const char *body;			/* its beginning, as it came */
+	size_t		body_length;	/* bytes, at most response_body_limit */
+	int64		retry_after;	/* microseconds, 0: the answer asks for
+								 * nothing */
+} HttpResult;
+
+/*
+ * Starts the client of this process.  Raises an error if libcurl or the
+ * descriptor can't be had.
+ */
+extern void http_open(void);
+
+/* Ends it: requests that are under way are cut off.  Harmless if not open. */
+extern void http_close(void);
+
+/* The descriptor to wait for; readable when http_process() has work. */
+extern int	http_descriptor(void);
+
+/* Milliseconds until http_process() is to be called anyway; -1: not at all. */
+extern long http_timeout(void);
+
+/*
+ * Starts a POST.  "headers" is a list of Header; they are copied, "body" is
+ * not: it must live until the result was taken.  "owner" comes back with the
+ * result and is not NULL.  Failure is a result like any other and comes with
+ * the next ones.  Raises only out-of-memory.
+ */
+extern void http_start(const char *url, List *headers,
+					   const char *body, size_t body_length,
+					   bool verify_tls, void *owner);
+
+/* Does what can be done without waiting. */
+extern void http_process(void);
+
+/*
+ * Takes the next result; false if there is none.  The strings in it are valid
+ * until the next call of any function here.
+ */
+extern bool http_next_result(HttpResult *result);
+
+/*
+ * How many requests may be under way: max_in_flight, or less if the process
+ * can't have so many descriptors, which is logged once.  What more are started
+ * wait for a connection.
+ */
+extern int	http_limit(void);
+
+/* The number of requests that have no taken result yet. */
+extern int	http_in_flight(void);
+
+#endif							/* WEBHOOK_HTTP_H */

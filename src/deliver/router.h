@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * router.h
+ *	  From the outbox to dispatches: which webhooks get the new events.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/router.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_ROUTER_H
+#define WEBHOOK_ROUTER_H
+
+/* Starts as if there could be new events. */
+extern void router_open(void);
+
+/* There may be new events. */
+extern void router_look_again(void);
+
+/* Could router_route() do something now? */
+extern bool router_has_work(void);
+
+/*
+ * Routes a batch of events that were not routed yet, once they are durable.
+ * Returns false if the extension is gone.
+ */
+extern bool router_route(void);
+
+#endif							/* WEBHOOK_ROUTER_H */

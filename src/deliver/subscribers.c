@@ -1,0 +1,586 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscribers.c
+ *	  The webhooks that the worker has met, compiled, and which of them get an
+ *	  event.
+ *
+ * For a batch of events one query finds every webhook that could want one of
+ * them, through one index for each kind of condition; so its cost depends on
+ * the batch and not on how many webhooks there are.  Who really gets an event
+ * is for webhook_match() to say.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/subscribers.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "deliver/subscribers.h"
+#include "store/webhooks.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* More than so many are forgotten when nothing refers to them. */
+#define MAX_KNOWN 10000
+
+static MemoryContext subscribers_context;
+static HTAB *subscribers;
+static uint64 match_number;		/* of calls of subscribers_match() */
+
+dlist_head	replaying_subscribers;
+
+/* What a webhook's condition is most special in; part of a key. */
+typedef enum ConditionKind
+{
+	CONDITION_RUN,
+	CONDITION_TASK,
+	CONDITION_ACTOR,
+	CONDITION_USER,
+	CONDITION_NONE,
+	CONDITION_WEBHOOK
+} ConditionKind;
+
+/* The candidates of a batch that share a key. */
+typedef struct Candidates
+{
+	uint64		key;
+	List	   *subscribers;
+} Candidates;
+
+static Statement versions_statement = {
+	"SELECT id, modified_at FROM webhook_events.webhooks WHERE id = ANY ($1)",
+	1, {TEXTARRAYOID}, NULL
+};
+
+static Statement rows_statement = {
+	"SELECT w.*, s.failing_since FROM webhook_events.webhooks AS w"
+	" LEFT JOIN webhook_events.webhook_stats AS s ON s.webhook_id = w.id"
+	" WHERE w.id = ANY ($1)",
+	1, {TEXTARRAYOID}, NULL
+};
+
+#define CANDIDATE_COLUMNS "SELECT id, modified_at FROM webhook_events.webhooks"
+
+static Statement candidates_statement = {
+	CANDIDATE_COLUMNS
+	" WHERE actor_run_id = ANY ($1) AND actor_run_id IS NOT NULL"
+	" AND (is_enabled OR is_retired)"
+	" UNION ALL "
+	CANDIDATE_COLUMNS
+	" WHERE actor_task_id = ANY ($2) AND actor_task_id IS NOT NULL"
+	" AND actor_run_id IS NULL AND is_enabled"
+	" UNION ALL "
+	"SELECT w.id, w.modified_at FROM unnest($3, $4) AS k (actor_id, user_id)"
+	" JOIN webhook_events.webhooks AS w"
+	" ON w.actor_id = k.actor_id AND w.user_id = k.user_id"
+	" AND w.actor_id IS NOT NULL"
+	" AND w.actor_run_id IS NULL AND w.actor_task_id IS NULL AND w.is_enabled"
+	" UNION ALL "
+	CANDIDATE_COLUMNS
+	" WHERE actor_id = ANY ($3) AND user_id IS NULL AND actor_id IS NOT NULL"
+	" AND actor_run_id IS NULL AND actor_task_id IS NULL AND is_enabled"
+	" UNION ALL "
+	CANDIDATE_COLUMNS
+	" WHERE user_id = ANY ($4) AND actor_run_id IS NULL"
+	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
+	" UNION ALL "
+	CANDIDATE_COLUMNS
+	" WHERE user_id IS NULL AND actor_run_id IS NULL"
+	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
+	" UNION ALL "
+	CANDIDATE_COLUMNS " WHERE id = ANY ($5)",
+	5, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
+	NULL
+};
+
+void
+subscribers_open(MemoryContext context)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Id),
+		.entrysize = sizeof(Subscriber),
+		.hcxt = context
+	};
+
+	subscribers_context = context;
+	dlist_init(&replaying_subscribers);
+	subscribers = hash_create("webhook_events subscribers", 256, &control,
+							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+Subscriber *
+subscriber_find(const char *id)
+{
+	return hash_search(subscribers, id, HASH_FIND, NULL);
+}
+
+static Subscriber *
+enter(const char *id)
+{
+	bool		found;
+	Subscriber *subscriber = hash_search(subscribers, id, HASH_ENTER, &found);
+
+	if (!found)
+		memset((char *) subscriber + sizeof(Id), 0,
+			   sizeof(Subscriber) - sizeof(Id));
+	return subscriber;
+}
+
+/*
+ * A bucket of tokens that holds one second's worth, at least one, and fills at
+ * max_rate.
+ */
+int
+subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
+						 TimestampTz *next_at)
+{
+	double		rate = subscriber->webhook ? subscriber->webhook->max_rate : 0;
+	double		seconds = (double) (now - subscriber->tokens_at) / USECS_PER_SEC;
+
+	if (rate == 0)
+		return wanted;
+	if (seconds > 0)
+	{
+		subscriber->tokens = Min(subscriber->tokens + seconds * rate, Max(rate, 1.0));
+		subscriber->tokens_at = now;
+	}
+	if (subscriber->tokens >= 1)
+		return (int) Min((double) wanted, subscriber->tokens);
+	*next_at = Min(*next_at,
+				   now + 1 + (int64) ((1 - subscriber->tokens) / rate * USECS_PER_SEC));
+	return 0;
+}
+
+void
+subscriber_take_token(Subscriber *subscriber)
+{
+	if (subscriber->webhook && subscriber->webhook->max_rate > 0)
+		subscriber->tokens--;
+}
+
+const char *
+subscriber_refusal(const Subscriber *subscriber, EventType event_type)
+{
+	if (!subscriber->exists)
+		return "Webhook was removed.";
+	if (subscriber->webhook == NULL)
+		return subscriber->error;
+	if (!subscriber->webhook->is_enabled &&
+		subscriber->webhook->retired_at == 0 && event_type != EVENT_TEST)
+		return "Webhook was disabled.";
+	return NULL;
+}
+
+/* Forgets the version that is known. */
+static void
+drop_version(Subscriber *subscriber)
+{
+	if (subscriber->context)
+		MemoryContextDelete(subscriber->context);
+	subscriber->context = NULL;
+	subscriber->webhook = NULL;
+	subscriber->error = NULL;
+}
+
+/* A row to be compiled, and what became of it. */
+typedef struct Compilation
+{
+	HeapTuple	row;
+	TupleDesc	desc;
+	Webhook    *webhook;
+} Compilation;
+
+static void
+compile_row(void *argument)
+{
+	Compilation *compilation = argument;
+
+	compilation->webhook = webhook_from_row(compilation->row, compilation->desc);
+}
+
+/*
+ * Compiles a row.  What is wrong with it, for example a URL whose network is
+ * not allowed any more, becomes the reason why its dispatches fail.
+ */
+static Webhook *
+compile(HeapTuple row, TupleDesc desc, MemoryContext context, char **error)
+{
+	Compilation compilation = {row, desc, NULL};
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+
+	*error = work_try(compile_row, &compilation);
+	MemoryContextSwitchTo(old_context);
+	return compilation.webhook;
+}
+
+/* Moves a subscriber, with what waits for it, to the host of its new URL. */
+static void
+set_host(Subscriber *subscriber, const char *name)
+{
+	Host	   *old = subscriber->host;
+	Host	   *new = name ? host_get(name) : NULL;
+
+	if (subscriber->has_backlog && old != new)
+	{
+		if (old)
+			host_drop_backlog(old, &subscriber->backlog_node);
+		if (new)
+			host_add_backlog(new, &subscriber->backlog_node);
+		else
+			subscriber->has_backlog = false;
+	}
+	subscriber->host = new;
+	if (new)
+		new->limited_until = 0;
+	if (old)
+		host_release(old);
+}
+
+static void
+load(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *id = SPI_getvalue(row, desc, SPI_fnumber(desc, "id"));
+	Subscriber *subscriber = subscriber_find(id);
+	bool		is_new = (subscriber->context == NULL);
+
+	drop_version(subscriber);
+	subscriber->context = AllocSetContextCreate(subscribers_context,
+												"webhook_events webhook",
+												ALLOCSET_SMALL_SIZES);
+	subscriber->webhook = compile(row, desc, subscriber->context,
+								  &subscriber->error);
+	subscriber->modified_at = DatumGetTimestampTz(
+												  SPI_getbinval(row, desc, SPI_fnumber(desc, "modified_at"), &isnull));
+	if (is_new)
+	{
+		Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "failing_since"),
+										  &isnull);
+
+		subscriber->known_failing_since = isnull ? 0 : DatumGetTimestampTz(since);
+		subscriber->failing_since = subscriber->known_failing_since;
+	}
+	subscriber->exists = true;
+	set_host(subscriber,
+			 subscriber->webhook ? subscriber->webhook->host : NULL);
+}
+
+/* Makes room by forgetting those that nothing refers to. */
+static void
+forget_unused(void)
+{
+	HASH_SEQ_STATUS scan;
+	Subscriber *subscriber;
+
+	if (hash_get_num_entries(subscribers) <= MAX_KNOWN)
+		return;
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscriber->references > 0 || subscriber->has_backlog ||
+			subscriber->has_replays ||
+			subscriber->failing_since != subscriber->known_failing_since)
+			continue;
+		drop_version(subscriber);
+		set_host(subscriber, NULL);
+		hash_search(subscribers, subscriber->id, HASH_REMOVE, NULL);
+	}
+}
+
+/*
+ * Loads those of the last statement's rows (id, modified_at) that are not known
+ * in this version.  Returns a list of all of them.
+ */
+static List *
+load_versions(uint64 nrows)
+{
+	List	   *all = NIL;
+	ArrayParameter missing = {TEXTOID, NULL};
+
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		char	   *id = statement_text(row, 1);
+		bool		isnull;
+		TimestampTz version = DatumGetTimestampTz(statement_value(row, 2, &isnull));
+		Subscriber *subscriber = enter(id);
+
+		if (subscriber->context != NULL && subscriber->modified_at == version)
+			subscriber->exists = true;
+		else
+			array_add_text(&missing, id);
+		all = lappend(all, subscriber);
+	}
+	if (missing.state != NULL)
+	{
+		Datum		ids = array_result(&missing);
+		uint64		count = statement_read(&rows_statement, &ids, NULL, 0);
+
+		for (uint64 row = 0; row < count; row++)
+			load(SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
+	}
+	return all;
+}
+
+void
+subscribers_refresh(Datum ids)
+{
+	Datum	   *elements;
+	int			count;
+
+	forget_unused();
+	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		enter(TextDatumGetCString(elements[i]))->exists = false;
+	load_versions(statement_read(&versions_statement, &ids, NULL, 0));
+}
+
+/*
+ * The key of a condition.  Two conditions can have the same; webhook_match()
+ * tells them apart.
+ */
+static uint64
+make_key(ConditionKind kind, const char *first, const char *second)
+{
+	uint64		key = (uint64) kind;
+
+	if (first)
+		key = hash_bytes_extended((const unsigned char *) first,
+								  (int) strlen(first), key);
+	if (second)
+		key = hash_bytes_extended((const unsigned char *) second,
+								  (int) strlen(second), key);
+	return key;
+}
+
+static uint64
+key_of_webhook(const Webhook *webhook)
+{
+	if (webhook->actor_run_id)
+		return make_key(CONDITION_RUN, webhook->actor_run_id, NULL);
+	if (webhook->actor_task_id)
+		return make_key(CONDITION_TASK, webhook->actor_task_id, NULL);
+	if (webhook->actor_id)
+		return make_key(CONDITION_ACTOR, webhook->actor_id, webhook->user_id);
+	if (webhook->user_id)
+		return make_key(CONDITION_USER, webhook->user_id, NULL);
+	return make_key(CONDITION_NONE, NULL, NULL);
+}
+
+/* Fills keys[] with those under which an event's webhooks can be found. */
+#define MAX_KEYS 6
+
+static int
+keys_of_event(const Event *event, uint64 keys[MAX_KEYS])
+{
+	int			count = 0;
+
+	if (event->webhook_id)
+	{
+		keys[0] = make_key(CONDITION_WEBHOOK, event->webhook_id, NULL);
+		return 1;
+	}
+	if (event->actor_run_id)
+		keys[count++] = make_key(CONDITION_RUN, event->actor_run_id, NULL);
+	if (event->actor_task_id)
+		keys[count++] = make_key(CONDITION_TASK, event->actor_task_id, NULL);
+	if (event->actor_id)
+		keys[count++] = make_key(CONDITION_ACTOR, event->actor_id, NULL);
+	if (event->actor_id && event->user_id)
+		keys[count++] = make_key(CONDITION_ACTOR, event->actor_id,
+								 event->user_id);
+	if (event->user_id)
+		keys[count++] = make_key(CONDITION_USER, event->user_id, NULL);
+	keys[count++] = make_key(CONDITION_NONE, NULL, NULL);
+	return count;
+}
+
+/* Makes the entries of a batch's keys, and finds the candidates for them. */
+static List *
+find_candidates(HTAB *table, Event **events, int nevents)
+{
+	ArrayParameter parameters[5] = {{0}};
+	Datum		values[5];
+
+	for (int i = 0; i < 5; i++)
+		parameters[i].type = TEXTOID;
+	for (int i = 0; i < nevents; i++)
+	{
+		Event	   *event = events[i];
+		uint64		keys[MAX_KEYS];
+		int			nkeys = keys_of_event(event, keys);
+		bool		is_new = false;
+
+		for (int k = 0; k < nkeys; k++)
+		{
+			bool		found;
+			Candidates *entry = hash_search(table, &keys[k], HASH_ENTER, &found);
+
+			if (found)
+				continue;
+			entry->subscribers = NIL;
+			is_new = true;
+		}
+		if (!is_new)
+			continue;
+		if (event->webhook_id)
+			array_add_text(&parameters[4], event->webhook_id);
+		else
+		{
+			array_add_text(&parameters[0], event->actor_run_id);
+			array_add_text(&parameters[1], event->actor_task_id);
+			array_add_text(&parameters[2], event->actor_id);
+			array_add_text(&parameters[3], event->user_id);
+		}
+	}
+	for (int i = 0; i < 5; i++)
+		values[i] = array_result(&parameters[i]);
+	return load_versions(statement_read(&candidates_statement, values, NULL, 0));
+}
+
+/* Files a candidate under its condition, and as the target of a TEST. */
+static void
+file_candidate(HTAB *table, Subscriber *subscriber)
+{
+	uint64		keys[2];
+
+	if (subscriber->filed_in == match_number)
+		return;
+	subscriber->filed_in = match_number;
+	keys[0] = make_key(CONDITION_WEBHOOK, subscriber->id, NULL);
+	keys[1] = key_of_webhook(subscriber->webhook);
+	for (int k = 0; k < 2; k++)
+	{
+		Candidates *entry = hash_search(table, &keys[k], HASH_FIND, NULL);
+
+		if (entry != NULL)
+			entry->subscribers = lappend(entry->subscribers, subscriber);
+	}
+}
+
+int
+subscribers_match(Event **events, int nevents, int max_matches,
+				  void (*callback) (Event *event, Subscriber *subscriber,
+									MatchResult result, void *argument),
+				  void *argument)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(uint64),
+		.entrysize = sizeof(Candidates),
+		.hcxt = CurrentMemoryContext
+	};
+	HTAB	   *table;
+	ListCell   *cell;
+	int			nmatches = 0;
+	int			ndone = 0;
+
+	forget_unused();
+	match_number++;
+	table = hash_create("webhook_events candidates", 256, &control,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	foreach(cell, find_candidates(table, events, nevents))
+	{
+		Subscriber *subscriber = lfirst(cell);
+
+		if (subscriber->webhook != NULL)
+			file_candidate(table, subscriber);
+	}
+	while (ndone < nevents && nmatches < max_matches)
+	{
+		Event	   *event = events[ndone++];
+		uint64		keys[MAX_KEYS];
+		int			nkeys = keys_of_event(event, keys);
+
+		for (int k = 0; k < nkeys; k++)
+		{
+			Candidates *entry = hash_search(table, &keys[k], HASH_FIND, NULL);
+
+			foreach(cell, entry->subscribers)
+			{
+				Subscriber *subscriber = lfirst(cell);
+				MatchResult result = webhook_match(subscriber->webhook, event);
+
+				callback(event, subscriber, result, argument);
+				nmatches += (result == MATCH_YES);
+			}
+		}
+	}
+	hash_destroy(table);
+	return ndone;
+}
+
+void
+subscriber_add_backlog(Subscriber *subscriber, TimestampTz time)
+{
+	DuePosition *position = &subscriber->backlog_position;
+
+	Assert(subscriber->host != NULL);
+	if (!subscriber->has_backlog || time <= position->time)
+	{
+		position->time = time;
+		position->id[0] = '\0';
+	}
+	if (subscriber->has_backlog)
+		return;
+	subscriber->has_backlog = true;
+	host_add_backlog(subscriber->host, &subscriber->backlog_node);
+}
+
+void
+subscriber_end_backlog(Subscriber *subscriber)
+{
+	subscriber->has_backlog = false;
+	host_drop_backlog(subscriber->host, &subscriber->backlog_node);
+}
+
+void
+subscriber_add_replays(Subscriber *subscriber, const char *position)
+{
+	if (!subscriber->has_replays)
+		dlist_push_tail(&replaying_subscribers, &subscriber->replay_node);
+	subscriber->has_replays = true;
+	strlcpy(subscriber->replay_position, position, sizeof(ReplayPosition));
+}
+
+void
+subscriber_end_replays(Subscriber *subscriber)
+{
+	dlist_delete(&subscriber->replay_node);
+	subscriber->has_replays = false;
+}
+
+void
+subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times)
+{
+	HASH_SEQ_STATUS scan;
+	Subscriber *subscriber;
+
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscriber->failing_since == subscriber->known_failing_since)
+			continue;
+		array_add_text(ids, subscriber->id);
+		array_add_time(times, subscriber->failing_since);
+		subscriber->known_failing_since = subscriber->failing_since;
+	}
+}
+
+void
+subscribers_forgive(TimestampTz time)
+{
+	HASH_SEQ_STATUS scan;
+	Subscriber *subscriber;
+
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscriber->failing_since != 0)
+			subscriber->failing_since = time;
+	}
+}

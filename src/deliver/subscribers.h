@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * subscribers.h
+ *	  The webhooks that the worker has met, compiled, and which of them get an
+ *	  event.
+ *
+ * Between work_begin() and work_commit(), if the table is read.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/subscribers.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_SUBSCRIBERS_H
+#define WEBHOOK_SUBSCRIBERS_H
+
+#include "deliver/hosts.h"
+#include "rules/webhook.h"
+#include "store/dispatches.h"
+
+typedef struct Subscriber
+{
+	Id			id;				/* hash key */
+	bool		exists;			/* the row was there when last looked for */
+	Webhook    *webhook;		/* as last seen; NULL if never, or not valid */
+	char	   *error;			/* why it is not valid, else NULL */
+	TimestampTz modified_at;	/* the version that webhook or error is of */
+	MemoryContext context;		/* of webhook and error */
+	Host	   *host;			/* NULL without a webhook */
+	int			references;		/* by dispatches in memory */
+	uint64		filed_in;		/* the last batch it was a candidate in */
+
+	/* Dispatches in the table that are due and not in memory. */
+	bool		has_backlog;
+	DuePosition backlog_position;	/* behind the last one that was fetched */
+	dlist_node	backlog_node;	/* in host->backlog */
+
+	/* Since when its calls fail, 0 if they don't; and as it is written. */
+	TimestampTz failing_since;
+	TimestampTz known_failing_since;
+
+	/* Calls that max_rate allows, as of that time. */
+	double		tokens;
+	TimestampTz tokens_at;
+
+	/* What the transaction under way has written of its dispatches. */
+	bool		has_stats;
+	int			new_dispatches;
+	Id			last_dispatch_id;
+	DispatchStatus last_status;
+	TimestampTz last_finished_at;
+
+	/* Replays in the table that were not fetched. */
+	bool		has_replays;
+	ReplayPosition replay_position;
+	dlist_node	replay_node;	/* in replaying_subscribers */
+} Subscriber;
+
+/* Those that have replays, in the order in which it is their turn. */
+extern dlist_head replaying_subscribers;
+
+/* Starts with none; allocates in "context". */
+extern void subscribers_open(MemoryContext context);
+
+/*
+ * Brings the subscribers with these ids (text[]) up to date; those that are
+ * not known become known, existing or not.
+ */
+extern void subscribers_refresh(Datum ids);
+
+/* Finds one that is known; NULL if it isn't. */
+extern Subscriber *subscriber_find(const char *id);
+
+/*
+ * How many calls its max_rate allows now, at most "wanted"; if there are none,
+ * *next_at is lowered to when there is one.  subscriber_take_token() uses one.
+ */
+extern int	subscriber_allowed_calls(Subscriber *subscriber, int wanted,
+									 TimestampTz now, TimestampTz *next_at);
+extern void subscriber_take_token(Subscriber *subscriber);
+
+/*
+ * Why it gets no event of this type any more, to be shown to people; NULL if
+ * it does.
+ */
+extern const char *subscriber_refusal(const Subscriber *subscriber,
+									  EventType event_type);
+
+/*
+ * Finds who may get which of these events, and calls "callback" for each pair
+ * with what webhook_match() says of it, event by event.  Ends with the event
+ * that brings the matches to "max_matches", which is positive; returns how many
+ * of the events it got through.
+ */
+extern int	subscribers_match(Event **events, int nevents, int max_matches,
+							  void (*callback) (Event *event,
+												Subscriber *subscriber,
+												MatchResult result,
+												void *argument),
+							  void *argument);
+
+/*
+ * Notes that dispatches that are due at "time" or later wait in the table.  The
+ * subscriber has a host: without one nothing of it waits for room.
+ */
+extern void subscriber_add_backlog(Subscriber *subscriber, TimestampTz time);
+extern void subscriber_end_backlog(Subscriber *subscriber);
+
+/* Notes that replays wait in the table, at this position or behind it. */
+extern void subscriber_add_replays(Subscriber *subscriber, const char *position);
+extern void subscriber_end_replays(Subscriber *subscriber);
+
+/*
+ * Takes those whose failing_since is not written yet; and lets all that fail
+ * have begun at this time.
+ */
+extern void subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times);
+extern void subscribers_forgive(TimestampTz time);
+
+#endif							/* WEBHOOK_SUBSCRIBERS_H */

@@ -1,0 +1,486 @@
+/*-------------------------------------------------------------------------
+ *
+ * waiting.c
+ *	  Dispatches that wait in the table: fetched when they are due and their
+ *	  host has room.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/waiting.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "deliver/dispatch.h"
+#include "deliver/waiting.h"
+#include "server/settings.h"
+#include "utils/timestamp.h"
+
+/* So many webhooks are looked at in a step of a sweep. */
+#define MAX_SWEPT 50
+
+/* So many rows are read at once, ... */
+#define MAX_ROWS 500
+
+/* ... and for so many hosts' backlogs in one transaction. */
+#define MAX_BACKLOGS 8
+
+/*
+ * So many replays are fetched at once for a host, and all hosts have no more
+ * than so many queued.  Small steps, lest new events wait for them.
+ */
+#define MAX_REPLAYS 64
+#define MAX_FETCHED_REPLAYS (MAX_FETCHED / 2)
+
+/*
+ * So many dispatches, and bytes of their events, are fetched ahead; routing is
+ * left as many bytes again.
+ */
+#define MAX_FETCHED 2000
+#define MAX_FETCHED_BYTES (8 * 1024 * 1024)
+#define MAX_EVENT_BYTES (4 * 1024 * 1024)
+
+/*
+ * A host that has done with what was fetched for it within this time gets
+ * twice as much the next time; in microseconds.
+ */
+#define QUICK_FETCH 200000
+
+/* Behind all ids. */
+#define LAST_ID "~"
+
+static DuePosition due_position;
+static TimestampTz next_due_at;
+static bool is_sweeping;		/* webhooks behind swept_to were not looked at */
+static bool must_sweep_again;	/* and those before it may have changed */
+static Id	swept_to;
+static TimestampTz limited_until;	/* some that wait may be called then */
+
+void
+waiting_open(void)
+{
+	due_position = (DuePosition)
+	{
+		.time = GetCurrentTimestamp()
+	};
+	is_sweeping = false;
+	must_sweep_again = false;
+	swept_to[0] = '\0';
+	waiting_look_again();
+}
+
+void
+waiting_look_again(void)
+{
+	next_due_at = 0;
+	must_sweep_again = is_sweeping;
+	is_sweeping = true;
+}
+
+/* A step for each flush, so that a long sweep keeps nobody waiting. */
+static bool
+may_sweep(void)
+{
+	return is_sweeping && nended_dispatches == 0;
+}
+
+TimestampTz
+waiting_write_time(void)
+{
+	return Max(GetCurrentTimestamp(), due_position.time + 1);
+}
+
+void
+waiting_note_due(TimestampTz time)
+{
+	next_due_at = Min(next_due_at, time);
+}
+
+void
+waiting_wrote(TimestampTz time)
+{
+	if (next_due_at <= time)
+		return;
+	due_position.time = time;
+	strcpy(due_position.id, LAST_ID);
+}
+
+/* May more be fetched for this host? */
+static bool
+may_fetch(const Host *host)
+{
+	int			limit = host->is_slow ? MAX_FETCHED / 2 : MAX_FETCHED;
+
+	return host_room(host) > 0 && nfetched_dispatches < limit &&
+		dispatch_event_bytes() < MAX_FETCHED_BYTES;
+}
+
+/*
+ * One of a host's webhooks whose backlog can be read now; those that have used
+ * up their rate go to the end.  If all have, the host is left alone until one
+ * may be called again.
+ */
+static Subscriber *
+next_backlogged_subscriber(Host *host, TimestampTz now)
+{
+	Subscriber *first = NULL;
+	TimestampTz next_at = DT_NOEND;
+
+	if (host->limited_until > now)
+		return NULL;
+	for (;;)
+	{
+		Subscriber *subscriber = dlist_head_element(Subscriber, backlog_node,
+													&host->backlog);
+
+		if (subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0)
+			return subscriber;
+		if (subscriber == first)
+			break;
+		if (first == NULL)
+			first = subscriber;
+		dlist_move_tail(&host->backlog, &subscriber->backlog_node);
+	}
+	host->limited_until = next_at;
+	return NULL;
+}
+
+/*
+ * A host whose backlog can be read now; those without room, or that have used up
+ * their rates, go to the end.  limited_until is when the first of these can be.
+ */
+static Host *
+next_backlogged_host(TimestampTz now)
+{
+	Host	   *first = NULL;
+
+	limited_until = DT_NOEND;
+	while (!dlist_is_empty(&backlogged_hosts))
+	{
+		Host	   *host = dlist_head_element(Host, backlog_node,
+											  &backlogged_hosts);
+
+		if (may_fetch(host) && next_backlogged_subscriber(host, now) != NULL)
+			return host;
+		if (may_fetch(host))
+			limited_until = Min(limited_until, host->limited_until);
+		if (host == first)
+			break;
+		if (first == NULL)
+			first = host;
+		dlist_move_tail(&backlogged_hosts, &host->backlog_node);
+	}
+	return NULL;
+}
+
+/* The same for replays. */
+static Subscriber *
+next_replaying_subscriber(TimestampTz now)
+{
+	Subscriber *first = NULL;
+
+	while (nfetched_dispatches < MAX_FETCHED_REPLAYS &&
+		   dispatch_event_bytes() < MAX_FETCHED_BYTES &&
+		   !dlist_is_empty(&replaying_subscribers))
+	{
+		Subscriber *subscriber = dlist_head_element(Subscriber, replay_node,
+													&replaying_subscribers);
+
+		if (subscriber->host == NULL ||
+			(host_wants_replays(subscriber->host) &&
+			 subscriber_allowed_calls(subscriber, 1, now, &limited_until) > 0))
+			return subscriber;
+		if (subscriber == first)
+			break;
+		if (first == NULL)
+			first = subscriber;
+		dlist_move_tail(&replaying_subscribers, &subscriber->replay_node);
+	}
+	return NULL;
+}
+
+TimestampTz
+waiting_deadline(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (may_sweep())
+		return 0;
+	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
+		return 0;
+	return Min(next_due_at, limited_until);
+}
+
+/* Looks up the webhooks of rows. */
+static void
+refresh_subscribers(const DueRow *rows, int nrows)
+{
+	ArrayParameter ids = {TEXTOID, NULL};
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (i == 0 || strcmp(rows[i].webhook_id, rows[i - 1].webhook_id) != 0)
+			array_add_text(&ids, rows[i].webhook_id);
+	}
+	subscribers_refresh(array_result(&ids));
+}
+
+static Dispatch *
+create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
+				Event *event)
+{
+	Dispatch   *dispatch = dispatch_create(row->id, row->event_id,
+										   row->event_type, subscriber,
+										   batch, event, true, row->is_replay);
+
+	dispatch->attempts = row->attempts;
+	dispatch->place = row->place;
+	dispatch->is_counted = !row->is_new;
+	return dispatch;
+}
+
+/* Loads the events of accepted rows and queues their dispatches. */
+static void
+queue_rows(DueRow **accepted, int naccepted)
+{
+	Batch	   *batch = batch_create();
+	const char **ids = palloc(sizeof(char *) * naccepted);
+	Event	  **events = palloc(sizeof(Event *) * naccepted);
+	int			nloaded;
+
+	for (int i = 0; i < naccepted; i++)
+		ids[i] = accepted[i]->event_id;
+	nloaded = outbox_find(batch->context, ids, naccepted, MAX_EVENT_BYTES,
+						  events);
+	for (int i = 0; i < naccepted; i++)
+	{
+		DueRow	   *row = accepted[i];
+		Subscriber *subscriber = subscriber_find(row->webhook_id);
+
+		if (!row->is_replay)
+			subscriber->host->nreserved--;
+		if (i >= nloaded && !row->is_replay)
+			subscriber_add_backlog(subscriber, row->next_attempt_at);
+		else if (i == nloaded)
+			subscriber_add_replays(subscriber, row->id);
+		else if (i > nloaded)
+			continue;
+		else if (events[i] == NULL)
+			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+						 DISPATCH_FAILED, "Event was removed.");
+		else
+			dispatch_enqueue(create_dispatch(row, subscriber, batch, events[i]));
+	}
+	batch_release(batch);
+}
+
+/*
+ * Takes rows that are due.  Those that can't be called end at once; those
+ * whose host has no room, unless "all" are wanted, join its backlog.
+ */
+static void
+take_rows(DueRow *rows, int nrows, bool all)
+{
+	DueRow	  **accepted = palloc(sizeof(DueRow *) * (nrows + 1));
+	int			naccepted = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next_at = DT_NOEND;
+
+	refresh_subscribers(rows, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		DueRow	   *row = &rows[i];
+		Subscriber *subscriber = subscriber_find(row->webhook_id);
+		const char *reason = subscriber_refusal(subscriber, row->event_type);
+
+		if (dispatch_find(row->id) != NULL)
+			continue;
+		if (reason != NULL)
+			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+						 DISPATCH_FAILED, reason);
+		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host) &&
+						 subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0))
+		{
+			subscriber_take_token(subscriber);
+			if (!row->is_replay)
+				subscriber->host->nreserved++;
+			accepted[naccepted++] = row;
+		}
+		else
+			subscriber_add_backlog(subscriber, row->next_attempt_at);
+	}
+	if (naccepted > 0)
+		queue_rows(accepted, naccepted);
+}
+
+/* Reads on in the order of the whole table. */
+static void
+fetch_due(TimestampTz until)
+{
+	DueRow	   *rows;
+	int			nrows = dispatches_find_due(&due_position, until, MAX_ROWS, &rows);
+
+	if (nrows > 0)
+	{
+		due_position.time = rows[nrows - 1].next_attempt_at;
+		strlcpy(due_position.id, rows[nrows - 1].id, sizeof(Id));
+		take_rows(rows, nrows, false);
+	}
+	if (nrows == MAX_ROWS)
+		next_due_at = 0;
+	else if (!dispatches_next_due(&due_position, &next_due_at))
+		next_due_at = DT_NOEND;
+}
+
+/* Reads on in the backlog of one of a host's webhooks. */
+static void
+fetch_backlog(Host *host, TimestampTz now)
+{
+	Subscriber *subscriber = next_backlogged_subscriber(host, now);
+	DuePosition *position = &subscriber->backlog_position;
+	TimestampTz next_at = DT_NOEND;
+	DueRow	   *rows;
+	int			limit = host_room(host);
+	int			nrows;
+
+	dlist_move_tail(&host->backlog, &subscriber->backlog_node);
+
+	if (now - host->fetched_at < QUICK_FETCH && !host->is_slow)
+		host->fetch_size = Min(host->fetch_size * 2, MAX_ROWS);
+	else
+		host->fetch_size = limit;
+	limit = subscriber_allowed_calls(subscriber, Max(limit, host->fetch_size), now,
+									 &next_at);
+	host->fetched_at = now;
+
+	nrows = dispatches_find_due_of(subscriber->id, position, now - 1, limit,
+								   &rows);
+	if (nrows < limit)
+		subscriber_end_backlog(subscriber);
+	if (nrows > 0)
+	{
+		position->time = rows[nrows - 1].next_attempt_at;
+		strlcpy(position->id, rows[nrows - 1].id, sizeof(Id));
+		take_rows(rows, nrows, true);
+	}
+}
+
+/* Reads on in the replays of one webhook. */
+static void
+fetch_replays(Subscriber *subscriber, TimestampTz now)
+{
+	TimestampTz next_at = DT_NOEND;
+	int			limit = subscriber_allowed_calls(subscriber, MAX_REPLAYS, now,
+												 &next_at);
+	DueRow	   *rows;
+	int			nrows = dispatches_find_replays_of(subscriber->id,
+												   subscriber->replay_position,
+												   limit, &rows);
+
+	subscriber_end_replays(subscriber);
+	if (nrows == limit)
+	{
+		ReplayPosition next;
+
+		snprintf(next, sizeof(next), "%s0", rows[nrows - 1].id);
+		subscriber_add_replays(subscriber, next);
+	}
+	if (nrows > 0)
+		take_rows(rows, nrows, true);
+}
+
+/*
+ * Ends what waits for a webhook that is gone or disabled, or is due for one that
+ * is not valid any more, unless it is being called.  Returns false if there may be
+ * more to end.
+ */
+static bool
+end_refused(Subscriber *subscriber, TimestampTz first_due_at)
+{
+	const DuePosition start = {0};
+	DueRow	   *rows;
+	int			nrows = 0;
+	int			nended = 0;
+
+	if (!subscriber->exists)
+		nrows = dispatches_find_waiting_of(subscriber->id, true, MAX_ROWS, &rows);
+	else if (subscriber->webhook == NULL && first_due_at <= due_position.time)
+		nrows = dispatches_find_due_of(subscriber->id, &start, due_position.time,
+									   MAX_ROWS, &rows);
+	else if (subscriber->webhook != NULL &&
+			 subscriber_refusal(subscriber, EVENT_RUN_CREATED) != NULL)
+		nrows = dispatches_find_waiting_of(subscriber->id, false, MAX_ROWS, &rows);
+	for (int i = 0; i < nrows; i++)
+	{
+		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
+		Dispatch   *dispatch = dispatch_find(rows[i].id);
+
+		if (reason == NULL || (dispatch != NULL && dispatch->state != DISPATCH_QUEUED))
+			continue;
+		if (dispatch == NULL)
+			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);
+		dispatch_end(dispatch, DISPATCH_FAILED, reason);
+		nended++;
+	}
+	return nrows < MAX_ROWS || nended == 0;
+}
+
+/*
+ * Looks at some of the webhooks for which dispatches wait: what is due before the
+ * place up to which the table was read is theirs to read.
+ */
+static void
+sweep(void)
+{
+	WaitingWebhook *webhooks;
+	int			count = dispatches_find_webhooks(swept_to, MAX_SWEPT, &webhooks);
+	ArrayParameter ids = {TEXTOID, NULL};
+
+	for (int i = 0; i < count; i++)
+		array_add_text(&ids, webhooks[i].id);
+	subscribers_refresh(array_result(&ids));
+	for (int i = 0; i < count; i++)
+	{
+		Subscriber *subscriber = subscriber_find(webhooks[i].id);
+
+		if (!end_refused(subscriber, webhooks[i].first_due_at))
+			return;
+		if (subscriber->host != NULL && webhooks[i].first_due_at <= due_position.time)
+			subscriber_add_backlog(subscriber, webhooks[i].first_due_at);
+		if (webhooks[i].has_replays)
+			subscriber_add_replays(subscriber, "");
+		strlcpy(swept_to, webhooks[i].id, sizeof(Id));
+	}
+	if (count == MAX_SWEPT)
+		return;
+	is_sweeping = must_sweep_again;
+	must_sweep_again = false;
+	swept_to[0] = '\0';
+}
+
+bool
+waiting_fetch(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Host	   *host;
+
+	if (!work_begin("fetching waiting dispatches"))
+		return false;
+	if (may_sweep())
+		sweep();
+	if (next_due_at <= now)
+		fetch_due(now - 1);
+	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host(now)) != NULL; i++)
+		fetch_backlog(host, now);
+	for (int i = 0; i < MAX_BACKLOGS; i++)
+	{
+		Subscriber *subscriber = next_replaying_subscriber(now);
+
+		if (subscriber == NULL)
+			break;
+		fetch_replays(subscriber, now);
+	}
+	work_commit();
+	return true;
+}

@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The process that delivers the events of one database.
+ *
+ * It attaches to its slot, waits for what the slot's wake bits, its sockets and
+ * the clock say, and runs the engine.  An error ends it; the launcher starts it
+ * again after a while, and it goes on from what the tables say.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "deliver/delivery.h"
+#include "deliver/http.h"
+#include "deliver/maintenance.h"
+#include "deliver/worker.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "store/statement.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static volatile sig_atomic_t must_stop = false;
+static emit_log_hook_type prev_emit_log_hook = NULL;
+
+static WorkerHold current_hold = HOLD_NONE;
+
+/* The latch, the postmaster's death and the engine's sockets. */
+static WaitEventSet *wait_set = NULL;
+
+/* What a database is held back for, beside the settings. */
+static Statement hold_statement = {
+	"SELECT CASE"
+	" WHEN NOT EXISTS (SELECT FROM webhook_events.origins) THEN 1"
+	" WHEN EXISTS (SELECT FROM webhook_events.origins WHERE NOT ("
+	" database = $1 AND outbox = 'webhook_events.outbox'::regclass)) THEN 2"
+	" WHEN EXISTS (SELECT FROM webhook_events.pauses) THEN 3"
+	" ELSE 0 END",
+	1, {OIDOID}, NULL
+};
+
+/*
+ * Between transactions there is time to record what was answered; within one
+ * we could be waiting for a lock.
+ */
+static void
+handle_stop(SIGNAL_ARGS)
+{
+	int			saved_errno = errno;
+
+	if (IsTransactionState())
+		die(postgres_signal_arg);
+	must_stop = true;
+	SetLatch(MyLatch);
+	errno = saved_errno;
+}
+
+/* Notes why the worker fails, for status(); to be terminated is no failure. */
+static void
+note_error(ErrorData *data)
+{
+	if (data->elevel >= ERROR && data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		shared_worker_ends(SLOT_WAITING);
+	else if (data->elevel >= ERROR && data->message != NULL)
+		shared_record_error(data->message);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(data);
+}
+
+static void
+connect_to_slot(int slot)
+{
+	Oid			database;
+
+	if (!shared_attach_worker(slot, &database))
+		proc_exit(0);
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = note_error;
+	work_connect(database);
+}
+
+/* Why nothing may be delivered now; false if the extension is gone. */
+static bool
+find_hold(WorkerHold *hold)
+{
+	static const WorkerHold holds[] = {
+		HOLD_NONE, HOLD_NOT_ATTACHED, HOLD_RESTORED_COPY, HOLD_PAUSED
+	};
+	Datum		database = ObjectIdGetDatum(MyDatabaseId);
+	bool		isnull;
+
+	if (!work_begin("looking for a hold"))
+		return false;
+	statement_read(&hold_statement, &database, NULL, 1);
+	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
+	work_commit();
+	if (!setting_delivery && *hold <= HOLD_NOT_ATTACHED)
+		*hold = HOLD_DELIVERY_OFF;
+	return true;
+}
+
+/* Publishes a hold, and logs it if it is one that somebody must end. */
+static void
+report_hold(void)
+{
+	shared_worker_holds(current_hold);
+	if (current_hold == HOLD_RESTORED_COPY)
+		ereport(WARNING,
+				(errmsg("events in this database were recorded elsewhere, so nothing is delivered"),
+				 errdetail("The database is a copy or was restored from a dump."),
+				 errhint("Call webhook_events.resume() if this copy is to deliver events.")));
+}
+
+static void
+drop_wait_set(void)
+{
+	if (wait_set != NULL)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+}
+
+/* Sleeps until something happens, at most so many milliseconds. */
+static void
+wait_for_work(long timeout)
+{
+	static uint32 for_work = 0;
+	static uint32 for_answers = 0;
+	WaitEvent	event;
+
+	if (for_work == 0)
+	{
+		for_work = wait_event_named("WebhookEventsWorkerMain");
+		for_answers = wait_event_named("WebhookEventsAnswer");
+	}
+
+	if (wait_set == NULL)
+	{
+		wait_set = create_wait_set(3);
+		AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
+		if (http_descriptor() >= 0)
+			AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, http_descriptor(),
+							  NULL, NULL);
+	}
+	(void) WaitEventSetWait(wait_set, timeout, &event, 1,
+							http_in_flight() > 0 ? for_answers : for_work);
+}
+
+/* Ends the process; what is under way will be called again by the next one. */
+static void
+stop(SlotState next_state, bool record)
+{
+	if (record)
+		delivery_finish();
+	else
+		delivery_close();
+	maintenance_stop();
+	shared_worker_ends(next_state);
+	proc_exit(0);
+}
+
+/* Runs the engine, or closes it while there is a hold and nothing under way. */
+static long
+run_engine(uint32 wake)
+{
+	if (current_hold != HOLD_NONE && delivery_is_quiet())
+	{
+		drop_wait_set();
+		delivery_close();
+		return setting_poll_interval;
+	}
+	if (!delivery_is_open())
+	{
+		drop_wait_set();
+		delivery_open();
+	}
+	return delivery_run(wake, current_hold == HOLD_NONE);
+}
+
+/*
+ * Looks for a hold.  When one ends the engine starts anew: what it has in
+ * memory may be what resume() has skipped.
+ */
+static void
+update_hold(void)
+{
+	WorkerHold	old_hold = current_hold;
+
+	if (!find_hold(&current_hold))
+		stop(SLOT_ABSENT, false);
+	if (current_hold == old_hold)
+		return;
+	report_hold();
+	if (current_hold == HOLD_NONE)
+		delivery_finish();
+}
+
+/* One turn: what was announced, what is to be done, and then a wait. */
+static void
+take_turn(void)
+{
+	bool		must_look = (current_hold != HOLD_NONE);
+	uint32		wake;
+	long		timeout;
+
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	wake = shared_take_wake();
+	if (must_stop || wake & WAKE_STOP)
+		stop(SLOT_WAITING, true);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		must_look = true;
+	}
+	if (must_look || wake & WAKE_COMMANDS)
+		update_hold();
+	timeout = run_engine(wake);
+	if (timeout < 0)
+		stop(SLOT_ABSENT, false);
+	wait_for_work(timeout);
+}
+
+void
+webhook_events_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, handle_stop);
+	BackgroundWorkerUnblockSignals();
+	connect_to_slot(DatumGetInt32(arg));
+	update_hold();
+	shared_worker_runs();
+	for (;;)
+		take_turn();
+}

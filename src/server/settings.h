@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The settings webhook_events.*; README.md describes them for operators.
+ *
+ * IDENTIFICATION
+ *	  src/server/settings.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_SETTINGS_H
+#define WEBHOOK_SETTINGS_H
+
+#include "rules/address.h"
+#include "rules/schedule.h"
+
+extern char *setting_databases;
+extern bool setting_delivery;
+extern bool setting_emit;
+extern int	setting_max_in_flight;
+extern int	setting_max_in_flight_per_host;
+extern int	setting_request_timeout;	/* milliseconds */
+extern int	setting_connect_timeout;	/* milliseconds */
+extern int	setting_dns_cache_time; /* seconds */
+extern int	setting_disable_after;	/* minutes, 0: never */
+extern int	setting_retention;	/* minutes, 0 for ever */
+extern int	setting_response_body_limit;	/* bytes */
+extern int	setting_payload_limit;	/* bytes */
+extern int	setting_poll_interval;	/* milliseconds */
+extern char *setting_header_prefix;
+extern char *setting_user_id;	/* of a tenant's session; empty: none */
+extern int	setting_max_webhooks_per_user;
+
+/* How servers are reached; the generation changes with each of these. */
+extern char *setting_proxy;		/* URL, empty: none */
+extern char *setting_ca_file;	/* empty: the system's */
+extern char *setting_client_certificate_file;	/* empty: none */
+extern char *setting_client_key_file;
+extern int	setting_tls_min_version;	/* CURL_SSLVERSION_* */
+extern int	setting_client_generation;
+
+/* Defines the settings; called once, when the library is loaded. */
+extern void settings_define(void);
+
+/* The schedule of retries that the settings describe now. */
+extern RetryPolicy settings_retry_policy(void);
+
+/*
+ * May a request be sent to this address?  Judged by the settings as they are
+ * now.  Raises nothing, so that libcurl's callbacks can ask.
+ */
+extern bool settings_allow_address(const struct sockaddr *address);
+
+/* May one be sent to this port? */
+extern bool settings_allow_port(int port);
+
+/* Does the setting "databases" name this one? */
+extern bool settings_name_database(const char *name);
+
+#endif							/* WEBHOOK_SETTINGS_H */

@@ -1,0 +1,697 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *	  Shared memory: who works for which database, and who wakes whom.
+ *
+ * Slots and holds are protected by one LWLock, which is held for a few
+ * instructions.  What a committing backend touches (wake bits, the number of
+ * the process to wake, the list of announcements) is atomic or protected by a
+ * spinlock, because a commit must neither fail nor wait at that point.
+ *
+ * Processes are known by the number of their PGPROC, never by a pointer of
+ * their own.  A number can have been taken over by another process: that one
+ * is woken once for nothing.
+ *
+ * IDENTIFICATION
+ *	  src/server/shared.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "rules/ids.h"
+#include "server/shared.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/timestamp.h"
+
+#define NO_PROCESS PG_UINT32_MAX
+
+/* How many databases can be dropped or copied at once. */
+#define MAX_HOLDS 64
+
+/* Milliseconds that a worker has to stop by itself before it is terminated. */
+#define PATIENCE 2000
+
+/* A failed worker comes back after 1 s, then twice as long, up to this. */
+#define MAX_RESTART_DELAY (INT64CONST(300) * USECS_PER_SEC)
+
+/* A worker that ran for so long starts again as if it had never failed. */
+#define GOOD_RUN (INT64CONST(60) * USECS_PER_SEC)
+
+/* One that could not even be started is tried again after this. */
+#define START_DELAY (INT64CONST(5) * USECS_PER_SEC)
+
+typedef struct Slot
+{
+	/* protected by the lock */
+	Oid			database;
+	SlotState	state;
+	WorkerHold	hold;
+	pid_t		pid;
+	int			failures;		/* in a row */
+	TimestampTz started_at;
+	TimestampTz next_start_at;
+	TimestampTz last_error_at;
+	char		last_error[SLOT_ERROR_SIZE];
+
+	/* read by committing backends without the lock */
+	pg_atomic_uint32 database_hint;
+	pg_atomic_uint32 process;
+	pg_atomic_uint32 wake;
+	pg_atomic_uint32 ignored;	/* bits of wake that can wait for the others */
+	pg_atomic_uint32 announced; /* the extension was created meanwhile */
+
+	pg_atomic_uint64 delivered;
+	pg_atomic_uint64 failed;
+	pg_atomic_uint32 in_flight;
+} Slot;
+
+typedef struct Hold
+{
+	Oid			database;
+	pid_t		owner;			/* the session's process; 0: free */
+} Hold;
+
+typedef struct SharedState
+{
+	pg_atomic_uint64 ids_floor;
+	pg_atomic_uint32 launcher;	/* its PGPROC's number */
+	pg_atomic_uint32 async_commits; /* under way */
+	pg_atomic_uint64 ended_async_commits;
+	ConditionVariable worker_gone;
+
+	slock_t		announced_lock;
+	bool		announced_overflow;
+	int			nannounced;
+	Oid			announced[MAX_ANNOUNCED];
+
+	Hold		holds[MAX_HOLDS];
+	int			nslots;
+	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+} SharedState;
+
+static SharedState *shared = NULL;
+static LWLock *lock = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* In a worker: its slot, and the state that it leaves behind. */
+static Slot *my_slot = NULL;
+static SlotState my_next_state = SLOT_WAITING;
+static bool my_end_is_failure = true;
+
+/*
+ * At most max_worker_processes workers can run, so no more slots are of use.
+ */
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(SharedState, slots),
+					mul_size(max_worker_processes, sizeof(Slot)));
+}
+
+static void
+request_hook(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("webhook_events", 1);
+}
+
+static void
+initialize(void)
+{
+	memset(shared, 0, shared_size());
+	pg_atomic_init_u64(&shared->ids_floor, 0);
+	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
+	pg_atomic_init_u32(&shared->async_commits, 0);
+	pg_atomic_init_u64(&shared->ended_async_commits, 0);
+	ConditionVariableInit(&shared->worker_gone);
+	SpinLockInit(&shared->announced_lock);
+	shared->nslots = max_worker_processes;
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		pg_atomic_init_u32(&slot->database_hint, InvalidOid);
+		pg_atomic_init_u32(&slot->process, NO_PROCESS);
+		pg_atomic_init_u32(&slot->wake, 0);
+		pg_atomic_init_u32(&slot->ignored, 0);
+		pg_atomic_init_u32(&slot->announced, 0);
+		pg_atomic_init_u64(&slot->delivered, 0);
+		pg_atomic_init_u64(&slot->failed, 0);
+		pg_atomic_init_u32(&slot->in_flight, 0);
+	}
+}
+
+static void
+startup_hook(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("webhook_events", shared_size(), &found);
+	if (!found)
+		initialize();
+	LWLockRelease(AddinShmemInitLock);
+
+	lock = &(GetNamedLWLockTranche("webhook_events"))->lock;
+	ids_floor = &shared->ids_floor;
+}
+
+void
+shared_request(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_hook;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_hook;
+}
+
+bool
+shared_available(void)
+{
+	return shared != NULL;
+}
+
+static void
+wake_process(pg_atomic_uint32 *process)
+{
+	uint32		number = pg_atomic_read_u32(process);
+
+	if (number != NO_PROCESS)
+		SetLatch(&GetPGProcByNumber(number)->procLatch);
+}
+
+static Slot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		if (pg_atomic_read_u32(&shared->slots[i].database_hint) == database)
+			return &shared->slots[i];
+	}
+	return NULL;
+}
+
+void
+shared_wake_worker(uint32 wake)
+{
+	Slot	   *slot;
+	uint32		known;
+
+	if (shared == NULL)
+		return;
+	slot = find_slot(MyDatabaseId);
+	if (slot == NULL)
+		return;
+	known = pg_atomic_fetch_or_u32(&slot->wake, wake);
+
+	/* Who set bits that the worker has not taken yet has woken it as well. */
+	if (wake & ~known & ~pg_atomic_read_u32(&slot->ignored))
+		wake_process(&slot->process);
+}
+
+void
+shared_begin_async_commit(void)
+{
+	if (shared != NULL)
+		pg_atomic_fetch_add_u32(&shared->async_commits, 1);
+}
+
+void
+shared_end_async_commit(void)
+{
+	if (shared == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&shared->ended_async_commits, 1);
+	pg_atomic_fetch_sub_u32(&shared->async_commits, 1);
+}
+
+/* In the other order than they are written. */
+bool
+shared_async_commits(uint64 *nended)
+{
+	bool		under_way;
+
+	pg_memory_barrier();
+	under_way = pg_atomic_read_u32(&shared->async_commits) > 0;
+	pg_memory_barrier();
+	*nended = pg_atomic_read_u64(&shared->ended_async_commits);
+	return under_way;
+}
+
+void
+shared_wake_launcher(void)
+{
+	if (shared != NULL)
+		wake_process(&shared->launcher);
+}
+
+void
+shared_announce_extension(void)
+{
+	Slot	   *slot;
+
+	if (shared == NULL)
+		return;
+	slot = find_slot(MyDatabaseId);
+	if (slot != NULL)
+		pg_atomic_write_u32(&slot->announced, 1);
+	shared_wake_worker(WAKE_COMMANDS);
+	SpinLockAcquire(&shared->announced_lock);
+	if (shared->nannounced < MAX_ANNOUNCED)
+		shared->announced[shared->nannounced++] = MyDatabaseId;
+	else
+		shared->announced_overflow = true;
+	SpinLockRelease(&shared->announced_lock);
+	shared_wake_launcher();
+}
+
+bool
+shared_take_announced(Oid announced[MAX_ANNOUNCED], int *count)
+{
+	bool		overflow;
+
+	SpinLockAcquire(&shared->announced_lock);
+	*count = shared->nannounced;
+	memcpy(announced, shared->announced, sizeof(Oid) * shared->nannounced);
+	overflow = shared->announced_overflow;
+	shared->nannounced = 0;
+	shared->announced_overflow = false;
+	SpinLockRelease(&shared->announced_lock);
+	return overflow;
+}
+
+/*
+ * Holds
+ */
+
+static bool
+is_held(Oid database)
+{
+	for (int i = 0; i < MAX_HOLDS; i++)
+	{
+		if (shared->holds[i].owner != 0 &&
+			shared->holds[i].database == database)
+			return true;
+	}
+	return false;
+}
+
+static void
+add_hold(Oid database)
+{
+	for (int i = 0; i < MAX_HOLDS; i++)
+	{
+		Hold	   *hold = &shared->holds[i];
+
+		if (hold->owner == 0)
+		{
+			hold->database = database;
+			hold->owner = MyProcPid;
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many databases are being dropped or copied at once"),
+			 errdetail("The limit is %d.", MAX_HOLDS)));
+}
+
+/* Asks a database's worker to stop; the process, or 0 if there is none. */
+static pid_t
+stop_worker(Oid database)
+{
+	Slot	   *slot;
+	pid_t		pid = 0;
+
+	LWLockAcquire(lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->pid != 0)
+	{
+		pid = slot->pid;
+		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
+		wake_process(&slot->process);
+	}
+	LWLockRelease(lock);
+	return pid;
+}
+
+/*
+ * A worker that starts from now on sees the hold when it attaches.  One that
+ * runs is asked to stop; if it does not come to look at its latch, it is
+ * terminated as a session would be.
+ */
+void
+shared_hold_database(Oid database)
+{
+	TimestampTz asked_at = GetCurrentTimestamp();
+	uint32		wait_event;
+	pid_t		pid;
+
+	if (shared == NULL)
+		return;
+	wait_event = wait_event_named("WebhookEventsWorkerExit");
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	add_hold(database);
+	LWLockRelease(lock);
+
+	ConditionVariablePrepareToSleep(&shared->worker_gone);
+	while ((pid = stop_worker(database)) != 0)
+	{
+		if (TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(),
+									   PATIENCE))
+			kill(pid, SIGTERM);
+		ConditionVariableTimedSleep(&shared->worker_gone, 500, wait_event);
+	}
+	ConditionVariableCancelSleep();
+}
+
+void
+shared_release_databases(void)
+{
+	if (shared == NULL)
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_HOLDS; i++)
+	{
+		if (shared->holds[i].owner == MyProcPid)
+			shared->holds[i].owner = 0;
+	}
+	LWLockRelease(lock);
+	shared_wake_launcher();
+}
+
+/*
+ * Reports
+ */
+
+bool
+shared_report(Oid database, WorkerReport *report)
+{
+	Slot	   *slot;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL)
+	{
+		report->state = slot->state;
+		report->hold = slot->hold;
+		report->pid = (int) slot->pid;
+		report->started_at = slot->started_at;
+		report->next_start_at = slot->next_start_at;
+		report->delivered = pg_atomic_read_u64(&slot->delivered);
+		report->failed = pg_atomic_read_u64(&slot->failed);
+		report->in_flight = pg_atomic_read_u32(&slot->in_flight);
+		report->last_error_at = slot->last_error_at;
+		strlcpy(report->last_error, slot->last_error, SLOT_ERROR_SIZE);
+	}
+	LWLockRelease(lock);
+	return slot != NULL;
+}
+
+bool
+shared_launcher_running(void)
+{
+	return shared != NULL &&
+		pg_atomic_read_u32(&shared->launcher) != NO_PROCESS;
+}
+
+/*
+ * The launcher's side
+ */
+
+static void
+detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	pg_atomic_write_u32(&shared->launcher, NO_PROCESS);
+}
+
+void
+shared_attach_launcher(void)
+{
+	pg_atomic_write_u32(&shared->launcher, PROC_NUMBER(MyProc));
+	before_shmem_exit(detach_launcher, 0);
+}
+
+int
+shared_slot_count(void)
+{
+	return shared->nslots;
+}
+
+SlotState
+shared_slot_state(int index, Oid *database, TimestampTz *next_start_at)
+{
+	Slot	   *slot = &shared->slots[index];
+	SlotState	state;
+
+	LWLockAcquire(lock, LW_SHARED);
+	state = slot->state;
+	*database = slot->database;
+	*next_start_at = slot->next_start_at;
+	LWLockRelease(lock);
+	return state;
+}
+
+bool
+shared_slot_announced(int index)
+{
+	return pg_atomic_read_u32(&shared->slots[index].announced) != 0;
+}
+
+int
+shared_slot_allocate(Oid database)
+{
+	int			found = -1;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots && found < 0; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		if (slot->state != SLOT_FREE)
+			continue;
+		slot->database = database;
+		slot->state = SLOT_WAITING;
+		slot->hold = HOLD_NONE;
+		slot->pid = 0;
+		slot->failures = 0;
+		slot->started_at = 0;
+		slot->next_start_at = 0;
+		slot->last_error_at = 0;
+		slot->last_error[0] = '\0';
+		pg_atomic_write_u32(&slot->wake, 0);
+		pg_atomic_write_u64(&slot->delivered, 0);
+		pg_atomic_write_u64(&slot->failed, 0);
+		pg_atomic_write_u32(&slot->in_flight, 0);
+		pg_atomic_write_u32(&slot->database_hint, database);
+		found = i;
+	}
+	LWLockRelease(lock);
+	return found;
+}
+
+void
+shared_slot_retire(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (slot->state == SLOT_WAITING || slot->state == SLOT_ABSENT)
+	{
+		slot->state = SLOT_FREE;
+		slot->database = InvalidOid;
+		pg_atomic_write_u32(&slot->database_hint, InvalidOid);
+	}
+	else if (slot->pid != 0)
+	{
+		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
+		wake_process(&slot->process);
+	}
+	LWLockRelease(lock);
+}
+
+bool
+shared_slot_starting(int index)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		wanted;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	wanted = (slot->state == SLOT_WAITING &&
+			  !is_held(slot->database));
+	if (wanted)
+		slot->state = SLOT_STARTING;
+	LWLockRelease(lock);
+	return wanted;
+}
+
+/* Puts off the next start; the lock is held. */
+static void
+back_off(Slot *slot)
+{
+	int64		delay = USECS_PER_SEC;
+
+	for (int i = 0; i < slot->failures && delay < MAX_RESTART_DELAY; i++)
+		delay *= 2;
+	slot->failures++;
+	slot->next_start_at = GetCurrentTimestamp() + Min(delay, MAX_RESTART_DELAY);
+}
+
+/* Notes an error; the lock is held. */
+static void
+note_error(Slot *slot, const char *message)
+{
+	slot->last_error_at = GetCurrentTimestamp();
+	strlcpy(slot->last_error, message, SLOT_ERROR_SIZE);
+}
+
+void
+shared_slot_failed(int index, const char *error)
+{
+	Slot	   *slot = &shared->slots[index];
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (slot->state == SLOT_STARTING && slot->pid == 0)
+	{
+		slot->state = SLOT_WAITING;
+		slot->next_start_at = GetCurrentTimestamp() + START_DELAY;
+		note_error(slot, error);
+	}
+	LWLockRelease(lock);
+}
+
+/*
+ * The worker's side
+ */
+
+static void
+detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_slot->state = my_next_state;
+	my_slot->pid = 0;
+	my_slot->hold = HOLD_NONE;
+	my_slot->next_start_at = 0;
+	if (my_end_is_failure)
+	{
+		if (GetCurrentTimestamp() - my_slot->started_at > GOOD_RUN)
+			my_slot->failures = 0;
+		back_off(my_slot);
+	}
+	pg_atomic_write_u32(&my_slot->process, NO_PROCESS);
+	pg_atomic_write_u32(&my_slot->in_flight, 0);
+	my_slot = NULL;
+	LWLockRelease(lock);
+
+	ConditionVariableBroadcast(&shared->worker_gone);
+	shared_wake_launcher();
+}
+
+bool
+shared_attach_worker(int index, Oid *database)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		wanted;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (slot->state != SLOT_STARTING || slot->pid != 0)
+	{
+		LWLockRelease(lock);
+		return false;
+	}
+	wanted = !is_held(slot->database);
+	if (wanted)
+	{
+		slot->pid = MyProcPid;
+		slot->started_at = GetCurrentTimestamp();
+		*database = slot->database;
+		pg_atomic_write_u32(&slot->announced, 0);
+		pg_atomic_write_u32(&slot->wake, WAKE_EVENTS | WAKE_COMMANDS);
+		pg_atomic_write_u32(&slot->ignored, 0);
+		pg_atomic_write_u32(&slot->process, PROC_NUMBER(MyProc));
+		my_slot = slot;
+	}
+	else
+		slot->state = SLOT_WAITING;
+	LWLockRelease(lock);
+
+	if (wanted)
+		before_shmem_exit(detach_worker, 0);
+	else
+		shared_wake_launcher();
+	return wanted;
+}
+
+void
+shared_worker_runs(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_slot->state = SLOT_RUNNING;
+	LWLockRelease(lock);
+	shared_wake_launcher();
+}
+
+void
+shared_worker_ends(SlotState next_state)
+{
+	my_next_state = next_state;
+	my_end_is_failure = false;
+}
+
+uint32
+shared_take_wake(void)
+{
+	return pg_atomic_exchange_u32(&my_slot->wake, 0);
+}
+
+void
+shared_worker_holds(WorkerHold hold)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_slot->hold = hold;
+	LWLockRelease(lock);
+
+	/* Other holds can end by what nobody announces, such as a restore. */
+	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_PAUSED ? WAKE_EVENTS : 0);
+}
+
+void
+shared_count_results(uint64 delivered, uint64 failed)
+{
+	pg_atomic_fetch_add_u64(&my_slot->delivered, delivered);
+	pg_atomic_fetch_add_u64(&my_slot->failed, failed);
+}
+
+void
+shared_set_in_flight(uint32 in_flight)
+{
+	pg_atomic_write_u32(&my_slot->in_flight, in_flight);
+}
+
+void
+shared_record_error(const char *message)
+{
+	if (my_slot == NULL)
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	note_error(my_slot, message);
+	LWLockRelease(lock);
+}

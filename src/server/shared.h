@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  Shared memory: who works for which database, and who wakes whom.
+ *
+ * It exists only if the library was loaded at server start; shared_available()
+ * tells.  Nothing in it survives the server, and nothing in it needs to.
+ *
+ * IDENTIFICATION
+ *	  src/server/shared.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_SHARED_H
+#define WEBHOOK_SHARED_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+
+/*
+ * The life of a slot:
+ *
+ *	 FREE -> WAITING -> STARTING -> RUNNING -> WAITING ...
+ *						STARTING -> ABSENT -> FREE
+ *
+ * The launcher makes every step but those of a worker that has attached: it
+ * runs once it knows what to do, and leaves WAITING or ABSENT behind.
+ */
+typedef enum SlotState
+{
+	SLOT_FREE,
+	SLOT_WAITING,				/* to be started at next_start_at */
+	SLOT_STARTING,				/* registered, and then looking around */
+	SLOT_RUNNING,				/* the worker has found the extension */
+	SLOT_ABSENT					/* the database lacks the extension */
+} SlotState;
+
+/* Why a running worker delivers nothing. */
+typedef enum WorkerHold
+{
+	HOLD_NONE,
+	HOLD_DELIVERY_OFF,			/* webhook_events.delivery */
+	HOLD_NOT_ATTACHED,			/* no table ever was, so there are no events */
+	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
+	HOLD_PAUSED					/* pause() */
+} WorkerHold;
+
+/* What a worker is woken for; bits. */
+#define WAKE_EVENTS		0x01	/* the outbox has new rows */
+#define WAKE_COMMANDS	0x02	/* the table of commands has */
+#define WAKE_STOP		0x04	/* exit, so that others get at the database */
+
+#define SLOT_ERROR_SIZE 1024
+
+/* What status() shows of a worker; a copy. */
+typedef struct WorkerReport
+{
+	SlotState	state;
+	WorkerHold	hold;
+	int			pid;
+	TimestampTz started_at;
+	TimestampTz next_start_at;
+	uint64		delivered;
+	uint64		failed;
+	uint32		in_flight;
+	TimestampTz last_error_at;	/* 0 if there was none */
+	char		last_error[SLOT_ERROR_SIZE];
+} WorkerReport;
+
+/* Asks for the memory; called in the postmaster while libraries are loaded. */
+extern void shared_request(void);
+
+/* Was the library loaded at server start? */
+extern bool shared_available(void);
+
+/*
+ * Waking.  shared_wake_worker() wakes the worker of this backend's database if
+ * there is one; shared_announce_extension() tells the launcher that this
+ * database has the extension now.  Both raise nothing and take no lock that
+ * could be waited for, so that they can be called while a commit ends.
+ */
+extern void shared_wake_worker(uint32 wake);
+extern void shared_announce_extension(void);
+extern void shared_wake_launcher(void);
+
+/*
+ * Asynchronous commits of sessions that have something for a worker: each is told
+ * before its commit record is written and after it can be seen.  What was seen
+ * of other sessions before the call is on disk if none is under way and all WAL
+ * that was inserted when as many had ended was flushed.
+ */
+extern void shared_begin_async_commit(void);
+extern void shared_end_async_commit(void);
+extern bool shared_async_commits(uint64 *nended);
+
+/*
+ * Keeps workers out of a database while it is dropped or copied: stops the one
+ * that runs and waits until it is gone.  Raises an error if too many databases
+ * are held, or on an interrupt; the hold can stand then.
+ *
+ * shared_release_databases() undoes all holds of this session, and must be
+ * called before it ends.  It wakes the launcher.
+ */
+extern void shared_hold_database(Oid database);
+extern void shared_release_databases(void);
+
+/* Copies what is known about a database's worker; false if nothing is. */
+extern bool shared_report(Oid database, WorkerReport *report);
+extern bool shared_launcher_running(void);
+
+/*
+ * For the launcher.
+ */
+extern void shared_attach_launcher(void);
+
+/* Takes the announced databases; true if there were more than fit. */
+#define MAX_ANNOUNCED 32
+extern bool shared_take_announced(Oid announced[MAX_ANNOUNCED], int *count);
+
+/* The number of slots, and one slot's database and state. */
+extern int	shared_slot_count(void);
+extern SlotState shared_slot_state(int slot, Oid *database,
+								   TimestampTz *next_start_at);
+
+/* Was the extension created since the slot's last worker looked for it? */
+extern bool shared_slot_announced(int slot);
+
+/* Takes a free slot for a database; -1 if none is left. */
+extern int	shared_slot_allocate(Oid database);
+
+/* Frees a slot that has no worker; asks a worker to stop. */
+extern void shared_slot_retire(int slot);
+
+/* WAITING to STARTING; false if the database is held. */
+extern bool shared_slot_starting(int slot);
+
+/* STARTING to WAITING, after a worker that never came up. */
+extern void shared_slot_failed(int slot, const char *error);
+
+/*
+ * For the worker.
+ */
+
+/* Takes a STARTING slot; false if the worker is not wanted any more. */
+extern bool shared_attach_worker(int slot, Oid *database);
+
+/* STARTING to RUNNING: the extension is there. */
+extern void shared_worker_runs(void);
+
+/* How the worker will have ended; the default is a failure. */
+extern void shared_worker_ends(SlotState next_state);
+
+/* Takes what the worker was woken for. */
+extern uint32 shared_take_wake(void);
+
+extern void shared_worker_holds(WorkerHold hold);
+extern void shared_count_results(uint64 delivered, uint64 failed);
+extern void shared_set_in_flight(uint32 in_flight);
+extern void shared_record_error(const char *message);
+
+#endif							/* WEBHOOK_SHARED_H */

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * wake.h
+ *	  Waking the worker when the current transaction commits.
+ *
+ * IDENTIFICATION
+ *	  src/server/wake.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_WAKE_H
+#define WEBHOOK_WAKE_H
+
+/*
+ * Wakes this database's worker at commit, with these bits (WAKE_* in
+ * server/shared.h).  A rollback forgets it; so does PREPARE TRANSACTION: the
+ * worker's sweep finds what COMMIT PREPARED makes visible.  A rollback to a
+ * savepoint can leave a wake-up for nothing.
+ */
+extern void wake_at_commit(uint32 wake);
+
+/* Tells the launcher, at commit, that this database has the extension. */
+extern void announce_at_commit(void);
+
+#endif							/* WEBHOOK_WAKE_H */

@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * rule_functions.c
+ *	  SQL functions that show the pure rules: ids and templates.
+ *
+ * IDENTIFICATION
+ *	  src/sql/rule_functions.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "rules/ids.h"
+#include "rules/template.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_new_id);
+PG_FUNCTION_INFO_V1(webhook_events_id_time);
+PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
+PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
+PG_FUNCTION_INFO_V1(webhook_events_render_template);
+
+/* new_id() RETURNS text */
+Datum
+webhook_events_new_id(PG_FUNCTION_ARGS)
+{
+	Id			id;
+	TimestampTz created_at;
+
+	id_make(id, &created_at);
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
+}
+
+/* id_time(id text) RETURNS timestamptz */
+Datum
+webhook_events_id_time(PG_FUNCTION_ARGS)
+{
+	text	   *id = PG_GETARG_TEXT_PP(0);
+	TimestampTz time;
+
+	if (!id_time(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), &time))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not an id", text_to_cstring(id)),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	PG_RETURN_TIMESTAMPTZ(time);
+}
+
+/* id_lower_bound(at timestamptz) RETURNS text */
+Datum
+webhook_events_id_lower_bound(PG_FUNCTION_ARGS)
+{
+	Id			bound;
+
+	id_lower_bound(bound, PG_GETARG_TIMESTAMPTZ(0));
+	PG_RETURN_TEXT_P(cstring_to_text(bound));
+}
+
+/* dispatch_id(event_id text, webhook_id text) RETURNS text */
+Datum
+webhook_events_dispatch_id(PG_FUNCTION_ARGS)
+{
+	Id			id;
+	char	   *event_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (strlen(event_id) != ID_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not an id", event_id),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	id_make_dispatch(id, event_id, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
+}
+
+/*
+ * render_template(template text, variables json[], interpolate boolean)
+ * RETURNS text
+ *
+ * variables holds userId, createdAt, eventType, eventData, resource and
+ * globals, in this order.
+ */
+Datum
+webhook_events_render_template(PG_FUNCTION_ARGS)
+{
+	text	   *source = PG_GETARG_TEXT_PP(0);
+	ArrayType  *variables = PG_GETARG_ARRAYTYPE_P(1);
+	JsonText	values[TEMPLATE_NVARIABLES] = {{NULL, 0}};
+	Template   *template;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	StringInfoData out;
+
+	deconstruct_array(variables, JSONOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	for (int i = 0; i < Min(count, TEMPLATE_NVARIABLES); i++)
+	{
+		if (!nulls[i])
+		{
+			text	   *value = DatumGetTextPP(elements[i]);
+
+			values[i].data = VARDATA_ANY(value);
+			values[i].length = VARSIZE_ANY_EXHDR(value);
+		}
+	}
+
+	template = template_compile(VARDATA_ANY(source), VARSIZE_ANY_EXHDR(source),
+								PG_GETARG_BOOL(2), "template");
+	initStringInfo(&out);
+	if (!template_render(template, values, MaxAllocSize / 2, &out))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("rendered template is longer than %zu bytes",
+						MaxAllocSize / 2)));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+}

@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * signing.c
+ *	  SQL functions about secrets and signatures.
+ *
+ * IDENTIFICATION
+ *	  src/sql/signing.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "rules/signature.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_new_secret);
+PG_FUNCTION_INFO_V1(webhook_events_verify_signature);
+
+/* new_secret() RETURNS text */
+Datum
+webhook_events_new_secret(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(cstring_to_text(secret_make()));
+}
+
+/*
+ * The value of a header, whatever the case of its name, palloc'd; NULL if there
+ * is none.
+ */
+static char *
+find_header(Jsonb *headers, const char *name)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&headers->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		found = false;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			found = (value.val.string.len == (int) strlen(name) &&
+					 pg_strncasecmp(value.val.string.val, name, strlen(name)) == 0);
+		else if (token == WJB_VALUE && found && value.type == jbvString)
+			return pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE && found && value.type == jbvNumeric)
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value.val.numeric)));
+	}
+	return NULL;
+}
+
+/* Reads a time in seconds since 1970; false if it is not one. */
+static bool
+read_timestamp(const char *text, int64 *timestamp)
+{
+	char	   *end;
+
+	if (*text < '0' || *text > '9' || strlen(text) > 12)
+		return false;
+	*timestamp = strtoll(text, &end, 10);
+	return *end == '\0';
+}
+
+static bool
+is_recent(int64 timestamp, Interval *tolerance)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz time = time_t_to_timestamptz((pg_time_t) timestamp);
+	Datum		interval = IntervalPGetDatum(tolerance);
+
+	return time >= DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+														   TimestampTzGetDatum(now), interval)) &&
+		time <= DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														TimestampTzGetDatum(now), interval));
+}
+
+/*
+ * verify_signature(secrets text[], headers jsonb, body text, tolerance interval)
+ * RETURNS boolean
+ */
+Datum
+webhook_events_verify_signature(PG_FUNCTION_ARGS)
+{
+	ArrayType  *secrets = PG_GETARG_ARRAYTYPE_P(0);
+	Jsonb	   *headers = PG_GETARG_JSONB_P(1);
+	text	   *body = PG_GETARG_TEXT_PP(2);
+	char	   *id = find_header(headers, "webhook-id");
+	char	   *time = find_header(headers, "webhook-timestamp");
+	char	   *signatures = find_header(headers, "webhook-signature");
+	char	   *utf8 = pg_server_to_any(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body), PG_UTF8);
+	size_t		length = (utf8 == VARDATA_ANY(body)) ? VARSIZE_ANY_EXHDR(body) : strlen(utf8);
+	SecretKey  *keys;
+	int64		timestamp;
+	bool		verified = false;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(secrets, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
+					  &count);
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no secret to verify a signature with")));
+	keys = palloc(sizeof(SecretKey) * count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *error = "secret is null";
+
+		if (nulls[i] ||
+			!secret_decode(TextDatumGetCString(elements[i]), 1, &keys[i], &error))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s", error)));
+	}
+
+	if (id == NULL || time == NULL || signatures == NULL ||
+		!read_timestamp(time, &timestamp) ||
+		!is_recent(timestamp, PG_GETARG_INTERVAL_P(3)))
+		PG_RETURN_BOOL(false);
+	for (int i = 0; i < count; i++)
+		verified |= signature_verify(&keys[i], id, timestamp, utf8, length, signatures);
+	PG_RETURN_BOOL(verified);
+}

@@ -1,0 +1,564 @@
+/*-------------------------------------------------------------------------
+ *
+ * cursor.c
+ *	  Reading the outbox: every committed event once, whatever the order in
+ *	  which transactions commit.
+ *
+ * The events of a window (from, to] are those of transactions that "from" did
+ * not see and "to" does.  Their ids are either among those in progress in
+ * "from" (the late ones, few) or at least its xmax, so both parts are found
+ * through the index on (xid, id) without a look at what was read before.
+ *
+ * IDENTIFICATION
+ *	  src/store/cursor.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "store/cursor.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+/* So many cursors are kept behind the newest, for whoever looks. */
+#define CURSORS_KEPT 100
+
+/* How often a floor is put under new ids, and how many floors are known. */
+#define FLOOR_INTERVAL (INT64CONST(600) * USECS_PER_SEC)
+#define MAX_FLOORS 64
+
+struct CursorMark
+{
+	struct varlena *window_from;	/* pg_snapshot; NULL: nothing was seen */
+	struct varlena *window_to;
+	bool		at_end;			/* the whole window is done, or else ... */
+	uint64		xid;			/* ... all up to here */
+	Id			id;
+};
+
+/* Transactions from "xid" on make no id that is older than "time". */
+typedef struct Floor
+{
+	uint64		xid;
+	TimestampTz time;
+} Floor;
+
+/* The window that is open, or the last one if at_end. */
+static CursorMark *current = NULL;
+static uint64 *late = NULL;		/* late transactions, in order */
+static int	nlate;
+static int	nrows_read;			/* by the last read */
+
+static int64 last_number;		/* of the newest row of cursors */
+static int64 pruned_before;
+
+static Floor floors[MAX_FLOORS];
+static int	nfloors = 0;
+
+#define EVENT_COLUMNS \
+	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
+	" o.actor_task_id, o.actor_run_id, o.actor_build_id, o.webhook_id," \
+	" o.resource"
+
+enum
+{
+	EVENT_ID = 1,
+	EVENT_CREATED_AT,
+	EVENT_XID,
+	EVENT_EVENT_TYPE,
+	EVENT_USER_ID,
+	EVENT_ACTOR_ID,
+	EVENT_ACTOR_TASK_ID,
+	EVENT_ACTOR_RUN_ID,
+	EVENT_ACTOR_BUILD_ID,
+	EVENT_WEBHOOK_ID,
+	EVENT_RESOURCE
+};
+
+static Statement newest_statement = {
+	"SELECT number, window_from, window_to, position_xid, position_id"
+	" FROM webhook_events.cursors ORDER BY number DESC LIMIT 1",
+	0, {0}, NULL
+};
+
+static Statement snapshot_statement = {
+	"SELECT pg_current_snapshot()", 0, {0}, NULL
+};
+
+static Statement late_statement = {
+	"SELECT xid FROM pg_snapshot_xip($1) AS xid"
+	" WHERE pg_visible_in_snapshot(xid, $2) ORDER BY xid",
+	2, {PG_SNAPSHOTOID, PG_SNAPSHOTOID}, NULL
+};
+
+/*
+ * A nested loop, so that the order is that of the array.  With "xid =" the index
+ * on id would fit as well, and read a whole day.
+ */
+static Statement late_events_statement = {
+	"SELECT o.* FROM unnest($1) AS late (xid) CROSS JOIN LATERAL ("
+	" SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	" WHERE o.xid >= late.xid AND o.xid <= late.xid"
+	" AND (o.xid, o.id) > ($2, $3) AND o.id >= $4"
+	" ORDER BY o.xid, o.id LIMIT $5) AS o LIMIT $5",
+	5, {XID8ARRAYOID, XID8OID, TEXTOID, TEXTOID, INT4OID}, NULL
+};
+
+static Statement events_statement = {
+	"SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	" WHERE (o.xid, o.id) > ($1, $2) AND o.id >= $3"
+	" AND pg_visible_in_snapshot(o.xid, $4)"
+	" ORDER BY o.xid, o.id LIMIT $5",
+	5, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID}, NULL
+};
+
+/* The array tells the planner of no partition to be left out, the bounds do. */
+static Statement find_statement = {
+	"SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	" WHERE o.id = ANY ($1) AND o.id >= $2 AND o.id <= $3",
+	3, {TEXTARRAYOID, TEXTOID, TEXTOID}, NULL
+};
+
+static Statement write_statement = {
+	"INSERT INTO webhook_events.cursors"
+	" (number, window_from, window_to, position_xid, position_id)"
+	" VALUES ($1, $2, $3, $4, $5)",
+	5, {INT8OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, TEXTOID}, NULL
+};
+
+static Statement prune_statement = {
+	"DELETE FROM webhook_events.cursors WHERE number >= $1 AND number < $2",
+	2, {INT8OID, INT8OID}, NULL
+};
+
+static struct varlena *
+copy_snapshot(const struct varlena *snapshot)
+{
+	struct varlena *copy;
+
+	if (snapshot == NULL)
+		return NULL;
+	copy = MemoryContextAlloc(TopMemoryContext, VARSIZE_ANY(snapshot));
+	memcpy(copy, snapshot, VARSIZE_ANY(snapshot));
+	return copy;
+}
+
+static struct varlena *
+snapshot_value(int column)
+{
+	bool		isnull;
+	Datum		value = statement_value(0, column, &isnull);
+
+	return isnull ? NULL : copy_snapshot(PG_DETOAST_DATUM(value));
+}
+
+static CursorMark *
+make_mark(const CursorMark *from)
+{
+	CursorMark *mark = MemoryContextAlloc(TopMemoryContext, sizeof(CursorMark));
+
+	*mark = *from;
+	mark->window_from = copy_snapshot(from->window_from);
+	mark->window_to = copy_snapshot(from->window_to);
+	return mark;
+}
+
+void
+cursor_mark_free(CursorMark *mark)
+{
+	if (mark == NULL)
+		return;
+	if (mark->window_from)
+		pfree(mark->window_from);
+	if (mark->window_to)
+		pfree(mark->window_to);
+	pfree(mark);
+}
+
+static uint64
+datum_xid(Datum value)
+{
+	return U64FromFullTransactionId(DatumGetFullTransactionId(value));
+}
+
+static uint64
+snapshot_xmin(struct varlena *snapshot)
+{
+	return datum_xid(DirectFunctionCall1(pg_snapshot_xmin,
+										 PointerGetDatum(snapshot)));
+}
+
+static uint64
+snapshot_xmax(struct varlena *snapshot)
+{
+	return datum_xid(DirectFunctionCall1(pg_snapshot_xmax,
+										 PointerGetDatum(snapshot)));
+}
+
+static Datum
+xid_datum(uint64 xid)
+{
+	return FullTransactionIdGetDatum(FullTransactionIdFromU64(xid));
+}
+
+void
+cursor_reset(void)
+{
+	cursor_mark_free(current);
+	current = NULL;
+	if (late)
+		pfree(late);
+	late = NULL;
+	nlate = 0;
+	nfloors = 0;
+}
+
+/*
+ * Floors under the ids, so that a read need not look at days that are over.
+ * The order matters: first the floor, then the next transaction's id.
+ */
+static void
+put_floor(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ids_floor == NULL ||
+		(nfloors > 0 && now - floors[nfloors - 1].time < FLOOR_INTERVAL))
+		return;
+	if (nfloors == MAX_FLOORS)
+		memmove(floors, floors + 1, --nfloors * sizeof(Floor));
+	if ((TimestampTz) pg_atomic_read_u64(ids_floor) < now)
+		pg_atomic_write_u64(ids_floor, (uint64) now);
+	pg_memory_barrier();
+	floors[nfloors].time = now;
+	floors[nfloors++].xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+}
+
+/* No event that "from" did not see has an id before this one. */
+static void
+least_new_id(struct varlena *from, Id id)
+{
+	uint64		xmin;
+
+	id[0] = '\0';
+	if (from == NULL)
+		return;
+	xmin = snapshot_xmin(from);
+	for (int i = nfloors; i-- > 0;)
+	{
+		if (floors[i].xid <= xmin)
+		{
+			id_lower_bound(id, floors[i].time);
+			return;
+		}
+	}
+}
+
+/* Lists the transactions that commit late in the open window. */
+static void
+find_late(void)
+{
+	Datum		values[2];
+	bool		isnull;
+
+	nlate = 0;
+	if (current->window_from == NULL ||
+		snapshot_xmin(current->window_from) == snapshot_xmax(current->window_from))
+		return;
+	values[0] = PointerGetDatum(current->window_from);
+	values[1] = PointerGetDatum(current->window_to);
+	nlate = (int) statement_read(&late_statement, values, NULL, 0);
+	if (nlate == 0)
+		return;
+	if (late)
+		pfree(late);
+	late = MemoryContextAlloc(TopMemoryContext, nlate * sizeof(uint64));
+	for (int i = 0; i < nlate; i++)
+		late[i] = datum_xid(statement_value(i, 1, &isnull));
+}
+
+/* Starts at the last mark that was written. */
+static void
+load_newest(void)
+{
+	CursorMark	mark = {.at_end = true};
+
+	last_number = 0;
+	pruned_before = 0;
+	if (statement_read(&newest_statement, NULL, NULL, 1) > 0)
+	{
+		bool		isnull;
+		Datum		xid;
+		char	   *id;
+
+		last_number = DatumGetInt64(statement_value(0, 1, &isnull));
+		mark.window_from = snapshot_value(2);
+		mark.window_to = snapshot_value(3);
+		xid = statement_value(0, 4, &isnull);
+		mark.at_end = isnull;
+		if (!isnull)
+			mark.xid = datum_xid(xid);
+		id = statement_text(0, 5);
+		strlcpy(mark.id, id ? id : "", sizeof(Id));
+	}
+	current = MemoryContextAlloc(TopMemoryContext, sizeof(CursorMark));
+	*current = mark;
+	if (!mark.at_end)
+		find_late();
+}
+
+/* Opens the window from the end of the last one to now. */
+static bool
+open_window(void)
+{
+	struct varlena *now;
+
+	put_floor();
+	statement_read(&snapshot_statement, NULL, NULL, 1);
+	now = snapshot_value(1);
+	if (current->window_to != NULL &&
+		datumIsEqual(PointerGetDatum(now), PointerGetDatum(current->window_to),
+					 false, -1))
+	{
+		pfree(now);
+		return false;
+	}
+	if (current->window_from)
+		pfree(current->window_from);
+	current->window_from = current->window_to;
+	current->window_to = now;
+	current->at_end = false;
+	current->xid = 0;
+	current->id[0] = '\0';
+	find_late();
+	return true;
+}
+
+/* Then no transaction has an id that the last window did not see the end of. */
+bool
+cursor_is_at_end(void)
+{
+	uint64		xmax;
+
+	if (current == NULL || !current->at_end || current->window_to == NULL)
+		return false;
+	xmax = snapshot_xmax(current->window_to);
+	return snapshot_xmin(current->window_to) == xmax &&
+		U64FromFullTransactionId(ReadNextFullTransactionId()) == xmax;
+}
+
+static Event *
+make_event(MemoryContext context, uint64 row)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	Event	   *event = palloc0(sizeof(Event));
+	bool		isnull;
+	char	   *type;
+
+	strlcpy(event->id, statement_text(row, EVENT_ID), sizeof(Id));
+	event->created_at =
+		DatumGetTimestampTz(statement_value(row, EVENT_CREATED_AT, &isnull));
+	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
+	type = statement_text(row, EVENT_EVENT_TYPE);
+	if (!event_type_from_label(type, &event->type))
+		elog(ERROR, "unknown event type \"%s\"", type);
+	event->user_id = statement_text(row, EVENT_USER_ID);
+	event->actor_id = statement_text(row, EVENT_ACTOR_ID);
+	event->actor_task_id = statement_text(row, EVENT_ACTOR_TASK_ID);
+	event->actor_run_id = statement_text(row, EVENT_ACTOR_RUN_ID);
+	event->actor_build_id = statement_text(row, EVENT_ACTOR_BUILD_ID);
+	event->webhook_id = statement_text(row, EVENT_WEBHOOK_ID);
+	event->resource = statement_text(row, EVENT_RESOURCE);
+	if (event->resource)
+		event->resource_length = strlen(event->resource);
+	MemoryContextSwitchTo(old_context);
+	return event;
+}
+
+/* Takes the rows of the last statement until they are too many bytes. */
+static int
+take_events(MemoryContext context, uint64 nrows, size_t max_bytes,
+			Event **events)
+{
+	size_t		bytes = 0;
+	int			count = 0;
+
+	while (count < (int) nrows && bytes < max_bytes)
+	{
+		events[count] = make_event(context, count);
+		bytes += events[count++]->resource_length;
+	}
+	return count;
+}
+
+/* Runs the statement for late transactions from the current place on. */
+static uint64
+read_late(int limit, const char *least_id)
+{
+	ArrayParameter xids = {XID8OID, NULL};
+	Datum		values[5];
+
+	for (int i = 0; i < nlate; i++)
+	{
+		if (late[i] >= current->xid)
+			array_add(&xids, xid_datum(late[i]), false);
+	}
+	if (xids.state == NULL)
+		return 0;
+	values[0] = array_result(&xids);
+	values[1] = xid_datum(current->xid);
+	values[2] = CStringGetTextDatum(current->id);
+	values[3] = CStringGetTextDatum(least_id);
+	values[4] = Int32GetDatum(limit);
+	return statement_read(&late_events_statement, values, NULL, 0);
+}
+
+/* Runs the statement for the others. */
+static uint64
+read_new(int limit, const char *least_id)
+{
+	uint64		xmax = current->window_from ?
+	snapshot_xmax(current->window_from) : 0;
+	Datum		values[5];
+
+	values[0] = xid_datum(Max(current->xid, xmax));
+	values[1] = CStringGetTextDatum(current->xid >= xmax ? current->id : "");
+	values[2] = CStringGetTextDatum(least_id);
+	values[3] = PointerGetDatum(current->window_to);
+	values[4] = Int32GetDatum(limit);
+	return statement_read(&events_statement, values, NULL, 0);
+}
+
+/* Reads rows of the open window; none means that it is done. */
+static uint64
+read_window(int limit)
+{
+	Id			least_id;
+	uint64		nrows;
+
+	least_new_id(current->window_from, least_id);
+	nrows = read_late(limit, least_id);
+	if (nrows == 0)
+	{
+		nrows = read_new(limit, least_id);
+		current->at_end = (nrows < (uint64) limit);
+	}
+	return nrows;
+}
+
+int
+cursor_read(MemoryContext context, int limit, size_t max_bytes,
+			Event **events)
+{
+	uint64		nrows = 0;
+
+	if (current == NULL)
+		load_newest();
+	if (!current->at_end)
+		nrows = read_window(limit);
+	if (nrows == 0 && open_window())
+		nrows = read_window(limit);
+	nrows_read = (int) nrows;
+	return take_events(context, nrows, max_bytes, events);
+}
+
+CursorMark *
+cursor_take(Event **events, int count)
+{
+	if (count < nrows_read)
+		current->at_end = false;
+	current->xid = events[count - 1]->xid;
+	strlcpy(current->id, events[count - 1]->id, sizeof(Id));
+	return make_mark(current);
+}
+
+void
+cursor_write(const CursorMark *mark)
+{
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
+
+	values[0] = Int64GetDatum(++last_number);
+	values[1] = PointerGetDatum(mark->window_from);
+	nulls[1] = (mark->window_from == NULL);
+	values[2] = PointerGetDatum(mark->window_to);
+	values[3] = xid_datum(mark->xid);
+	values[4] = CStringGetTextDatum(mark->id);
+	nulls[3] = nulls[4] = mark->at_end;
+	statement_write(&write_statement, values, nulls);
+
+	/* Only numbers not looked at before, so no dead row is met again. */
+	if (last_number - pruned_before >= 2 * CURSORS_KEPT)
+	{
+		values[0] = Int64GetDatum(pruned_before);
+		values[1] = Int64GetDatum(last_number - CURSORS_KEPT);
+		statement_write(&prune_statement, values, NULL);
+		pruned_before = last_number - CURSORS_KEPT;
+	}
+}
+
+/* A row of the last statement, by the id in it. */
+typedef struct FoundRow
+{
+	char	   *id;
+	uint64		row;
+} FoundRow;
+
+static int
+compare_found(const void *a, const void *b)
+{
+	return strcmp(((const FoundRow *) a)->id, ((const FoundRow *) b)->id);
+}
+
+int
+outbox_find(MemoryContext context, const char **ids, int nids,
+			size_t max_bytes, Event **events)
+{
+	ArrayParameter wanted = {TEXTOID, NULL};
+	const char *least = ids[0];
+	const char *greatest = ids[0];
+	Datum		values[3];
+	uint64		nrows;
+	FoundRow   *rows;
+	size_t		bytes = 0;
+	int			count = 0;
+
+	for (int i = 0; i < nids; i++)
+	{
+		array_add_text(&wanted, ids[i]);
+		if (strcmp(ids[i], least) < 0)
+			least = ids[i];
+		if (strcmp(ids[i], greatest) > 0)
+			greatest = ids[i];
+	}
+	values[0] = array_result(&wanted);
+	values[1] = CStringGetTextDatum(least);
+	values[2] = CStringGetTextDatum(greatest);
+	nrows = statement_read(&find_statement, values, NULL, 0);
+	rows = palloc(sizeof(FoundRow) * (nrows + 1));
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		rows[row].id = statement_text(row, EVENT_ID);
+		rows[row].row = row;
+	}
+	qsort(rows, nrows, sizeof(FoundRow), compare_found);
+
+	while (count < nids && bytes < max_bytes)
+	{
+		FoundRow	key = {unconstify(char *, ids[count]), 0};
+		FoundRow   *found = bsearch(&key, rows, nrows, sizeof(FoundRow),
+									compare_found);
+
+		events[count] = found ? make_event(context, found->row) : NULL;
+		bytes += found ? events[count]->resource_length : 0;
+		count++;
+	}
+	return count;
+}

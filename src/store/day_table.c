@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * day_table.c
+ *	  The tables of days, as those who add rows see them.
+ *
+ * The table of a day is found by its name.  The partitioned parent is not
+ * touched, let alone locked: whoever attaches or drops other days never makes a
+ * platform's transaction wait.
+ *
+ * IDENTIFICATION
+ *	  src/store/day_table.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "store/day_table.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+static HTAB *known_tables = NULL;
+
+Oid
+day_table_namespace(void)
+{
+	return get_namespace_oid("webhook_events", true);
+}
+
+Oid
+day_table_label(Oid namespace, const char *type, const char *label)
+{
+	Oid			oid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+									  CStringGetDatum(type),
+									  ObjectIdGetDatum(namespace));
+	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+										ObjectIdGetDatum(oid),
+										CStringGetDatum(label));
+
+	if (!OidIsValid(value))
+		elog(ERROR, "type %s lacks label \"%s\"", type, label);
+	return value;
+}
+
+static void
+build(DayTable *table, const DayKind *kind, Relation relation)
+{
+	List	   *oids = RelationGetIndexList(relation);
+	ListCell   *cell;
+
+	for (int i = 0; i < kind->ncolumns; i++)
+	{
+		table->columns[i] = get_attnum(RelationGetRelid(relation), kind->columns[i]);
+		if (table->columns[i] == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("table \"%s\" lacks column \"%s\"",
+							RelationGetRelationName(relation), kind->columns[i])));
+	}
+	for (int i = 0; i < N_EVENT_TYPES; i++)
+		table->event_types[i] = day_table_label(RelationGetNamespace(relation),
+												"event_type", event_type_label(i));
+	table->index_oids = palloc(sizeof(Oid) * list_length(oids));
+	table->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
+	table->nindexes = 0;
+	foreach(cell, oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		table->index_oids[table->nindexes] = lfirst_oid(cell);
+		table->indexes[table->nindexes++] = BuildIndexInfo(index);
+		index_close(index, NoLock);
+	}
+}
+
+DayTable *
+day_table_get(const DayKind *kind, Relation relation)
+{
+	Oid			key = RelationGetRelid(relation);
+	MemoryContext old_context;
+	DayTable   *table;
+	DayTable	fresh;
+	bool		found;
+
+	if (known_tables == NULL)
+		known_tables = relation_cache_create("webhook_events day tables",
+											 sizeof(DayTable));
+	table = hash_search(known_tables, &key, HASH_FIND, NULL);
+	if (table != NULL && table->cached.is_valid)
+		return table;
+
+	fresh.cached.relation = key;
+	fresh.cached.is_valid = true;
+	fresh.context = AllocSetContextCreate(CurrentMemoryContext,
+										  "webhook_events day table",
+										  ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(fresh.context);
+	build(&fresh, kind, relation);
+	MemoryContextSwitchTo(old_context);
+
+	table = hash_search(known_tables, &key, HASH_ENTER, &found);
+	if (found)
+		MemoryContextDelete(table->context);
+	MemoryContextSetParent(fresh.context, TopMemoryContext);
+	*table = fresh;
+	return table;
+}
+
+/* Opens the table of a time's day, if there is one. */
+static Relation
+open_day(Oid namespace, const DayKind *kind, TimestampTz time)
+{
+	char		name[NAMEDATALEN];
+	int			year;
+	int			month;
+	int			day;
+	Oid			oid;
+	Relation	relation;
+
+	if (TIMESTAMP_IS_NOBEGIN(time))
+		return NULL;
+	j2date((int) (time / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE,
+		   &year, &month, &day);
+	snprintf(name, sizeof(name), "%s_%04d%02d%02d", kind->name, year, month, day);
+	oid = get_relname_relid(name, namespace);
+	if (!OidIsValid(oid))
+		return NULL;
+	relation = try_table_open(oid, RowExclusiveLock);
+	if (relation == NULL || relation->rd_rel->relispartition)
+		return relation;
+	table_close(relation, NoLock);
+	return NULL;
+}
+
+/*
+ * While we wait for the lock on the default table a day can be made, so it is
+ * looked for again.
+ */
+Relation
+day_table_open(const DayKind *kind, TimestampTz time)
+{
+	char		name[NAMEDATALEN];
+	Oid			namespace = day_table_namespace();
+	Oid			oid;
+	Relation	relation;
+	Relation	day;
+
+	if (OidIsValid(namespace))
+	{
+		relation = open_day(namespace, kind, time);
+		if (relation != NULL)
+			return relation;
+		snprintf(name, sizeof(name), "%s_default", kind->name);
+		oid = get_relname_relid(name, namespace);
+		relation = OidIsValid(oid) ? try_table_open(oid, RowExclusiveLock) : NULL;
+		if (relation != NULL)
+		{
+			day = open_day(namespace, kind, time);
+			if (day == NULL)
+				return relation;
+			table_close(relation, NoLock);
+			return day;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("events can't be recorded because extension \"webhook_events\" is not installed"),
+			 errhint("Create the extension, or drop the triggers that its functions are called by.")));
+}

@@ -1,0 +1,579 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatches.c
+ *	  The tables dispatches and calls: written in batches, read when due.
+ *
+ * IDENTIFICATION
+ *	  src/store/dispatches.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "store/day_rows.h"
+#include "store/day_update.h"
+#include "store/dispatches.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* The columns of dispatches and of calls that are written. */
+enum
+{
+	DISPATCH_ID,
+	DISPATCH_EVENT_ID,
+	DISPATCH_WEBHOOK_ID,
+	DISPATCH_USER_ID,
+	DISPATCH_EVENT_TYPE,
+	DISPATCH_STATUS,
+	DISPATCH_CREATED_AT,
+	DISPATCH_FINISHED_AT,
+	DISPATCH_ATTEMPTS,
+	DISPATCH_NEXT_ATTEMPT_AT,
+	DISPATCH_ERROR_MESSAGE,
+	N_DISPATCH
+};
+
+enum
+{
+	CALL_DISPATCH_ID,
+	CALL_ATTEMPT,
+	CALL_STARTED_AT,
+	CALL_FINISHED_AT,
+	CALL_RESPONSE_STATUS,
+	CALL_RESPONSE_BODY,
+	CALL_ERROR_MESSAGE,
+	N_CALL
+};
+
+static const DayKind dispatches_kind = {
+	"dispatches", N_DISPATCH,
+	{
+		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
+		"created_at", "finished_at", "attempts", "next_attempt_at",
+		"error_message"
+	}
+};
+
+static const DayKind calls_kind = {
+	"calls", N_CALL,
+	{
+		"dispatch_id", "attempt", "started_at", "finished_at",
+		"response_status", "response_body", "error_message"
+	}
+};
+
+enum
+{
+	UPDATE_ID,
+	UPDATE_STATUS,
+	UPDATE_FINISHED_AT,
+	UPDATE_ATTEMPTS,
+	UPDATE_NEXT_ATTEMPT_AT,
+	UPDATE_ERROR_MESSAGE,
+	N_UPDATE
+};
+
+enum
+{
+	STATS_WEBHOOK_ID,
+	STATS_DISPATCHES,
+	STATS_LAST_DISPATCH_ID,
+	STATS_LAST_STATUS,
+	STATS_LAST_FINISHED_AT,
+	N_STATS
+};
+
+struct DispatchWriter
+{
+	DayRows    *inserts;		/* NULL if there are none */
+	DayUpdate  *changes;		/* NULL if there are none */
+	DayRows    *calls;			/* NULL if there are none */
+	int			nupdates;
+	int			nstats;
+	ArrayParameter updates[N_UPDATE];
+	ArrayParameter stats[N_STATS];
+};
+
+/*
+ * Of rows that are not where they were seen.
+ *
+ * Plans are made while tables are small, when every index is as good as another,
+ * and then kept.  So conditions and orders are written such that there is but one
+ * index that fits.  Here, "status = 'ACTIVE'" would also fit those of waiting ones.
+ */
+static Statement update_statement = {
+	"UPDATE webhook_events.dispatches AS d"
+	" SET status = new.status::webhook_events.dispatch_status,"
+	" finished_at = new.finished_at, attempts = new.attempts,"
+	" next_attempt_at = new.next_attempt_at,"
+	" error_message = new.error_message"
+	" FROM unnest($1, $2, $3, $4, $5, $6) AS new (id, status, finished_at,"
+	" attempts, next_attempt_at, error_message)"
+	" WHERE d.id = new.id AND d.finished_at IS NULL",
+	N_UPDATE,
+	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
+	NULL
+};
+
+/* One row for all webhooks. */
+static Statement stats_statement = {
+	"INSERT INTO webhook_events.webhook_stats_log (webhook_ids, dispatches,"
+	" last_dispatch_ids, last_statuses, last_finished_at)"
+	" VALUES ($1, $2, $3, $4::webhook_events.dispatch_status[], $5)",
+	N_STATS,
+	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	TIMESTAMPTZARRAYOID},
+	NULL
+};
+
+static Statement sum_stats_statement = {
+	"WITH logged AS (DELETE FROM webhook_events.webhook_stats_log RETURNING *),"
+	" entry AS (SELECT u.* FROM logged AS l CROSS JOIN LATERAL unnest("
+	" l.webhook_ids, l.dispatches, l.last_dispatch_ids, l.last_statuses,"
+	" l.last_finished_at) AS u (webhook_id, dispatches, last_dispatch_id,"
+	" last_status, last_finished_at)),"
+	" newest AS (SELECT DISTINCT ON (webhook_id) * FROM entry"
+	" ORDER BY webhook_id, last_dispatch_id COLLATE \"C\" DESC,"
+	" last_status <> 'ACTIVE' DESC),"
+	" total AS (SELECT webhook_id, sum(dispatches) AS dispatches FROM entry"
+	" GROUP BY webhook_id)"
+	" INSERT INTO webhook_events.webhook_stats AS s (webhook_id,"
+	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
+	" SELECT webhook_id, t.dispatches, n.last_dispatch_id, n.last_status,"
+	" n.last_finished_at FROM total AS t JOIN newest AS n USING (webhook_id)"
+	" JOIN webhook_events.webhooks AS w ON w.id = webhook_id"
+	" ON CONFLICT (webhook_id) DO UPDATE"
+	" SET total_dispatches = s.total_dispatches + excluded.total_dispatches,"
+	" last_dispatch_id = greatest(s.last_dispatch_id, excluded.last_dispatch_id),"
+	" last_status = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
+	" THEN excluded.last_status ELSE s.last_status END,"
+	" last_finished_at = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
+	" THEN excluded.last_finished_at ELSE s.last_finished_at END",
+	0, {0}, NULL
+};
+
+static Statement last_id_statement = {
+	"SELECT id FROM webhook_events.dispatches ORDER BY id DESC LIMIT 1",
+	0, {0}, NULL
+};
+
+static Statement existing_statement = {
+	"SELECT id FROM webhook_events.dispatches WHERE id = ANY ($1)",
+	1, {TEXTARRAYOID}, NULL
+};
+
+#define DUE_COLUMNS \
+	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
+	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
+	" d.tableoid, d.ctid "
+
+static Statement due_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
+	" AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4",
+	4, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID}, NULL
+};
+
+static Statement due_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE'"
+	" AND (webhook_id, next_attempt_at, id) > ($5, $1, $2)"
+	" AND (webhook_id, next_attempt_at) <= ($5, $3)"
+	" ORDER BY webhook_id, next_attempt_at, id LIMIT $4",
+	5, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID}, NULL
+};
+
+static Statement next_due_statement = {
+	"SELECT next_attempt_at FROM webhook_events.dispatches"
+	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
+	" ORDER BY next_attempt_at, id LIMIT 1",
+	2, {TIMESTAMPTZOID, TEXTOID}, NULL
+};
+
+static Statement replays_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND webhook_id = $1"
+	" AND next_attempt_at IS NULL AND id >= $2"
+	" ORDER BY webhook_id, next_attempt_at, id LIMIT $3",
+	3, {TEXTOID, TEXTOID, INT4OID}, NULL
+};
+
+/*
+ * Steps from one webhook that has waiting dispatches to the next, so that the
+ * cost follows their number and not that of the dispatches.  The first and the
+ * last of a webhook's tell what else there is: replays come last.
+ */
+static Statement webhooks_statement = {
+	"WITH RECURSIVE waiting (webhook_id) AS ("
+	" (SELECT webhook_id FROM webhook_events.dispatches"
+	" WHERE status = 'ACTIVE' AND webhook_id > $1 ORDER BY webhook_id LIMIT 1)"
+	" UNION ALL"
+	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
+	" ORDER BY d.webhook_id LIMIT 1)"
+	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
+	" SELECT w.webhook_id,"
+	" (SELECT coalesce(d.next_attempt_at, 'infinity') FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id >= w.webhook_id"
+	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT 1),"
+	" (SELECT d.next_attempt_at IS NULL FROM webhook_events.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id <= w.webhook_id"
+	" ORDER BY d.webhook_id DESC, d.next_attempt_at DESC, d.id DESC LIMIT 1)"
+	" FROM (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL"
+	" LIMIT $2) AS w",
+	2, {TEXTOID, INT4OID}, NULL
+};
+
+static Statement waiting_of_statement = {
+	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	" WHERE status = 'ACTIVE' AND webhook_id = $1"
+	" AND ($2 OR event_type <> 'TEST') LIMIT $3",
+	3, {TEXTOID, BOOLOID, INT4OID}, NULL
+};
+
+static const char *
+status_label(DispatchStatus status)
+{
+	switch (status)
+	{
+		case DISPATCH_ACTIVE:
+			return "ACTIVE";
+		case DISPATCH_SUCCEEDED:
+			return "SUCCEEDED";
+		case DISPATCH_FAILED:
+			return "FAILED";
+	}
+	pg_unreachable();
+}
+
+/*
+ * Looked up once: another extension's worker is another process.
+ */
+static Oid
+status_oid(DispatchStatus status)
+{
+	static Oid	oids[DISPATCH_FAILED + 1];
+
+	if (!OidIsValid(oids[status]))
+		oids[status] = day_table_label(day_table_namespace(), "dispatch_status",
+									   status_label(status));
+	return oids[status];
+}
+
+/* Gives each array the element type of the statement's parameter. */
+static void
+set_types(ArrayParameter *arrays, const Statement *statement)
+{
+	for (int i = 0; i < statement->nparameters; i++)
+	{
+		switch (statement->types[i])
+		{
+			case INT4ARRAYOID:
+				arrays[i].type = INT4OID;
+				break;
+			case TIMESTAMPTZARRAYOID:
+				arrays[i].type = TIMESTAMPTZOID;
+				break;
+			default:
+				arrays[i].type = TEXTOID;
+		}
+	}
+}
+
+DispatchWriter *
+dispatch_writer_create(void)
+{
+	DispatchWriter *writer = palloc0(sizeof(DispatchWriter));
+
+	set_types(writer->updates, &update_statement);
+	set_types(writer->stats, &stats_statement);
+	return writer;
+}
+
+/* Starts a row of the day of a dispatch; its id is ours and has a time. */
+static DayTable *
+begin_row(DayRows **rows, const DayKind *kind, const char *dispatch_id)
+{
+	TimestampTz time;
+
+	if (*rows == NULL)
+		*rows = day_rows_create(kind);
+	if (!id_time(dispatch_id, (int) strlen(dispatch_id), &time))
+		time = DT_NOBEGIN;
+	return day_rows_begin_row(*rows, time);
+}
+
+static void
+set_time(DayRows *rows, int column, TimestampTz time)
+{
+	if (time != 0)
+		day_rows_set(rows, column, TimestampTzGetDatum(time));
+}
+
+void
+dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
+{
+	DayTable   *table = begin_row(&writer->inserts, &dispatches_kind, row->id);
+	DayRows    *rows = writer->inserts;
+
+	day_rows_set_text(rows, DISPATCH_ID, row->id);
+	day_rows_set_text(rows, DISPATCH_EVENT_ID, row->event_id);
+	day_rows_set_text(rows, DISPATCH_WEBHOOK_ID, row->webhook_id);
+	day_rows_set_text(rows, DISPATCH_USER_ID, row->user_id);
+	day_rows_set(rows, DISPATCH_EVENT_TYPE,
+				 ObjectIdGetDatum(table->event_types[row->event_type]));
+	day_rows_set(rows, DISPATCH_STATUS, ObjectIdGetDatum(status_oid(row->status)));
+	set_time(rows, DISPATCH_CREATED_AT, row->created_at);
+	set_time(rows, DISPATCH_FINISHED_AT, row->finished_at);
+	day_rows_set(rows, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts));
+	set_time(rows, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
+	day_rows_end_row(rows, 0, row->place);
+}
+
+static void
+change_time(DayUpdate *changes, int column, TimestampTz time)
+{
+	day_update_set(changes, column, TimestampTzGetDatum(time), time == 0);
+}
+
+/* Changes a row where it was seen; false if it is not there, or was changed. */
+static bool
+change_in_place(DispatchWriter *writer, const DispatchRow *row)
+{
+	DayUpdate  *changes;
+
+	if (row->place == NULL)
+		return false;
+	if (writer->changes == NULL)
+		writer->changes = day_update_create(&dispatches_kind);
+	changes = writer->changes;
+	if (!day_update_begin_row(changes, row->place, row->id) ||
+		!day_update_is_null(changes, DISPATCH_FINISHED_AT))
+		return false;
+	day_update_set(changes, DISPATCH_STATUS,
+				   ObjectIdGetDatum(status_oid(row->status)), false);
+	change_time(changes, DISPATCH_FINISHED_AT, row->finished_at);
+	day_update_set(changes, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts), false);
+	change_time(changes, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_update_set(changes, DISPATCH_ERROR_MESSAGE,
+				   row->error_message ? CStringGetTextDatum(row->error_message) : (Datum) 0,
+				   row->error_message == NULL);
+	return day_update_end_row(changes);
+}
+
+void
+dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
+{
+	ArrayParameter *a = writer->updates;
+
+	if (change_in_place(writer, row))
+		return;
+	array_add_text(&a[UPDATE_ID], row->id);
+	array_add_text(&a[UPDATE_STATUS], status_label(row->status));
+	array_add_time(&a[UPDATE_FINISHED_AT], row->finished_at);
+	array_add_int(&a[UPDATE_ATTEMPTS], row->attempts);
+	array_add_time(&a[UPDATE_NEXT_ATTEMPT_AT], row->next_attempt_at);
+	array_add_text(&a[UPDATE_ERROR_MESSAGE], row->error_message);
+	writer->nupdates++;
+}
+
+void
+dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
+{
+	DayRows    *rows;
+
+	(void) begin_row(&writer->calls, &calls_kind, row->dispatch_id);
+	rows = writer->calls;
+	day_rows_set_text(rows, CALL_DISPATCH_ID, row->dispatch_id);
+	day_rows_set(rows, CALL_ATTEMPT, Int32GetDatum(row->attempt));
+	set_time(rows, CALL_STARTED_AT, row->started_at);
+	set_time(rows, CALL_FINISHED_AT, row->finished_at);
+	if (row->response_status != 0)
+		day_rows_set(rows, CALL_RESPONSE_STATUS, Int32GetDatum(row->response_status));
+	day_rows_set_text(rows, CALL_RESPONSE_BODY, row->response_body);
+	day_rows_set_text(rows, CALL_ERROR_MESSAGE, row->error_message);
+	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0,
+					 NULL);
+}
+
+void
+dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row)
+{
+	ArrayParameter *a = writer->stats;
+
+	array_add_text(&a[STATS_WEBHOOK_ID], row->webhook_id);
+	array_add_int(&a[STATS_DISPATCHES], row->dispatches);
+	array_add_text(&a[STATS_LAST_DISPATCH_ID], row->last_dispatch_id);
+	array_add_text(&a[STATS_LAST_STATUS], status_label(row->last_status));
+	array_add_time(&a[STATS_LAST_FINISHED_AT], row->last_finished_at);
+	writer->nstats++;
+}
+
+static void
+execute(Statement *statement, ArrayParameter *arrays, int nrows)
+{
+	Datum		values[STATEMENT_MAX_PARAMETERS];
+
+	if (nrows == 0)
+		return;
+	for (int i = 0; i < statement->nparameters; i++)
+		values[i] = array_result(&arrays[i]);
+	statement_write(statement, values, NULL);
+}
+
+void
+dispatch_writer_execute(DispatchWriter *writer)
+{
+	if (writer->inserts != NULL)
+		day_rows_finish(writer->inserts);
+	if (writer->calls != NULL)
+		day_rows_finish(writer->calls);
+	if (writer->changes != NULL)
+		day_update_finish(writer->changes);
+	CommandCounterIncrement();
+	execute(&update_statement, writer->updates, writer->nupdates);
+	execute(&stats_statement, writer->stats, writer->nstats);
+}
+
+void
+dispatches_sum_stats(void)
+{
+	statement_write(&sum_stats_statement, NULL, NULL);
+}
+
+void
+dispatches_last_id(Id id)
+{
+	id[0] = '\0';
+	if (statement_read(&last_id_statement, NULL, NULL, 1) > 0)
+		strlcpy(id, statement_text(0, 1), sizeof(Id));
+}
+
+uint64
+dispatches_find_existing(Datum ids)
+{
+	return statement_read(&existing_statement, &ids, NULL, 0);
+}
+
+/* Copies the rows of the last statement. */
+static int
+copy_due_rows(uint64 count, DueRow **rows)
+{
+	bool		isnull;
+
+	*rows = palloc(sizeof(DueRow) * (count + 1));
+	for (uint64 i = 0; i < count; i++)
+	{
+		DueRow	   *row = &(*rows)[i];
+		char	   *type = statement_text(i, 4);
+
+		row->id = statement_text(i, 1);
+		row->event_id = statement_text(i, 2);
+		row->webhook_id = statement_text(i, 3);
+		if (!event_type_from_label(type, &row->event_type))
+			elog(ERROR, "unknown event type \"%s\"", type);
+		row->attempts = DatumGetInt32(statement_value(i, 5, &isnull));
+		row->next_attempt_at =
+			DatumGetTimestampTz(statement_value(i, 6, &row->is_replay));
+		row->is_new = DatumGetBool(statement_value(i, 7, &isnull));
+		row->place.table = DatumGetObjectId(statement_value(i, 8, &isnull));
+		row->place.tid = *(ItemPointer) DatumGetPointer(statement_value(i, 9, &isnull));
+	}
+	return (int) count;
+}
+
+int
+dispatches_find_due(const DuePosition *position, TimestampTz until, int limit,
+					DueRow **rows)
+{
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id),
+		TimestampTzGetDatum(until),
+		Int32GetDatum(limit)
+	};
+
+	return copy_due_rows(statement_read(&due_statement, values, NULL, 0), rows);
+}
+
+int
+dispatches_find_due_of(const char *webhook_id, const DuePosition *position,
+					   TimestampTz until, int limit, DueRow **rows)
+{
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id),
+		TimestampTzGetDatum(until),
+		Int32GetDatum(limit),
+		CStringGetTextDatum(webhook_id)
+	};
+
+	return copy_due_rows(statement_read(&due_of_statement, values, NULL, 0),
+						 rows);
+}
+
+bool
+dispatches_next_due(const DuePosition *position, TimestampTz *time)
+{
+	bool		isnull;
+	Datum		values[] = {
+		TimestampTzGetDatum(position->time),
+		CStringGetTextDatum(position->id)
+	};
+
+	if (statement_read(&next_due_statement, values, NULL, 1) == 0)
+		return false;
+	*time = DatumGetTimestampTz(statement_value(0, 1, &isnull));
+	return true;
+}
+
+int
+dispatches_find_replays_of(const char *webhook_id, const char *position,
+						   int limit, DueRow **rows)
+{
+	Datum		values[] = {
+		CStringGetTextDatum(webhook_id),
+		CStringGetTextDatum(position),
+		Int32GetDatum(limit)
+	};
+
+	return copy_due_rows(statement_read(&replays_of_statement, values, NULL, 0),
+						 rows);
+}
+
+int
+dispatches_find_webhooks(const char *after, int limit, WaitingWebhook **webhooks)
+{
+	Datum		values[] = {CStringGetTextDatum(after), Int32GetDatum(limit)};
+	uint64		count = statement_read(&webhooks_statement, values, NULL, 0);
+	bool		isnull;
+
+	*webhooks = palloc(sizeof(WaitingWebhook) * (count + 1));
+	for (uint64 i = 0; i < count; i++)
+	{
+		WaitingWebhook *webhook = &(*webhooks)[i];
+
+		webhook->id = statement_text(i, 1);
+		webhook->first_due_at = DatumGetTimestampTz(statement_value(i, 2, &isnull));
+		webhook->has_replays = DatumGetBool(statement_value(i, 3, &isnull));
+	}
+	return (int) count;
+}
+
+int
+dispatches_find_waiting_of(const char *webhook_id, bool with_tests, int limit,
+						   DueRow **rows)
+{
+	Datum		values[] = {
+		CStringGetTextDatum(webhook_id),
+		BoolGetDatum(with_tests),
+		Int32GetDatum(limit)
+	};
+
+	return copy_due_rows(statement_read(&waiting_of_statement, values, NULL, 0),
+						 rows);
+}

@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatches.h
+ *	  The tables dispatches and calls: written in batches, read when due.
+ *
+ * All of it runs between work_begin() and work_commit().
+ *
+ * IDENTIFICATION
+ *	  src/store/dispatches.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_DISPATCHES_H
+#define WEBHOOK_DISPATCHES_H
+
+#include "rules/event_type.h"
+#include "rules/ids.h"
+#include "store/day_table.h"
+#include "store/statement.h"
+
+typedef enum DispatchStatus
+{
+	DISPATCH_ACTIVE,
+	DISPATCH_SUCCEEDED,
+	DISPATCH_FAILED
+} DispatchStatus;
+
+/* A row of dispatches; times are 0 and strings NULL for SQL's NULL. */
+typedef struct DispatchRow
+{
+	const char *id;
+	const char *event_id;
+	const char *webhook_id;
+	const char *user_id;
+	EventType	event_type;
+	DispatchStatus status;
+	TimestampTz created_at;
+	TimestampTz finished_at;
+	int			attempts;
+	TimestampTz next_attempt_at;
+	const char *error_message;
+	RowPlace   *place;			/* of an inserted row, set when that is done;
+								 * of a changed one, where it was seen; or
+								 * NULL */
+} DispatchRow;
+
+/* A row of calls. */
+typedef struct CallRow
+{
+	const char *dispatch_id;
+	int			attempt;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int			response_status;	/* 0 for NULL */
+	const char *response_body;
+	const char *error_message;
+} CallRow;
+
+/* Rows to be written together; allocated in CurrentMemoryContext. */
+typedef struct DispatchWriter DispatchWriter;
+
+extern DispatchWriter *dispatch_writer_create(void);
+extern void dispatch_writer_insert(DispatchWriter *writer,
+								   const DispatchRow *row);
+
+/* Of a changed row, status, finished_at, attempts, next_attempt_at, error. */
+extern void dispatch_writer_update(DispatchWriter *writer,
+								   const DispatchRow *row);
+extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
+
+/* What a webhook's statistics gain: new dispatches, and the newest one. */
+typedef struct StatsRow
+{
+	const char *webhook_id;
+	int			dispatches;
+	const char *last_dispatch_id;
+	DispatchStatus last_status;
+	TimestampTz last_finished_at;	/* 0 for NULL */
+} StatsRow;
+
+extern void dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row);
+extern void dispatch_writer_execute(DispatchWriter *writer);
+
+/* Adds up what was written of statistics so far. */
+extern void dispatches_sum_stats(void);
+
+/* The last id of all, to be copied to "id"; an empty one if there is none. */
+extern void dispatches_last_id(Id id);
+
+/* Which of these ids (text[]) have a row?  The rows hold the id alone. */
+extern uint64 dispatches_find_existing(Datum ids);
+
+/* A waiting dispatch, palloc'd with its strings. */
+typedef struct DueRow
+{
+	char	   *id;
+	char	   *event_id;
+	char	   *webhook_id;
+	EventType	event_type;
+	int			attempts;
+	bool		is_replay;		/* never called, and has no time at which to
+								 * be */
+	bool		is_new;			/* never called, and made by a session: not
+								 * yet in its webhook's statistics */
+	TimestampTz next_attempt_at;
+	RowPlace	place;
+} DueRow;
+
+/* A place in the order in which dispatches are due. */
+typedef struct DuePosition
+{
+	TimestampTz time;
+	Id			id;
+} DuePosition;
+
+/*
+ * Waiting dispatches that are due after "position" and not after "until", in
+ * this order.  Returns how many there are, at most "limit".
+ */
+extern int	dispatches_find_due(const DuePosition *position,
+								TimestampTz until, int limit, DueRow **rows);
+
+/* The same of one webhook. */
+extern int	dispatches_find_due_of(const char *webhook_id,
+								   const DuePosition *position,
+								   TimestampTz until, int limit,
+								   DueRow **rows);
+
+/* When the first one after "position" is due; false if none waits. */
+extern bool dispatches_next_due(const DuePosition *position,
+								TimestampTz *time);
+
+/* A place among the replays of a webhook: at this id or behind it. */
+typedef char ReplayPosition[ID_LENGTH + 2];
+
+/* Replays of a webhook that wait, from this position on, by id. */
+extern int	dispatches_find_replays_of(const char *webhook_id,
+									   const char *position, int limit,
+									   DueRow **rows);
+
+/* A webhook for which dispatches wait; palloc'd. */
+typedef struct WaitingWebhook
+{
+	char	   *id;
+	TimestampTz first_due_at;	/* DT_NOEND: it has nothing but replays */
+	bool		has_replays;
+} WaitingWebhook;
+
+/*
+ * The webhooks behind "after" for which dispatches wait, by id.  Returns how many
+ * there are, at most "limit".
+ */
+extern int	dispatches_find_webhooks(const char *after, int limit,
+									 WaitingWebhook **webhooks);
+
+/* What waits for a webhook, in no order, with TEST events or without. */
+extern int	dispatches_find_waiting_of(const char *webhook_id, bool with_tests,
+									   int limit, DueRow **rows);
+
+#endif							/* WEBHOOK_DISPATCHES_H */

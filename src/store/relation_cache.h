@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * relation_cache.h
+ *	  What a process remembers about tables until they change.
+ *
+ * IDENTIFICATION
+ *	  src/store/relation_cache.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_RELATION_CACHE_H
+#define WEBHOOK_RELATION_CACHE_H
+
+#include "utils/hsearch.h"
+
+/* What an entry starts with. */
+typedef struct CachedRelation
+{
+	Oid			relation;		/* hash key */
+	bool		is_valid;
+} CachedRelation;
+
+/*
+ * Makes an empty cache, which lives as long as the process.  An entry is no
+ * longer valid when its relation has changed.
+ */
+extern HTAB *relation_cache_create(const char *name, Size entry_size);
+
+/*
+ * Makes one entry invalid, or with InvalidOid all of them; "cache" is the
+ * pointer, so that this is a callback too.  Raises nothing.
+ */
+extern void relation_cache_invalidate(Datum cache, Oid relation);
+
+#endif							/* WEBHOOK_RELATION_CACHE_H */

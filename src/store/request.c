@@ -1,0 +1,334 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *	  The HTTP request that takes an event to a webhook.
+ *
+ * IDENTIFICATION
+ *	  src/store/request.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/base64.h"
+#include "datatype/timestamp.h"
+#include "mb/pg_wchar.h"
+#include "rules/headers.h"
+#include "rules/json_scan.h"
+#include "rules/url.h"
+#include "server/settings.h"
+#include "store/request.h"
+#include "store/resource.h"
+#include "utils/resowner.h"
+
+/* As the platform's documentation has it. */
+const char *const request_default_payload =
+"{\n"
+"    \"userId\": {{userId}},\n"
+"    \"createdAt\": {{createdAt}},\n"
+"    \"eventType\": {{eventType}},\n"
+"    \"eventData\": {{eventData}},\n"
+"    \"resource\": {{resource}}\n"
+"}";
+
+/* No rendered headers template that passes headers_parse() is longer. */
+#define MAX_HEADERS_TEXT (8 * HEADERS_MAX_SIZE)
+
+static void
+append_string_or_null(StringInfo out, const char *value)
+{
+	if (value)
+		json_append_string(out, value, strlen(value));
+	else
+		appendStringInfoString(out, "null");
+}
+
+/* {"actorId", "actorTaskId" (only if there is one), "actorRunId"} */
+static void
+append_event_data(StringInfo out, const Event *event)
+{
+	appendStringInfoString(out, "{\"actorId\":");
+	append_string_or_null(out, event->actor_id);
+	if (event->actor_build_id)
+	{
+		appendStringInfoString(out, ",\"actorBuildId\":");
+		append_string_or_null(out, event->actor_build_id);
+	}
+	else
+	{
+		if (event->actor_task_id)
+		{
+			appendStringInfoString(out, ",\"actorTaskId\":");
+			append_string_or_null(out, event->actor_task_id);
+		}
+		appendStringInfoString(out, ",\"actorRunId\":");
+		append_string_or_null(out, event->actor_run_id);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+static int64
+unix_seconds(TimestampTz time)
+{
+	return (int64) (time / USECS_PER_SEC) +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+}
+
+static void
+append_globals(StringInfo out, TimestampTz now)
+{
+	appendStringInfoString(out, "{\"dateISO\":");
+	json_append_timestamp(out, now);
+	appendStringInfo(out, ",\"dateUnix\":" INT64_FORMAT "}", unix_seconds(now));
+}
+
+/* Text of the server's encoding as a value for the template. */
+static JsonText
+to_json_text(const char *text, size_t length)
+{
+	JsonText	json;
+
+	json.data = pg_server_to_any(text, (int) length, PG_UTF8);
+	json.length = (json.data == text) ? length : strlen(json.data);
+	return json;
+}
+
+/* Fills values[] with what the variables stand for. */
+static void
+make_values(const Event *event, TimestampTz now,
+			JsonText values[TEMPLATE_NVARIABLES])
+{
+	for (int i = 0; i < TEMPLATE_NVARIABLES; i++)
+	{
+		StringInfoData text;
+
+		if (i == TEMPLATE_RESOURCE)
+		{
+			values[i].data = NULL;
+			values[i].length = 0;
+			if (event->resource)
+				values[i] = to_json_text(event->resource, event->resource_length);
+			continue;
+		}
+		initStringInfo(&text);
+		switch ((TemplateVariable) i)
+		{
+			case TEMPLATE_USER_ID:
+				append_string_or_null(&text, event->user_id);
+				break;
+			case TEMPLATE_CREATED_AT:
+				json_append_timestamp(&text, event->created_at);
+				break;
+			case TEMPLATE_EVENT_TYPE:
+				append_string_or_null(&text, event_type_label(event->type));
+				break;
+			case TEMPLATE_EVENT_DATA:
+				append_event_data(&text, event);
+				break;
+			case TEMPLATE_GLOBALS:
+				append_globals(&text, now);
+				break;
+			case TEMPLATE_RESOURCE:
+				break;
+		}
+		values[i] = to_json_text(text.data, text.len);
+	}
+}
+
+static void
+add_header(List **headers, const char *name, const char *value)
+{
+	Header	   *header = palloc(sizeof(Header));
+
+	header->name = pstrdup(name);
+	header->value = pstrdup(value);
+	*headers = lappend(*headers, header);
+}
+
+/* The headers that every request has, whatever its template says. */
+static void
+add_forced_headers(List **headers, const char *prefix, const char *webhook_id,
+				   const char *dispatch_id)
+{
+	add_header(headers, "Content-Type", "application/json");
+	add_header(headers, psprintf("%s-Webhook", prefix), webhook_id);
+	add_header(headers, psprintf("%s-Webhook-Dispatch-Id", prefix), dispatch_id);
+	add_header(headers, psprintf("%s-Request-Origin", prefix), "WEBHOOK");
+}
+
+/*
+ * The headers of a signature, by all secrets that have not expired.  The worker
+ * has no resource owner between its transactions, and the hash needs one.
+ */
+static void
+add_signature(List **headers, const Webhook *webhook, const char *dispatch_id,
+			  TimestampTz now, const char *body, size_t length)
+{
+	static ResourceOwner own = NULL;
+	ResourceOwner owner = CurrentResourceOwner;
+	int64		seconds = unix_seconds(now);
+	StringInfoData signatures;
+
+	initStringInfo(&signatures);
+	if (owner == NULL && own == NULL)
+		own = ResourceOwnerCreate(NULL, "webhook_events signatures");
+	if (owner == NULL)
+		CurrentResourceOwner = own;
+	for (int i = 0; i < webhook->nsecrets; i++)
+	{
+		const WebhookSecret *secret = &webhook->secrets[i];
+
+		if (secret->expires_at <= now)
+			continue;
+		appendStringInfo(&signatures, "%s%s", signatures.len > 0 ? " " : "",
+						 signature_make(&secret->key, dispatch_id, seconds,
+										body, length));
+	}
+	CurrentResourceOwner = owner;
+	if (signatures.len == 0)
+		return;
+	add_header(headers, "webhook-id", dispatch_id);
+	add_header(headers, "webhook-timestamp", psprintf(INT64_FORMAT, seconds));
+	add_header(headers, "webhook-signature", signatures.data);
+}
+
+static bool
+render_headers(const Template *template, const JsonText *values,
+			   const char *prefix, List **headers, char **error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (!template_render(template, values, MAX_HEADERS_TEXT, &text))
+	{
+		*error = psprintf("headers are longer than %d bytes", HEADERS_MAX_SIZE);
+		return false;
+	}
+	return headers_parse(text.data, text.len, prefix, headers, error);
+}
+
+bool
+request_build(const Webhook *webhook, const Event *event,
+			  const char *dispatch_id, const char *prefix, size_t limit,
+			  TimestampTz now, Request *request, char **error)
+{
+	JsonText	values[TEMPLATE_NVARIABLES];
+	StringInfoData body;
+
+	make_values(event, now, values);
+	request->url = webhook->request_url;
+	request->headers = NIL;
+	if (webhook->headers &&
+		!render_headers(webhook->headers, values, prefix, &request->headers, error))
+		return false;
+	add_forced_headers(&request->headers, prefix, webhook->id, dispatch_id);
+
+	initStringInfo(&body);
+	if (!template_render(webhook->payload, values, limit, &body))
+	{
+		*error = psprintf("payload is longer than %zu bytes", limit);
+		return false;
+	}
+	request->body = body.data;
+	request->body_length = body.len;
+	add_signature(&request->headers, webhook, dispatch_id, now, body.data, body.len);
+	return true;
+}
+
+static bool
+has_header(List *headers, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, headers)
+	{
+		if (pg_strcasecmp(((Header *) lfirst(cell))->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static char *
+basic_authorization(const char *credentials)
+{
+	int			length = (int) strlen(credentials);
+	int			size = pg_b64_enc_len(length);
+	char	   *text = palloc(size + 1);
+
+	text[pg_b64_encode((const void *) credentials, length, text, size)] = '\0';
+	return psprintf("Basic %s", text);
+}
+
+List *
+request_wire_headers(const Request *request)
+{
+	List	   *headers = NIL;
+	char	   *error;
+	Url			url;
+
+	if (url_parse(request->url, &url, &error))
+	{
+		add_header(&headers, "Host", url.host_header);
+		if (url.credentials && !has_header(request->headers, "Authorization"))
+			add_header(&headers, "Authorization",
+					   basic_authorization(url.credentials));
+	}
+	if (!has_header(request->headers, "User-Agent"))
+		add_header(&headers, "User-Agent", REQUEST_USER_AGENT);
+	if (!has_header(request->headers, "Accept"))
+		add_header(&headers, "Accept", "*/*");
+	headers = list_concat(headers, request->headers);
+	add_header(&headers, "Content-Length",
+			   psprintf("%zu", request->body_length));
+	return headers;
+}
+
+/*
+ * Appends JSON text with a string for every null, which at definition stands
+ * for a variable whose value nobody knows yet.
+ */
+static void
+append_without_nulls(StringInfo out, const char *json, size_t length)
+{
+	const char *copied = json;
+	JsonScan	scan;
+	JsonToken	token;
+
+	json_scan_start(&scan, json, length, false);
+	do
+	{
+		token = json_scan_next(&scan);
+		if (token != JSON_SCALAR || *scan.token != 'n')
+			continue;
+		appendBinaryStringInfo(out, copied, (int) (scan.token - copied));
+		appendStringInfoString(out, "\"\"");
+		copied = scan.token_end;
+	} while (token != JSON_DONE && token != JSON_ERROR);
+	json_scan_finish(&scan);
+	appendBinaryStringInfo(out, copied, (int) (json + length - copied));
+}
+
+void
+request_check_headers(const Template *template)
+{
+	JsonText	values[TEMPLATE_NVARIABLES] = {{NULL, 0}};
+	StringInfoData rendered;
+	StringInfoData sample;
+	List	   *headers;
+	char	   *error;
+
+	initStringInfo(&rendered);
+	initStringInfo(&sample);
+	if (!template_render(template, values, MAX_HEADERS_TEXT, &rendered))
+		error = psprintf("headers are longer than %d bytes", HEADERS_MAX_SIZE);
+	else
+	{
+		append_without_nulls(&sample, rendered.data, rendered.len);
+		if (headers_parse(sample.data, sample.len, setting_header_prefix,
+						  &headers, &error))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("headers template is not valid: %s", error)));
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * resource.h
+ *	  A row as the platform's API would show it, as JSON text.
+ *
+ * Everything about the row's type is looked up once, in a ResourceWriter; a
+ * row then costs little more than its bytes.  The text never depends on the
+ * session's settings (TimeZone, DateStyle, bytea_output, ...).
+ *
+ * IDENTIFICATION
+ *	  src/store/resource.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_RESOURCE_H
+#define WEBHOOK_RESOURCE_H
+
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "nodes/bitmapset.h"
+#include "utils/timestamp.h"
+
+typedef struct ResourceWriter ResourceWriter;
+
+/*
+ * Prepares writing rows of "desc".  The key of the column id_attnum is "id",
+ * that of actor_id_attnum is "actId" (which is what the API calls it; pass
+ * InvalidAttrNumber for none), every other key is the column's name in
+ * camelCase.  Of two columns with the same key the later one has its raw name.
+ * "excluded" holds the attribute numbers of columns to leave out; dropped ones
+ * and virtual generated ones, whose values the row does not hold, are left out
+ * as well.
+ *
+ * Allocates in CurrentMemoryContext, which must live as long as the writer;
+ * the caller throws the writer away when a type or the relation changes.
+ * Raises an error only if a type is missing from the catalogs or can't be
+ * written out.
+ */
+extern ResourceWriter *resource_writer_create(TupleDesc desc,
+											  AttrNumber id_attnum,
+											  AttrNumber actor_id_attnum,
+											  Bitmapset *excluded);
+
+/*
+ * Appends the row in "slot" to "out" as one JSON object.  Scratch memory comes
+ * from CurrentMemoryContext and is left to its next reset.  Raises what the
+ * output functions of unusual types raise, and ERRCODE_PROGRAM_LIMIT_EXCEEDED
+ * if "out" would grow beyond 1 GB.
+ */
+extern void resource_write(ResourceWriter *writer, TupleTableSlot *slot,
+						   StringInfo out);
+
+/* Appends "length" bytes in the server's encoding as a JSON string. */
+extern void json_append_string(StringInfo out, const char *data, size_t length);
+
+/* Appends a time as a JSON string, UTC, milliseconds: "2019-01-09T15:59:56.408Z". */
+extern void json_append_timestamp(StringInfo out, TimestampTz time);
+
+#endif							/* WEBHOOK_RESOURCE_H */

@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *	  The worker's transactions, and the SQL statements in them.
+ *
+ * IDENTIFICATION
+ *	  src/store/statement.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "server/wal.h"
+#include "storage/lmgr.h"
+#include "store/statement.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+static Oid	known_extension = InvalidOid;
+static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
+
+/*
+ * The statements are made for these settings, whatever the database's
+ * or the owner's are.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			options[] = {
+	{"client_encoding", "UTF8"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"row_security", "off"},
+	{"session_replication_role", "origin"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"synchronous_commit", "off"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"jit", "off"}
+};
+
+/*
+ * In a transaction, because client_encoding looks for its conversion.  What
+ * this version of the server does not have needs no setting.
+ */
+static void
+set_options(void)
+{
+	StartTransactionCommand();
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_type, PGC_SUSET,
+					PGC_S_OVERRIDE);
+	for (int i = 0; i < (int) lengthof(options); i++)
+	{
+		if (GetConfigOption(options[i].name, true, false) != NULL)
+			SetConfigOption(options[i].name, options[i].value, PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
+	CommitTransactionCommand();
+}
+
+void
+work_connect(Oid database)
+{
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	set_options();
+}
+
+/*
+ * Finds the extension and keeps it from being dropped before the transaction
+ * ends.  Whoever drops it locks it first, so neither of us meets the other half
+ * way through the tables.
+ */
+static Oid
+lock_extension(void)
+{
+	Oid			extension = get_extension_oid("webhook_events", true);
+
+	if (!OidIsValid(extension))
+		return InvalidOid;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("webhook_events", true);
+}
+
+bool
+work_begin(const char *activity)
+{
+	Oid			extension;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	extension = lock_extension();
+	if (!OidIsValid(known_extension))
+		known_extension = extension;
+	if (!OidIsValid(extension) || extension != known_extension)
+	{
+		AbortCurrentTransaction();
+		return false;
+	}
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, activity);
+	return true;
+}
+
+void
+work_see_writes(void)
+{
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+char *
+work_try(void (*work) (void *argument), void *argument)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile message = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(argument);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		message = CopyErrorData()->message;
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return message;
+}
+
+static void
+report(bool force)
+{
+	long		wait = pgstat_report_stat(force);
+
+	report_at = wait == 0 ? DT_NOEND :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
+}
+
+void
+work_commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	wal_note_commit();
+	report(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+TimestampTz
+work_report_deadline(void)
+{
+	return report_at;
+}
+
+void
+work_report(void)
+{
+	if (report_at <= GetCurrentTimestamp())
+		report(true);
+}
+
+static uint64
+run(Statement *statement, Datum *values, const bool *nulls, bool read_only,
+	long limit)
+{
+	char		spi_nulls[STATEMENT_MAX_PARAMETERS];
+	int			result;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nparameters,
+									   statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not plan \"%s\"", statement->sql);
+		statement->plan = plan;
+	}
+	for (int i = 0; i < statement->nparameters; i++)
+		spi_nulls[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+	result = SPI_execute_plan(statement->plan, values, spi_nulls, read_only,
+							  limit);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement->sql,
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+uint64
+statement_read(Statement *statement, Datum *values, const bool *nulls,
+			   long limit)
+{
+	return run(statement, values, nulls, true, limit);
+}
+
+uint64
+statement_write(Statement *statement, Datum *values, const bool *nulls)
+{
+	return run(statement, values, nulls, false, 0);
+}
+
+Datum
+statement_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
+
+char *
+statement_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+void
+array_add(ArrayParameter *array, Datum value, bool isnull)
+{
+	array->state = accumArrayResult(array->state, value, isnull, array->type,
+									CurrentMemoryContext);
+}
+
+void
+array_add_text(ArrayParameter *array, const char *value)
+{
+	array_add(array, value ? CStringGetTextDatum(value) : (Datum) 0,
+			  value == NULL);
+}
+
+void
+array_add_time(ArrayParameter *array, TimestampTz value)
+{
+	array_add(array, TimestampTzGetDatum(value), value == 0);
+}
+
+void
+array_add_int(ArrayParameter *array, int32 value)
+{
+	array_add(array, Int32GetDatum(value), false);
+}
+
+Datum
+array_result(ArrayParameter *array)
+{
+	if (array->state == NULL)
+		return PointerGetDatum(construct_empty_array(array->type));
+	return makeArrayResult(array->state, CurrentMemoryContext);
+}

@@ -1,0 +1,203 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhook_triggers.c
+ *	  The triggers of the table webhooks: no row that can't be delivered to,
+ *	  and no dispatch that waits for a webhook that is gone.
+ *
+ * IDENTIFICATION
+ *	  src/store/webhook_triggers.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/bitmapset.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "server/wake.h"
+#include "store/webhooks.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_check_webhook);
+PG_FUNCTION_INFO_V1(webhook_events_webhook_ended);
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function can only be called by a row trigger of table \"webhooks\"")));
+	return data;
+}
+
+/* What says who a webhook is and which events it gets never changes. */
+static void
+check_unchanged(const Webhook *old, const Webhook *new)
+{
+	if (strcmp(old->id, new->id) == 0 && old->created_at == new->created_at &&
+		old->created_xid == new->created_xid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("id, created_at and created_xid of webhook \"%s\" can't be changed",
+					old->id)));
+}
+
+/*
+ * A tenant can't take the id of a webhook that is gone, for which dispatches of
+ * somebody else may wait.
+ */
+static void
+check_new(const Webhook *webhook)
+{
+	TimestampTz time;
+
+	if (id_time(webhook->id, ID_LENGTH, &time) &&
+		time >= GetCurrentTransactionStartTimestamp() &&
+		webhook->created_at >= GetCurrentTransactionStartTimestamp() &&
+		webhook->created_xid == U64FromFullTransactionId(GetTopFullTransactionId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("id, created_at and created_xid of a webhook can't be chosen")));
+}
+
+/* Each version of a row has a time of its own; the worker knows it by that. */
+static HeapTuple
+set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
+	int			attnum = SPI_fnumber(desc, "modified_at");
+	bool		isnull;
+	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnum, desc,
+														&isnull));
+	Datum		value = TimestampTzGetDatum(Max(GetCurrentTimestamp(), last + 1));
+
+	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
+}
+
+/*
+ * Did nothing change but what says whether the webhook is enabled?  That must
+ * be possible even if the settings would not allow its URL any more.
+ */
+static bool
+is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	static const char *const state[] = {
+		"is_enabled", "disabled_reason", "is_retired", "run_ended",
+		"run_changed_at", "modified_at"
+	};
+	Bitmapset  *ignored = NULL;
+
+	for (int i = 0; i < (int) lengthof(state); i++)
+		ignored = bms_add_member(ignored, SPI_fnumber(desc, state[i]));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		bool		old_null;
+		bool		new_null;
+		Datum		old_value = heap_getattr(old, i + 1, desc, &old_null);
+		Datum		new_value = heap_getattr(new, i + 1, desc, &new_null);
+
+		if (attribute->attisdropped || bms_is_member(i + 1, ignored))
+			continue;
+		if (old_null != new_null)
+			return false;
+		if (!old_null && !datum_image_eq(old_value, new_value,
+										 attribute->attbyval, attribute->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* Raises an error for a new or changed definition that can't be accepted. */
+static void
+check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
+	Webhook    *webhook = webhook_from_row(row, desc);
+	char	   *forbidden = webhook_forbidden(webhook);
+
+	if (forbidden != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", forbidden),
+				 errdetail("Settings webhook_events.denied_networks, allowed_networks and allowed_ports say where requests may go.")));
+	if (old_row == NULL && *setting_user_id)
+		check_new(webhook);
+	if (old_row != NULL)
+		check_unchanged(webhook_condition_from_row(old_row, desc), webhook);
+}
+
+/* check_webhook() RETURNS trigger; BEFORE INSERT OR UPDATE */
+Datum
+webhook_events_check_webhook(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = trigger_data(fcinfo);
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	bool		is_update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
+	HeapTuple	old_row = is_update ? data->tg_trigtuple : NULL;
+	HeapTuple	row = is_update ? data->tg_newtuple : data->tg_trigtuple;
+
+	if (!is_update || !is_same_definition(old_row, row, desc))
+		check_definition(row, old_row, desc);
+	return PointerGetDatum(is_update ? set_modified_at(row, old_row, desc) : row);
+}
+
+/* Does a dispatch wait for this webhook? */
+static bool
+has_waiting_dispatches(const char *webhook_id)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(webhook_id);
+	bool		found;
+
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT FROM webhook_events.dispatches"
+							  " WHERE status = 'ACTIVE' AND webhook_id = $1"
+							  " LIMIT 1", 1, &type, &value, NULL, true, 1) < 0)
+		elog(ERROR, "could not look for waiting dispatches");
+	found = SPI_processed > 0;
+	SPI_finish();
+	return found;
+}
+
+static void
+delete_stats(const char *webhook_id)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(webhook_id);
+
+	SPI_connect();
+	if (SPI_execute_with_args("DELETE FROM webhook_events.webhook_stats"
+							  " WHERE webhook_id = $1", 1, &type, &value, NULL,
+							  false, 0) < 0)
+		elog(ERROR, "could not delete statistics");
+	SPI_finish();
+}
+
+/* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled) OR DELETE */
+Datum
+webhook_events_webhook_ended(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = trigger_data(fcinfo);
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	char	   *id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
+
+	if (has_waiting_dispatches(id))
+		wake_at_commit(WAKE_COMMANDS);
+	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		delete_stats(id);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * webhooks.c
+ *	  The table of webhooks: from a row to a compiled Webhook.
+ *
+ * IDENTIFICATION
+ *	  src/store/webhooks.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "rules/url.h"
+#include "server/settings.h"
+#include "store/request.h"
+#include "store/webhooks.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+/* In characters, as the platform's API has them. */
+#define MAX_TEMPLATE_LENGTH 1000000
+#define MAX_DESCRIPTION_LENGTH 320
+#define MAX_IDEMPOTENCY_KEY_LENGTH 128
+
+/* Of max_rate: from one call in a day to more than there can be. */
+#define MIN_RATE (1.0 / (24 * 60 * 60))
+#define MAX_RATE 1000000.0
+
+/* A column of the row, found by its name. */
+static Datum
+column(HeapTuple row, TupleDesc desc, const char *name, bool *isnull)
+{
+	int			attnum = SPI_fnumber(desc, name);
+
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"webhooks\" lacks column \"%s\"", name)));
+	return heap_getattr(row, attnum, desc, isnull);
+}
+
+static char *
+text_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static bool
+bool_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+static TimestampTz
+time_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+static void
+check_length(const char *text, const char *what, int min, int max)
+{
+	int			length;
+
+	if (text == NULL)
+		return;
+	length = pg_mbstrlen(text);
+	if (length > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has %d characters, more than %d", what, length, max)));
+	if (length < min)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is empty", what)));
+}
+
+/* A part of the condition, or the user: any text but an empty one. */
+static const char *
+id_column(HeapTuple row, TupleDesc desc, const char *name)
+{
+	char	   *id = text_column(row, desc, name);
+
+	if (id != NULL && id[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of a webhook is empty", name),
+				 errhint("Leave it NULL to match every value.")));
+	return id;
+}
+
+/* The labels of event_types as bits. */
+static uint32
+read_event_types(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "event_types", &isnull);
+	ArrayType  *array;
+	Oid			output;
+	bool		is_varlena;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count = 0;
+	uint32		types = 0;
+
+	if (!isnull)
+	{
+		array = DatumGetArrayTypeP(value);
+		deconstruct_array(array, ARR_ELEMTYPE(array), sizeof(Oid), true,
+						  TYPALIGN_INT, &elements, &nulls, &count);
+		getTypeOutputInfo(ARR_ELEMTYPE(array), &output, &is_varlena);
+	}
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a webhook needs at least one event type")));
+	for (int i = 0; i < count; i++)
+	{
+		EventType	type;
+		char	   *label;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("event type of a webhook is null")));
+		label = OidOutputFunctionCall(output, elements[i]);
+		if (!event_type_from_label(label, &type))
+			elog(ERROR, "unknown event type \"%s\"", label);
+		if (type == EVENT_TEST)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a webhook can't be defined for event type %s", label),
+					 errhint("Call webhook_events.test_webhook() for an event of this type.")));
+		types |= 1 << type;
+	}
+	return types;
+}
+
+static Template *
+compile(const char *text, bool interpolate, const char *what)
+{
+	return template_compile(text, strlen(text), interpolate, what);
+}
+
+static void
+read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	char	   *payload = text_column(row, desc, "payload_template");
+	char	   *headers = text_column(row, desc, "headers_template");
+	bool		interpolate = bool_column(row, desc, "should_interpolate_strings");
+
+	check_length(payload, "payload template", 0, MAX_TEMPLATE_LENGTH);
+	check_length(headers, "headers template", 0, MAX_TEMPLATE_LENGTH);
+	webhook->payload = compile(payload ? payload : request_default_payload,
+							   interpolate, "payload template");
+	if (headers)
+	{
+		webhook->headers = compile(headers, interpolate, "headers template");
+		request_check_headers(webhook->headers);
+	}
+}
+
+static void
+read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	Url			url;
+	char	   *error;
+
+	webhook->request_url = text_column(row, desc, "request_url");
+	if (webhook->request_url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a webhook needs a request URL")));
+	if (!url_parse(webhook->request_url, &url, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", error)));
+	webhook->host = url.host;
+	webhook->port = url.port;
+	if (url.is_address)
+	{
+		struct sockaddr_storage *address = palloc(sizeof(struct sockaddr_storage));
+
+		*address = url.address;
+		webhook->address = address;
+	}
+}
+
+static double
+read_max_rate(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "max_rate", &isnull);
+	double		rate = isnull ? 0 : DatumGetFloat8(value);
+
+	if (!isnull && !(rate >= MIN_RATE && rate <= MAX_RATE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rate %g of a webhook is not between %g and %g", rate,
+						MIN_RATE, MAX_RATE)));
+	return rate;
+}
+
+/* Adds a secret; raises an error if it is none. */
+static void
+add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
+{
+	WebhookSecret *added = &webhook->secrets[webhook->nsecrets++];
+	char	   *error;
+
+	added->expires_at = expires_at;
+	if (!secret_decode(secret, SECRET_MIN_BYTES, &added->key, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", error)));
+}
+
+/* An array column without its nulls; 0 elements if it is null itself. */
+static int
+array_column(HeapTuple row, TupleDesc desc, const char *name, Oid type,
+			 Datum **elements)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+	int			count = 0;
+	bool	   *nulls;
+
+	if (isnull)
+		return 0;
+	if (type == TEXTOID)
+		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+						  TYPALIGN_INT, elements, &nulls, &count);
+	else
+		deconstruct_array(DatumGetArrayTypeP(value), TIMESTAMPTZOID,
+						  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s of a webhook holds a null", name)));
+	}
+	return count;
+}
+
+static void
+read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	char	   *current = text_column(row, desc, "secret");
+	Datum	   *old;
+	Datum	   *expire;
+	int			nold = array_column(row, desc, "old_secrets", TEXTOID, &old);
+
+	if (array_column(row, desc, "old_secrets_until", TIMESTAMPTZOID, &expire) != nold)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("old_secrets and old_secrets_until of a webhook differ in length")));
+	webhook->secrets = palloc(sizeof(WebhookSecret) * (nold + 1));
+	if (current != NULL)
+		add_secret(webhook, current, DT_NOEND);
+	for (int i = 0; i < nold; i++)
+		add_secret(webhook, TextDatumGetCString(old[i]),
+				   DatumGetTimestampTz(expire[i]));
+}
+
+Webhook *
+webhook_condition_from_row(HeapTuple row, TupleDesc desc)
+{
+	Webhook    *webhook = palloc0(sizeof(Webhook));
+	bool		isnull;
+	Datum		xid = column(row, desc, "created_xid", &isnull);
+	char	   *id = text_column(row, desc, "id");
+
+	if (!isnull)
+		webhook->created_xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
+	if (id == NULL || strlen(id) != ID_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not an id", id ? id : ""),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	strlcpy(webhook->id, id, sizeof(Id));
+	webhook->created_at = time_column(row, desc, "created_at");
+	webhook->is_enabled = bool_column(row, desc, "is_enabled");
+	if (!webhook->is_enabled && bool_column(row, desc, "is_retired"))
+		webhook->retired_at = time_column(row, desc, "run_changed_at");
+	webhook->disabled_reason = text_column(row, desc, "disabled_reason");
+	webhook->event_types = read_event_types(row, desc);
+	webhook->user_id = id_column(row, desc, "user_id");
+	webhook->actor_id = id_column(row, desc, "actor_id");
+	webhook->actor_task_id = id_column(row, desc, "actor_task_id");
+	webhook->actor_run_id = id_column(row, desc, "actor_run_id");
+	return webhook;
+}
+
+Webhook *
+webhook_from_row(HeapTuple row, TupleDesc desc)
+{
+	Webhook    *webhook = webhook_condition_from_row(row, desc);
+
+	webhook->modified_at = time_column(row, desc, "modified_at");
+	webhook->is_ad_hoc = bool_column(row, desc, "is_ad_hoc");
+	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
+	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
+	webhook->max_rate = read_max_rate(row, desc);
+	check_length(text_column(row, desc, "description"), "description", 0,
+				 MAX_DESCRIPTION_LENGTH);
+	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
+				 MAX_IDEMPOTENCY_KEY_LENGTH);
+	read_url(webhook, row, desc);
+	read_templates(webhook, row, desc);
+	read_secrets(webhook, row, desc);
+	return webhook;
+}
+
+char *
+webhook_forbidden(const Webhook *webhook)
+{
+	const struct sockaddr *address = (const struct sockaddr *) webhook->address;
+	char		text[ADDRESS_TEXT_SIZE];
+
+	if (!settings_allow_port(webhook->port))
+		return psprintf("port %d is not allowed", webhook->port);
+	if (address == NULL || settings_allow_address(address))
+		return NULL;
+	address_to_text(address, text);
+	return psprintf("address %s is not allowed", text);
+}
