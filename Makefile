@@ -8,12 +8,16 @@
 EXTENSION = webhook_events
 MODULE_big = webhook_events
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
-DATA = $(wildcard sql/$(EXTENSION)--*.sql)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
+# The script of this version is put together from its chapters, in their order.
+chapters = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
+script = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA_built = $(script)
 PGFILEDESC = "webhook_events - typed events delivered to webhooks"
 
 PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
-PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
+PG_CPPFLAGS = -Isrc -DEXTENSION_VERSION='"$(EXTVERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	$(shell $(CURL_CONFIG) --cflags)
 PG_CFLAGS = -Wall -Wextra -Werror
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs)
@@ -38,7 +42,10 @@ EXTRA_CLEAN = tmp_check
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h) $(EXTENSION).control
+
+$(script): $(chapters) $(EXTENSION).control
+	@{ echo '/* $(notdir $@): made from sql/[0-9]*.sql by make */'; echo; cat $(chapters); } > $@
 
 tmp := $(CURDIR)/tmp_check
 root := $(tmp)/root

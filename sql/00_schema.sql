@@ -1,0 +1,18 @@
+\echo Use "CREATE EXTENSION webhook_events" to load this file. \quit
+
+-- Whoever owns the schema could have put anything into it, and still can.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_namespace AS n
+            JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+        WHERE n.nspname OPERATOR(pg_catalog.=) 'webhook_events'
+            AND (r.rolsuper OR r.rolname OPERATOR(pg_catalog.=) CURRENT_USER)
+    ) THEN
+        RAISE EXCEPTION 'schema "webhook_events" belongs to somebody else'
+            USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Drop the schema, then create the extension again.';
+    END IF;
+END
+$$;
+

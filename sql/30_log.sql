@@ -1,0 +1,135 @@
+--
+-- Events, dispatches, calls: logs by day
+--
+-- An id holds its time, so each table is partitioned by the id alone.  The
+-- partitions have indexes of their own and the parents have none: pg_dump
+-- restores the partitions of a table that an extension made, but not the ties
+-- of their indexes to those of such a table.
+--
+
+CREATE TABLE webhook_events.outbox (
+    id text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL,
+    xid xid8 NOT NULL,
+    event_type webhook_events.event_type NOT NULL,
+    user_id text,
+    actor_id text,
+    actor_task_id text,
+    actor_run_id text,
+    actor_build_id text,
+    old_status text,
+    new_status text,
+    webhook_id text COLLATE "C",
+    resource json
+) PARTITION BY RANGE (id);
+COMMENT ON TABLE webhook_events.outbox IS
+    'the log of events: rows are only added, whole days are dropped';
+COMMENT ON COLUMN webhook_events.outbox.xid IS
+    'the transaction that raised the event';
+COMMENT ON COLUMN webhook_events.outbox.webhook_id IS
+    'the only webhook that gets a TEST event';
+CREATE TABLE webhook_events.outbox_default PARTITION OF webhook_events.outbox (
+    CONSTRAINT outbox_default_pkey PRIMARY KEY (id)
+) DEFAULT;
+CREATE INDEX outbox_default_xid_id_idx ON webhook_events.outbox_default (xid, id);
+COMMENT ON TABLE webhook_events.outbox_default IS
+    'events of days that have no table of their own';
+
+CREATE VIEW webhook_events.events WITH (security_invoker = true) AS
+    SELECT id, created_at, event_type, user_id, actor_id, actor_task_id,
+        actor_run_id, actor_build_id, old_status, new_status, resource,
+        CASE
+            WHEN actor_build_id IS NOT NULL THEN pg_catalog.jsonb_build_object(
+                'actorId', actor_id, 'actorBuildId', actor_build_id)
+            WHEN actor_task_id IS NOT NULL THEN pg_catalog.jsonb_build_object(
+                'actorId', actor_id, 'actorTaskId', actor_task_id,
+                'actorRunId', actor_run_id)
+            ELSE pg_catalog.jsonb_build_object(
+                'actorId', actor_id, 'actorRunId', actor_run_id)
+        END AS event_data,
+        xid, webhook_id
+    FROM webhook_events.outbox;
+COMMENT ON VIEW webhook_events.events IS
+    'what happened to runs and builds, newest ids last';
+
+CREATE TABLE webhook_events.dispatches (
+    id text COLLATE "C" NOT NULL,
+    event_id text COLLATE "C" NOT NULL,
+    webhook_id text COLLATE "C" NOT NULL,
+    user_id text,
+    event_type webhook_events.event_type NOT NULL,
+    status webhook_events.dispatch_status NOT NULL,
+    created_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    attempts integer NOT NULL,
+    next_attempt_at timestamptz,
+    error_message text,
+    replay_of text COLLATE "C"
+) PARTITION BY RANGE (id);
+COMMENT ON TABLE webhook_events.dispatches IS
+    'one event for one webhook, until it is delivered or given up';
+COMMENT ON COLUMN webhook_events.dispatches.next_attempt_at IS
+    'of one that is ACTIVE; NULL: when its host has nothing else to get';
+COMMENT ON COLUMN webhook_events.dispatches.replay_of IS
+    'of one that repeats another: the dispatch_id() of its event and webhook';
+CREATE TABLE webhook_events.dispatches_default PARTITION OF webhook_events.dispatches (
+    CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
+) DEFAULT;
+CREATE INDEX dispatches_default_due_idx
+    ON webhook_events.dispatches_default (next_attempt_at, id)
+    WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL;
+CREATE INDEX dispatches_default_webhook_due_idx
+    ON webhook_events.dispatches_default (webhook_id, next_attempt_at, id)
+    WHERE status = 'ACTIVE';
+CREATE INDEX dispatches_default_replay_of_idx
+    ON webhook_events.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
+COMMENT ON TABLE webhook_events.dispatches_default IS
+    'dispatches of days that have no table of their own';
+
+CREATE TABLE webhook_events.calls (
+    dispatch_id text COLLATE "C" NOT NULL,
+    attempt integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL,
+    response_status integer,
+    response_body text,
+    error_message text
+) PARTITION BY RANGE (dispatch_id);
+COMMENT ON TABLE webhook_events.calls IS 'HTTP attempts of dispatches';
+CREATE TABLE webhook_events.calls_default PARTITION OF webhook_events.calls (
+    CONSTRAINT calls_default_pkey PRIMARY KEY (dispatch_id, attempt)
+) DEFAULT;
+COMMENT ON TABLE webhook_events.calls_default IS
+    'calls of days that have no table of their own';
+
+-- A busy webhook's counts must neither be counted anew nor be a row that is
+-- updated with every delivery: they are logged along with the results, and
+-- added up now and then.
+CREATE TABLE webhook_events.webhook_stats (
+    webhook_id text COLLATE "C" NOT NULL,
+    total_dispatches bigint NOT NULL,
+    last_dispatch_id text COLLATE "C" NOT NULL,
+    last_status webhook_events.dispatch_status NOT NULL,
+    last_finished_at timestamptz,
+    failing_since timestamptz,
+    CONSTRAINT webhook_stats_pkey PRIMARY KEY (webhook_id)
+);
+CREATE INDEX webhook_stats_failing_since_idx ON webhook_events.webhook_stats (failing_since)
+    WHERE failing_since IS NOT NULL;
+COMMENT ON COLUMN webhook_events.webhook_stats.failing_since IS
+    'since when no call has succeeded; NULL: the last ones have';
+COMMENT ON TABLE webhook_events.webhook_stats IS
+    'how many dispatches webhooks had, and the newest one; see webhook_stats_log';
+
+CREATE TABLE webhook_events.webhook_stats_log (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events.new_id(),
+    webhook_ids text[] NOT NULL,
+    dispatches integer[] NOT NULL,
+    last_dispatch_ids text[] NOT NULL,
+    last_statuses webhook_events.dispatch_status[] NOT NULL,
+    last_finished_at timestamptz[] NOT NULL,
+    CONSTRAINT webhook_stats_log_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE webhook_events.webhook_stats_log IS
+    'what is still to be added to webhook_stats';
+

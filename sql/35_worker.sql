@@ -1,0 +1,48 @@
+--
+-- The worker's memory
+--
+
+CREATE TABLE webhook_events.cursors (
+    number bigint NOT NULL,
+    window_from pg_snapshot,
+    window_to pg_snapshot NOT NULL,
+    position_xid xid8,
+    position_id text COLLATE "C",
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT cursors_pkey PRIMARY KEY (number)
+);
+COMMENT ON TABLE webhook_events.cursors IS
+    'how far the outbox was routed; the row with the highest number counts';
+COMMENT ON COLUMN webhook_events.cursors.window_from IS
+    'events visible in this snapshot are done; NULL: none is';
+COMMENT ON COLUMN webhook_events.cursors.window_to IS
+    'events visible in this snapshot and not in window_from are under way';
+COMMENT ON COLUMN webhook_events.cursors.position_xid IS
+    'up to which of those, in the order of xid and id, they are done; NULL: all are';
+
+CREATE TABLE webhook_events.origins (
+    database oid NOT NULL,
+    outbox oid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT origins_pkey PRIMARY KEY (database, outbox)
+);
+COMMENT ON TABLE webhook_events.origins IS
+    'the databases that wrote the outbox; another than this one means a restored copy';
+
+CREATE TABLE webhook_events.pauses (
+    reason text,
+    paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE webhook_events.pauses IS
+    'while there is a row, nothing is delivered';
+
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhooks', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats_log', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.cursors', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.origins', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events.pauses', '');
+

@@ -1,0 +1,79 @@
+--
+-- Sources
+--
+
+CREATE FUNCTION webhook_events.wake_worker() RETURNS void
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_wake_worker';
+COMMENT ON FUNCTION webhook_events.wake_worker() IS
+    'makes the worker look, at commit, at everything that waits';
+REVOKE ALL ON FUNCTION webhook_events.wake_worker() FROM PUBLIC;
+
+-- Not when the extension is created: a dump is then about to be restored, maybe.
+CREATE FUNCTION webhook_events.claim_outbox() RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    INSERT INTO webhook_events.origins (database, outbox)
+        SELECT oid, 'webhook_events.outbox'::regclass
+        FROM pg_database
+        WHERE datname = current_database()
+            AND NOT EXISTS (SELECT FROM webhook_events.origins)
+        ON CONFLICT DO NOTHING;
+    SELECT webhook_events.wake_worker();
+$function$;
+COMMENT ON FUNCTION webhook_events.claim_outbox() IS
+    'notes that this database writes the outbox, unless another one has';
+REVOKE ALL ON FUNCTION webhook_events.claim_outbox() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.run_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_run_changed';
+COMMENT ON FUNCTION webhook_events.run_changed() IS
+    'writes the events of a table of runs; put on it by attach()';
+REVOKE ALL ON FUNCTION webhook_events.run_changed() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.build_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_build_changed';
+COMMENT ON FUNCTION webhook_events.build_changed() IS
+    'writes the events of a table of builds; put on it by attach()';
+REVOKE ALL ON FUNCTION webhook_events.build_changed() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.attach(relation regclass, kind text DEFAULT NULL,
+        columns jsonb DEFAULT '{}', exclude text[] DEFAULT '{}',
+        resource regprocedure DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE
+    AS 'MODULE_PATHNAME', 'webhook_events_attach';
+COMMENT ON FUNCTION webhook_events.attach(regclass, text, jsonb, text[], regprocedure) IS
+    'makes a table of runs or builds raise events; again: with another mapping';
+REVOKE ALL ON FUNCTION webhook_events.attach(regclass, text, jsonb, text[], regprocedure)
+    FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.detach(relation regclass) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_detach';
+COMMENT ON FUNCTION webhook_events.detach(regclass) IS
+    'makes a table raise no more events';
+REVOKE ALL ON FUNCTION webhook_events.detach(regclass) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.source_mapping(relation oid, arguments bytea) RETURNS jsonb
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_source_mapping';
+COMMENT ON FUNCTION webhook_events.source_mapping(oid, bytea) IS
+    'which columns the arguments of a trigger stand for now';
+REVOKE ALL ON FUNCTION webhook_events.source_mapping(oid, bytea) FROM PUBLIC;
+
+CREATE VIEW webhook_events.sources AS
+    SELECT t.tgrelid::pg_catalog.regclass AS relation,
+        CASE p.proname WHEN 'run_changed' THEN 'run' ELSE 'build' END AS kind,
+        m.mapping -> 'columns' AS columns,
+        ARRAY(SELECT pg_catalog.jsonb_array_elements_text(m.mapping -> 'exclude')) AS exclude,
+        m.mapping ->> 'resource' AS resource
+    FROM pg_catalog.pg_trigger AS t
+        JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+        CROSS JOIN LATERAL webhook_events.source_mapping(t.tgrelid, t.tgargs) AS m (mapping)
+    WHERE t.tgfoid IN ('webhook_events.run_changed()'::pg_catalog.regprocedure,
+            'webhook_events.build_changed()'::pg_catalog.regprocedure)
+        AND t.tgname = 'webhook_events_insert' AND t.tgparentid = 0;
+COMMENT ON VIEW webhook_events.sources IS
+    'the attached tables, and what their columns mean';
+

@@ -1,0 +1,459 @@
+--
+-- Defining webhooks
+--
+
+CREATE FUNCTION webhook_events.check_webhook() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_check_webhook';
+COMMENT ON FUNCTION webhook_events.check_webhook() IS
+    'refuses a webhook that could not be delivered to';
+REVOKE ALL ON FUNCTION webhook_events.check_webhook() FROM PUBLIC;
+CREATE TRIGGER check_on_insert BEFORE INSERT ON webhook_events.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events.check_webhook();
+CREATE TRIGGER check_on_update BEFORE UPDATE ON webhook_events.webhooks
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION webhook_events.check_webhook();
+
+CREATE FUNCTION webhook_events.webhook_ended() RETURNS trigger
+    LANGUAGE c SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
+COMMENT ON FUNCTION webhook_events.webhook_ended() IS
+    'has the worker give up what waits for a webhook that is gone or disabled';
+REVOKE ALL ON FUNCTION webhook_events.webhook_ended() FROM PUBLIC;
+CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events.webhooks
+    FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled)
+    EXECUTE FUNCTION webhook_events.webhook_ended();
+CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events.webhook_ended();
+
+CREATE FUNCTION webhook_events.insert_webhook(webhook webhook_events.webhooks)
+    RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    result webhook_events.webhooks;
+    most integer := current_setting('webhook_events.max_webhooks_per_user')::integer;
+BEGIN
+    -- Of two sessions with one key the second waits here, and gets the first's.
+    INSERT INTO webhook_events.webhooks AS w SELECT webhook.*
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
+        DO UPDATE SET id = w.id
+    RETURNING w.* INTO result;
+    IF result.id <> webhook.id OR webhook.is_ad_hoc OR webhook.user_id IS NULL THEN
+        RETURN result;
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(hashtextextended('webhook_events ' || webhook.user_id, 0));
+    IF (SELECT count(*) FROM webhook_events.webhooks AS w
+            WHERE w.user_id = webhook.user_id AND NOT w.is_ad_hoc) > most THEN
+        RAISE EXCEPTION 'user "%" has % webhooks already', webhook.user_id, most
+            USING ERRCODE = 'configuration_limit_exceeded',
+                DETAIL = 'Setting webhook_events.max_webhooks_per_user is the limit.';
+    END IF;
+    RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.insert_webhook(webhook_events.webhooks) IS
+    'adds a webhook, or finds the one with its idempotency key';
+REVOKE ALL ON FUNCTION webhook_events.insert_webhook(webhook_events.webhooks) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.new_webhook() RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks;
+BEGIN
+    webhook.id := webhook_events.new_id();
+    webhook.user_id := nullif(current_setting('webhook_events.user_id', true), '');
+    webhook.is_enabled := true;
+    webhook.is_ad_hoc := false;
+    webhook.is_retired := false;
+    webhook.run_ended := false;
+    webhook.should_interpolate_strings := false;
+    webhook.ignore_ssl_errors := false;
+    webhook.do_not_retry := false;
+    webhook.secret := webhook_events.new_secret();
+    webhook.created_at := clock_timestamp();
+    webhook.modified_at := webhook.created_at;
+    webhook.created_xid := pg_current_xact_id();
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.new_webhook() IS
+    'a row of webhooks with its defaults, not yet in the table';
+REVOKE ALL ON FUNCTION webhook_events.new_webhook() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.create_webhook(request_url text,
+        event_types webhook_events.event_type[], actor_id text DEFAULT NULL,
+        actor_task_id text DEFAULT NULL, actor_run_id text DEFAULT NULL,
+        user_id text DEFAULT NULL, payload_template text DEFAULT NULL,
+        headers_template text DEFAULT NULL,
+        should_interpolate_strings boolean DEFAULT false,
+        ignore_ssl_errors boolean DEFAULT false, do_not_retry boolean DEFAULT false,
+        is_ad_hoc boolean DEFAULT false, idempotency_key text DEFAULT NULL,
+        description text DEFAULT NULL, is_enabled boolean DEFAULT true)
+    RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.new_webhook();
+BEGIN
+    webhook.request_url := request_url;
+    webhook.event_types := event_types;
+    webhook.actor_id := actor_id;
+    webhook.actor_task_id := actor_task_id;
+    webhook.actor_run_id := actor_run_id;
+    webhook.user_id := coalesce(user_id, webhook.user_id);
+    webhook.payload_template := payload_template;
+    webhook.headers_template := headers_template;
+    webhook.should_interpolate_strings := coalesce(should_interpolate_strings, false);
+    webhook.ignore_ssl_errors := coalesce(ignore_ssl_errors, false);
+    webhook.do_not_retry := coalesce(do_not_retry, false);
+    webhook.is_ad_hoc := coalesce(is_ad_hoc, false);
+    webhook.idempotency_key := idempotency_key;
+    webhook.description := description;
+    webhook.is_enabled := coalesce(is_enabled, true);
+    RETURN webhook_events.insert_webhook(webhook);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_type[], text,
+        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean) IS
+    'defines a webhook';
+REVOKE ALL ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_type[], text,
+        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean)
+    FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.definition_value(definition jsonb, key text, type text)
+    RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF jsonb_typeof(definition -> key) NOT IN (type, 'null') THEN
+        RAISE EXCEPTION '% of a webhook must be % %, not %', key,
+                CASE type WHEN 'object' THEN 'an' WHEN 'array' THEN 'an' ELSE 'a' END, type,
+                jsonb_typeof(definition -> key)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN definition ->> key;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.definition_value(jsonb, text, text) IS
+    'a member of a definition, which must be of this JSON type or null';
+REVOKE ALL ON FUNCTION webhook_events.definition_value(jsonb, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.apply_definition(webhook webhook_events.webhooks,
+        definition jsonb) RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    key text;
+    part text;
+    value text;
+    label text;
+BEGIN
+    IF jsonb_typeof(definition) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'definition of a webhook must be an object, not %',
+                coalesce(jsonb_typeof(definition), 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR key IN SELECT jsonb_object_keys(definition) LOOP
+        CASE
+            WHEN key IN ('requestUrl', 'userId', 'payloadTemplate', 'headersTemplate',
+                    'description', 'idempotencyKey') THEN
+                value := webhook_events.definition_value(definition, key, 'string');
+            WHEN key IN ('shouldInterpolateStrings', 'ignoreSslErrors', 'doNotRetry',
+                    'isAdHoc', 'isEnabled') THEN
+                value := webhook_events.definition_value(definition, key, 'boolean');
+            WHEN key = 'eventTypes' THEN
+                value := webhook_events.definition_value(definition, key, 'array');
+            WHEN key = 'condition' THEN
+                value := webhook_events.definition_value(definition, key, 'object');
+            WHEN key IN ('id', 'createdAt', 'modifiedAt', 'lastDispatch', 'stats',
+                    'actionType', 'isApifyIntegration') THEN
+                CONTINUE;
+            ELSE
+                RAISE EXCEPTION 'a webhook has no "%"', key
+                    USING ERRCODE = 'invalid_parameter_value';
+        END CASE;
+        CASE key
+            WHEN 'requestUrl' THEN webhook.request_url := value;
+            WHEN 'userId' THEN webhook.user_id := value;
+            WHEN 'payloadTemplate' THEN webhook.payload_template := value;
+            WHEN 'headersTemplate' THEN webhook.headers_template := value;
+            WHEN 'description' THEN webhook.description := value;
+            WHEN 'idempotencyKey' THEN webhook.idempotency_key := value;
+            WHEN 'shouldInterpolateStrings' THEN
+                webhook.should_interpolate_strings := coalesce(value::boolean, false);
+            WHEN 'ignoreSslErrors' THEN
+                webhook.ignore_ssl_errors := coalesce(value::boolean, false);
+            WHEN 'doNotRetry' THEN webhook.do_not_retry := coalesce(value::boolean, false);
+            WHEN 'isAdHoc' THEN webhook.is_ad_hoc := coalesce(value::boolean, false);
+            WHEN 'isEnabled' THEN webhook.is_enabled := coalesce(value::boolean, true);
+            WHEN 'eventTypes' THEN
+                webhook.event_types := '{}';
+                FOR label IN SELECT jsonb_array_elements_text(
+                        CASE jsonb_typeof(definition -> key) WHEN 'array'
+                            THEN definition -> key ELSE '[]' END) LOOP
+                    IF label IS NULL OR label <> ALL
+                            (enum_range(NULL::webhook_events.event_type)::text[]) THEN
+                        RAISE EXCEPTION 'event type "%" does not exist', label
+                            USING ERRCODE = 'invalid_parameter_value';
+                    END IF;
+                    webhook.event_types :=
+                        webhook.event_types || label::webhook_events.event_type;
+                END LOOP;
+            WHEN 'condition' THEN
+                IF value IS NULL THEN
+                    webhook.actor_id := NULL;
+                    webhook.actor_task_id := NULL;
+                    webhook.actor_run_id := NULL;
+                    CONTINUE;
+                END IF;
+                FOR part IN SELECT jsonb_object_keys(definition -> key) LOOP
+                    value := webhook_events.definition_value(definition -> key, part, 'string');
+                    CASE part
+                        WHEN 'actorId' THEN webhook.actor_id := value;
+                        WHEN 'actorTaskId' THEN webhook.actor_task_id := value;
+                        WHEN 'actorRunId' THEN webhook.actor_run_id := value;
+                        ELSE
+                            RAISE EXCEPTION 'condition of a webhook has no "%"', part
+                                USING ERRCODE = 'invalid_parameter_value';
+                    END CASE;
+                END LOOP;
+        END CASE;
+    END LOOP;
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.apply_definition(webhook_events.webhooks, jsonb) IS
+    'a webhook changed as the keys of the platform''s API say';
+REVOKE ALL ON FUNCTION webhook_events.apply_definition(webhook_events.webhooks, jsonb)
+    FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.create_webhook(definition jsonb)
+    RETURNS webhook_events.webhooks
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT webhook_events.insert_webhook(
+        webhook_events.apply_definition(webhook_events.new_webhook(), definition))
+$function$;
+COMMENT ON FUNCTION webhook_events.create_webhook(jsonb) IS
+    'defines a webhook by a Webhook object of the platform''s API';
+REVOKE ALL ON FUNCTION webhook_events.create_webhook(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.find_webhook(id text) RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks;
+BEGIN
+    SELECT w.* INTO webhook FROM webhook_events.webhooks AS w
+    WHERE w.id = find_webhook.id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.find_webhook(text) IS
+    'the row of a webhook, locked; an error if there is none';
+REVOKE ALL ON FUNCTION webhook_events.find_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.update_webhook(id text, changes jsonb)
+    RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    new webhook_events.webhooks :=
+        webhook_events.apply_definition(webhook_events.find_webhook(id), changes);
+    result webhook_events.webhooks;
+BEGIN
+    UPDATE webhook_events.webhooks AS w
+    SET user_id = new.user_id, is_enabled = new.is_enabled, is_ad_hoc = new.is_ad_hoc,
+        event_types = new.event_types, actor_id = new.actor_id,
+        actor_task_id = new.actor_task_id, actor_run_id = new.actor_run_id,
+        request_url = new.request_url, payload_template = new.payload_template,
+        headers_template = new.headers_template,
+        should_interpolate_strings = new.should_interpolate_strings,
+        ignore_ssl_errors = new.ignore_ssl_errors, do_not_retry = new.do_not_retry,
+        description = new.description, idempotency_key = new.idempotency_key,
+        disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
+        is_retired = w.is_retired AND NOT new.is_enabled
+    WHERE w.id = new.id
+    RETURNING w.* INTO result;
+    RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.update_webhook(text, jsonb) IS
+    'changes what the given keys of the platform''s API name';
+REVOKE ALL ON FUNCTION webhook_events.update_webhook(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.enable_webhook(id text) RETURNS webhook_events.webhooks
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT webhook_events.update_webhook(id, '{"isEnabled": true}')
+$function$;
+COMMENT ON FUNCTION webhook_events.enable_webhook(text) IS
+    'lets a webhook get events again, from now on';
+REVOKE ALL ON FUNCTION webhook_events.enable_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.disable_webhook(id text) RETURNS webhook_events.webhooks
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT webhook_events.update_webhook(id, '{"isEnabled": false}')
+$function$;
+COMMENT ON FUNCTION webhook_events.disable_webhook(text) IS
+    'stops a webhook; its waiting dispatches fail';
+REVOKE ALL ON FUNCTION webhook_events.disable_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.delete_webhook(id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM webhook_events.find_webhook(id);
+    DELETE FROM webhook_events.webhooks AS w WHERE w.id = delete_webhook.id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
+    'removes a webhook; its waiting dispatches fail, its history stays';
+REVOKE ALL ON FUNCTION webhook_events.delete_webhook(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.set_max_rate(id text, max_rate double precision)
+    RETURNS webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+BEGIN
+    UPDATE webhook_events.webhooks AS w SET max_rate = set_max_rate.max_rate
+    WHERE w.id = webhook.id RETURNING w.* INTO webhook;
+    PERFORM webhook_events.wake_worker();
+    RETURN webhook;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.set_max_rate(text, double precision) IS
+    'limits how many calls a webhook gets each second; NULL: no limit';
+REVOKE ALL ON FUNCTION webhook_events.set_max_rate(text, double precision) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.set_secret(id text, secret text,
+        grace interval DEFAULT '24 hours') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+    old text[] := '{}';
+    until timestamptz[] := '{}';
+BEGIN
+    IF grace IS NULL OR grace < interval '0' THEN
+        RAISE EXCEPTION 'grace period of a secret can''t be %', coalesce(grace::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT coalesce(array_agg(o.secret ORDER BY o.n), '{}'),
+        coalesce(array_agg(o.until ORDER BY o.n), '{}')
+    INTO old, until
+    FROM (SELECT webhook.secret, now() + grace, 0
+        UNION ALL
+        SELECT * FROM unnest(webhook.old_secrets, webhook.old_secrets_until)
+            WITH ORDINALITY) AS o (secret, until, n)
+    WHERE o.secret IS NOT NULL AND o.until > clock_timestamp() AND o.n < 10;
+    UPDATE webhook_events.webhooks AS w
+    SET secret = set_secret.secret, old_secrets = old, old_secrets_until = until
+    WHERE w.id = webhook.id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.set_secret(text, text, interval) IS
+    'gives a webhook another signing secret, or none; the old one signs along for a while';
+REVOKE ALL ON FUNCTION webhook_events.set_secret(text, text, interval) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.rotate_secret(id text, grace interval DEFAULT '24 hours')
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    secret text := webhook_events.new_secret();
+BEGIN
+    PERFORM webhook_events.set_secret(id, secret, grace);
+    RETURN secret;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.rotate_secret(text, interval) IS
+    'gives a webhook a new signing secret and returns it; the old one signs along for a while';
+REVOKE ALL ON FUNCTION webhook_events.rotate_secret(text, interval) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions jsonb,
+        user_id text DEFAULT NULL) RETURNS SETOF webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    definition jsonb;
+    key text;
+    webhook webhook_events.webhooks;
+BEGIN
+    IF coalesce(actor_run_id, '') = '' THEN
+        RAISE EXCEPTION 'ad-hoc webhooks need the id of a run'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF jsonb_typeof(definitions) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'definitions of ad-hoc webhooks must be an array, not %',
+                coalesce(jsonb_typeof(definitions), 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR definition IN SELECT jsonb_array_elements(definitions) LOOP
+        webhook := webhook_events.apply_definition(webhook_events.new_webhook(), definition);
+        FOR key IN SELECT jsonb_object_keys(definition) LOOP
+            IF key IN ('condition', 'userId', 'isAdHoc', 'isEnabled') THEN
+                RAISE EXCEPTION 'an ad-hoc webhook can''t have "%"', key
+                    USING ERRCODE = 'invalid_parameter_value';
+            END IF;
+        END LOOP;
+        webhook.is_ad_hoc := true;
+        webhook.actor_run_id := actor_run_id;
+        webhook.user_id := coalesce(user_id, webhook.user_id);
+        RETURN NEXT webhook_events.insert_webhook(webhook);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) IS
+    'defines webhooks for one run, by a JSON array';
+REVOKE ALL ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions text,
+        user_id text DEFAULT NULL) RETURNS SETOF webhook_events.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    json jsonb;
+BEGIN
+    BEGIN
+        IF ltrim(definitions, E' \t\r\n') LIKE '[%' THEN
+            json := definitions::jsonb;
+        ELSE
+            json := convert_from(decode(definitions, 'base64'), 'UTF8')::jsonb;
+        END IF;
+    EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION 'definitions of ad-hoc webhooks are neither JSON nor its base64'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = SQLERRM;
+    END;
+    RETURN QUERY SELECT * FROM webhook_events.create_ad_hoc_webhooks(actor_run_id, json, user_id);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, text, text) IS
+    'defines webhooks for one run, by a JSON array or its base64';
+REVOKE ALL ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, text, text) FROM PUBLIC;
+
