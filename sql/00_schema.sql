@@ -16,3 +16,9 @@ BEGIN
 END
 $$;
 
+-- Tables, tables of days and what is not documented: nobody has USAGE, so nobody
+-- can name any of it, nor the row types.
+CREATE SCHEMA webhook_events_internal;
+COMMENT ON SCHEMA webhook_events_internal IS
+    'inner tables and functions of the extension webhook_events; nobody needs USAGE';
+

@@ -15,12 +15,12 @@ CREATE TYPE webhook_events.dispatch_status AS ENUM ('ACTIVE', 'SUCCEEDED', 'FAIL
 COMMENT ON TYPE webhook_events.dispatch_status IS
     'where a dispatch stands: still to be called, delivered, or given up';
 
-CREATE FUNCTION webhook_events.new_id() RETURNS text
+CREATE FUNCTION webhook_events_internal.new_id() RETURNS text
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'webhook_events_new_id';
-COMMENT ON FUNCTION webhook_events.new_id() IS
+COMMENT ON FUNCTION webhook_events_internal.new_id() IS
     'a new id: 17 letters and digits that sort by time of creation';
-REVOKE ALL ON FUNCTION webhook_events.new_id() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.new_id() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.id_time(id text) RETURNS timestamptz
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -29,13 +29,13 @@ COMMENT ON FUNCTION webhook_events.id_time(text) IS
     'the time at which an id was made';
 REVOKE ALL ON FUNCTION webhook_events.id_time(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.render_template(template text, variables json[],
+CREATE FUNCTION webhook_events_internal.render_template(template text, variables json[],
         interpolate boolean) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_render_template';
-COMMENT ON FUNCTION webhook_events.render_template(text, json[], boolean) IS
+COMMENT ON FUNCTION webhook_events_internal.render_template(text, json[], boolean) IS
     'a template filled with userId, createdAt, eventType, eventData, resource and globals';
-REVOKE ALL ON FUNCTION webhook_events.render_template(text, json[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.render_template(text, json[], boolean) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.id_lower_bound(at timestamptz) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -44,12 +44,12 @@ COMMENT ON FUNCTION webhook_events.id_lower_bound(timestamptz) IS
     'no id that is made at this time or later sorts before this text';
 REVOKE ALL ON FUNCTION webhook_events.id_lower_bound(timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.new_secret() RETURNS text
+CREATE FUNCTION webhook_events_internal.new_secret() RETURNS text
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'webhook_events_new_secret';
-COMMENT ON FUNCTION webhook_events.new_secret() IS
+COMMENT ON FUNCTION webhook_events_internal.new_secret() IS
     'a new signing secret: "whsec_" and base64 of 24 random bytes';
-REVOKE ALL ON FUNCTION webhook_events.new_secret() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.new_secret() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.verify_signature(secrets text[], headers jsonb, body text,
         tolerance interval DEFAULT '5 minutes') RETURNS boolean
@@ -60,21 +60,21 @@ COMMENT ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interva
 REVOKE ALL ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval)
     FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.may_see(user_id text) RETURNS boolean
+CREATE FUNCTION webhook_events_internal.may_see(user_id text) RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT coalesce(pg_catalog.current_setting('webhook_events.user_id', true), '') = ''
         OR coalesce(user_id
             = pg_catalog.current_setting('webhook_events.user_id', true), false);
 END;
-COMMENT ON FUNCTION webhook_events.may_see(text) IS
+COMMENT ON FUNCTION webhook_events_internal.may_see(text) IS
     'may this session see what belongs to this user?  By the setting user_id';
-REVOKE ALL ON FUNCTION webhook_events.may_see(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.may_see(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.dispatch_id(event_id text, webhook_id text) RETURNS text
+CREATE FUNCTION webhook_events_internal.dispatch_id(event_id text, webhook_id text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_dispatch_id';
-COMMENT ON FUNCTION webhook_events.dispatch_id(text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.dispatch_id(text, text) IS
     'the id of the dispatch of an event to a webhook, as routing makes it';
-REVOKE ALL ON FUNCTION webhook_events.dispatch_id(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.dispatch_id(text, text) FROM PUBLIC;
 

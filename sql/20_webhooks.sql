@@ -2,8 +2,8 @@
 -- Webhooks
 --
 
-CREATE TABLE webhook_events.webhooks (
-    id text COLLATE "C" NOT NULL DEFAULT webhook_events.new_id(),
+CREATE TABLE webhook_events_internal.webhooks (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
     user_id text,
     is_enabled boolean NOT NULL DEFAULT true,
     is_ad_hoc boolean NOT NULL DEFAULT false,
@@ -20,7 +20,7 @@ CREATE TABLE webhook_events.webhooks (
     description text,
     idempotency_key text,
     max_rate double precision,
-    secret text DEFAULT webhook_events.new_secret(),
+    secret text DEFAULT webhook_events_internal.new_secret(),
     old_secrets text[],
     old_secrets_until timestamptz[],
     disabled_reason text,
@@ -32,43 +32,43 @@ CREATE TABLE webhook_events.webhooks (
     created_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
-COMMENT ON TABLE webhook_events.webhooks IS
+COMMENT ON TABLE webhook_events_internal.webhooks IS
     'who wants which events where, and how the request looks';
-COMMENT ON COLUMN webhook_events.webhooks.created_xid IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.created_xid IS
     'the transaction that defined it, whose own events it gets';
-COMMENT ON COLUMN webhook_events.webhooks.modified_at IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
-COMMENT ON COLUMN webhook_events.webhooks.max_rate IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.max_rate IS
     'calls for each second, further ones wait; NULL: no limit';
-COMMENT ON COLUMN webhook_events.webhooks.secret IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.secret IS
     'signs its requests; NULL: they are not signed';
-COMMENT ON COLUMN webhook_events.webhooks.old_secrets IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.old_secrets IS
     'sign its requests as well, each until its time in old_secrets_until';
-COMMENT ON COLUMN webhook_events.webhooks.disabled_reason IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.disabled_reason IS
     'why it was disabled by other than a person';
-COMMENT ON COLUMN webhook_events.webhooks.is_retired IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.is_retired IS
     'was disabled because its run has ended; a resurrected run enables it again';
-COMMENT ON COLUMN webhook_events.webhooks.run_ended IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.run_ended IS
     'an ad-hoc webhook''s run has ended; it retires when nothing waits for it';
-COMMENT ON COLUMN webhook_events.webhooks.run_changed_at IS
+COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 
 -- One for each kind of condition, by what is most special in it.
-CREATE INDEX webhooks_actor_run_id_idx ON webhook_events.webhooks (actor_run_id)
+CREATE INDEX webhooks_actor_run_id_idx ON webhook_events_internal.webhooks (actor_run_id)
     WHERE actor_run_id IS NOT NULL;
-CREATE INDEX webhooks_actor_task_id_idx ON webhook_events.webhooks (actor_task_id)
+CREATE INDEX webhooks_actor_task_id_idx ON webhook_events_internal.webhooks (actor_task_id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NOT NULL;
-CREATE INDEX webhooks_actor_id_user_id_idx ON webhook_events.webhooks (actor_id, user_id)
+CREATE INDEX webhooks_actor_id_user_id_idx ON webhook_events_internal.webhooks (actor_id, user_id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NULL AND actor_id IS NOT NULL;
-CREATE INDEX webhooks_user_id_idx ON webhook_events.webhooks (user_id)
+CREATE INDEX webhooks_user_id_idx ON webhook_events_internal.webhooks (user_id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NULL AND actor_id IS NULL;
 CREATE UNIQUE INDEX webhooks_idempotency_key_idx
-    ON webhook_events.webhooks (user_id, idempotency_key) NULLS NOT DISTINCT
+    ON webhook_events_internal.webhooks (user_id, idempotency_key) NULLS NOT DISTINCT
     WHERE idempotency_key IS NOT NULL;
 -- For the limit on webhooks per user.
-CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events.webhooks (user_id)
+CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events_internal.webhooks (user_id)
     WHERE NOT is_ad_hoc;
 -- For the end of ad-hoc webhooks.
-CREATE INDEX webhooks_retired_idx ON webhook_events.webhooks (modified_at)
+CREATE INDEX webhooks_retired_idx ON webhook_events_internal.webhooks (modified_at)
     WHERE is_ad_hoc AND NOT is_enabled;
 

@@ -7,7 +7,7 @@
 -- of their indexes to those of such a table.
 --
 
-CREATE TABLE webhook_events.outbox (
+CREATE TABLE webhook_events_internal.outbox (
     id text COLLATE "C" NOT NULL,
     created_at timestamptz NOT NULL,
     xid xid8 NOT NULL,
@@ -22,20 +22,20 @@ CREATE TABLE webhook_events.outbox (
     webhook_id text COLLATE "C",
     resource json
 ) PARTITION BY RANGE (id);
-COMMENT ON TABLE webhook_events.outbox IS
+COMMENT ON TABLE webhook_events_internal.outbox IS
     'the log of events: rows are only added, whole days are dropped';
-COMMENT ON COLUMN webhook_events.outbox.xid IS
+COMMENT ON COLUMN webhook_events_internal.outbox.xid IS
     'the transaction that raised the event';
-COMMENT ON COLUMN webhook_events.outbox.webhook_id IS
+COMMENT ON COLUMN webhook_events_internal.outbox.webhook_id IS
     'the only webhook that gets a TEST event';
-CREATE TABLE webhook_events.outbox_default PARTITION OF webhook_events.outbox (
+CREATE TABLE webhook_events_internal.outbox_default PARTITION OF webhook_events_internal.outbox (
     CONSTRAINT outbox_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
-CREATE INDEX outbox_default_xid_id_idx ON webhook_events.outbox_default (xid, id);
-COMMENT ON TABLE webhook_events.outbox_default IS
+CREATE INDEX outbox_default_xid_id_idx ON webhook_events_internal.outbox_default (xid, id);
+COMMENT ON TABLE webhook_events_internal.outbox_default IS
     'events of days that have no table of their own';
 
-CREATE VIEW webhook_events.events WITH (security_invoker = true) AS
+CREATE VIEW webhook_events.events WITH (security_barrier = true) AS
     SELECT id, created_at, event_type, user_id, actor_id, actor_task_id,
         actor_run_id, actor_build_id, old_status, new_status, resource,
         CASE
@@ -48,11 +48,13 @@ CREATE VIEW webhook_events.events WITH (security_invoker = true) AS
                 'actorId', actor_id, 'actorRunId', actor_run_id)
         END AS event_data,
         xid, webhook_id
-    FROM webhook_events.outbox;
+    FROM webhook_events_internal.outbox
+    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
+        OR user_id = pg_catalog.current_setting('webhook_events.user_id', true);
 COMMENT ON VIEW webhook_events.events IS
     'what happened to runs and builds, newest ids last';
 
-CREATE TABLE webhook_events.dispatches (
+CREATE TABLE webhook_events_internal.dispatches (
     id text COLLATE "C" NOT NULL,
     event_id text COLLATE "C" NOT NULL,
     webhook_id text COLLATE "C" NOT NULL,
@@ -66,27 +68,27 @@ CREATE TABLE webhook_events.dispatches (
     error_message text,
     replay_of text COLLATE "C"
 ) PARTITION BY RANGE (id);
-COMMENT ON TABLE webhook_events.dispatches IS
+COMMENT ON TABLE webhook_events_internal.dispatches IS
     'one event for one webhook, until it is delivered or given up';
-COMMENT ON COLUMN webhook_events.dispatches.next_attempt_at IS
+COMMENT ON COLUMN webhook_events_internal.dispatches.next_attempt_at IS
     'of one that is ACTIVE; NULL: when its host has nothing else to get';
-COMMENT ON COLUMN webhook_events.dispatches.replay_of IS
+COMMENT ON COLUMN webhook_events_internal.dispatches.replay_of IS
     'of one that repeats another: the dispatch_id() of its event and webhook';
-CREATE TABLE webhook_events.dispatches_default PARTITION OF webhook_events.dispatches (
+CREATE TABLE webhook_events_internal.dispatches_default PARTITION OF webhook_events_internal.dispatches (
     CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
 CREATE INDEX dispatches_default_due_idx
-    ON webhook_events.dispatches_default (next_attempt_at, id)
+    ON webhook_events_internal.dispatches_default (next_attempt_at, id)
     WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL;
 CREATE INDEX dispatches_default_webhook_due_idx
-    ON webhook_events.dispatches_default (webhook_id, next_attempt_at, id)
+    ON webhook_events_internal.dispatches_default (webhook_id, next_attempt_at, id)
     WHERE status = 'ACTIVE';
 CREATE INDEX dispatches_default_replay_of_idx
-    ON webhook_events.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
-COMMENT ON TABLE webhook_events.dispatches_default IS
+    ON webhook_events_internal.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
+COMMENT ON TABLE webhook_events_internal.dispatches_default IS
     'dispatches of days that have no table of their own';
 
-CREATE TABLE webhook_events.calls (
+CREATE TABLE webhook_events_internal.calls (
     dispatch_id text COLLATE "C" NOT NULL,
     attempt integer NOT NULL,
     started_at timestamptz NOT NULL,
@@ -95,17 +97,17 @@ CREATE TABLE webhook_events.calls (
     response_body text,
     error_message text
 ) PARTITION BY RANGE (dispatch_id);
-COMMENT ON TABLE webhook_events.calls IS 'HTTP attempts of dispatches';
-CREATE TABLE webhook_events.calls_default PARTITION OF webhook_events.calls (
+COMMENT ON TABLE webhook_events_internal.calls IS 'HTTP attempts of dispatches';
+CREATE TABLE webhook_events_internal.calls_default PARTITION OF webhook_events_internal.calls (
     CONSTRAINT calls_default_pkey PRIMARY KEY (dispatch_id, attempt)
 ) DEFAULT;
-COMMENT ON TABLE webhook_events.calls_default IS
+COMMENT ON TABLE webhook_events_internal.calls_default IS
     'calls of days that have no table of their own';
 
 -- A busy webhook's counts must neither be counted anew nor be a row that is
 -- updated with every delivery: they are logged along with the results, and
 -- added up now and then.
-CREATE TABLE webhook_events.webhook_stats (
+CREATE TABLE webhook_events_internal.webhook_stats (
     webhook_id text COLLATE "C" NOT NULL,
     total_dispatches bigint NOT NULL,
     last_dispatch_id text COLLATE "C" NOT NULL,
@@ -114,15 +116,15 @@ CREATE TABLE webhook_events.webhook_stats (
     failing_since timestamptz,
     CONSTRAINT webhook_stats_pkey PRIMARY KEY (webhook_id)
 );
-CREATE INDEX webhook_stats_failing_since_idx ON webhook_events.webhook_stats (failing_since)
+CREATE INDEX webhook_stats_failing_since_idx ON webhook_events_internal.webhook_stats (failing_since)
     WHERE failing_since IS NOT NULL;
-COMMENT ON COLUMN webhook_events.webhook_stats.failing_since IS
+COMMENT ON COLUMN webhook_events_internal.webhook_stats.failing_since IS
     'since when no call has succeeded; NULL: the last ones have';
-COMMENT ON TABLE webhook_events.webhook_stats IS
+COMMENT ON TABLE webhook_events_internal.webhook_stats IS
     'how many dispatches webhooks had, and the newest one; see webhook_stats_log';
 
-CREATE TABLE webhook_events.webhook_stats_log (
-    id text COLLATE "C" NOT NULL DEFAULT webhook_events.new_id(),
+CREATE TABLE webhook_events_internal.webhook_stats_log (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
     webhook_ids text[] NOT NULL,
     dispatches integer[] NOT NULL,
     last_dispatch_ids text[] NOT NULL,
@@ -130,6 +132,6 @@ CREATE TABLE webhook_events.webhook_stats_log (
     last_finished_at timestamptz[] NOT NULL,
     CONSTRAINT webhook_stats_log_pkey PRIMARY KEY (id)
 );
-COMMENT ON TABLE webhook_events.webhook_stats_log IS
+COMMENT ON TABLE webhook_events_internal.webhook_stats_log IS
     'what is still to be added to webhook_stats';
 

@@ -2,7 +2,7 @@
 -- The worker's memory
 --
 
-CREATE TABLE webhook_events.cursors (
+CREATE TABLE webhook_events_internal.cursors (
     number bigint NOT NULL,
     window_from pg_snapshot,
     window_to pg_snapshot NOT NULL,
@@ -11,38 +11,38 @@ CREATE TABLE webhook_events.cursors (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     CONSTRAINT cursors_pkey PRIMARY KEY (number)
 );
-COMMENT ON TABLE webhook_events.cursors IS
+COMMENT ON TABLE webhook_events_internal.cursors IS
     'how far the outbox was routed; the row with the highest number counts';
-COMMENT ON COLUMN webhook_events.cursors.window_from IS
+COMMENT ON COLUMN webhook_events_internal.cursors.window_from IS
     'events visible in this snapshot are done; NULL: none is';
-COMMENT ON COLUMN webhook_events.cursors.window_to IS
+COMMENT ON COLUMN webhook_events_internal.cursors.window_to IS
     'events visible in this snapshot and not in window_from are under way';
-COMMENT ON COLUMN webhook_events.cursors.position_xid IS
+COMMENT ON COLUMN webhook_events_internal.cursors.position_xid IS
     'up to which of those, in the order of xid and id, they are done; NULL: all are';
 
-CREATE TABLE webhook_events.origins (
+CREATE TABLE webhook_events_internal.origins (
     database oid NOT NULL,
     outbox oid NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT origins_pkey PRIMARY KEY (database, outbox)
 );
-COMMENT ON TABLE webhook_events.origins IS
+COMMENT ON TABLE webhook_events_internal.origins IS
     'the databases that wrote the outbox; another than this one means a restored copy';
 
-CREATE TABLE webhook_events.pauses (
+CREATE TABLE webhook_events_internal.pauses (
     reason text,
     paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-COMMENT ON TABLE webhook_events.pauses IS
+COMMENT ON TABLE webhook_events_internal.pauses IS
     'while there is a row, nothing is delivered';
 
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhooks', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.outbox_default', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.dispatches_default', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.calls_default', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.webhook_stats_log', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.cursors', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.origins', '');
-SELECT pg_catalog.pg_extension_config_dump('webhook_events.pauses', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhooks', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.outbox_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.dispatches_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.calls_default', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhook_stats', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhook_stats_log', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.cursors', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.origins', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.pauses', '');
 

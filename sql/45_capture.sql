@@ -2,29 +2,29 @@
 -- Sources
 --
 
-CREATE FUNCTION webhook_events.wake_worker() RETURNS void
+CREATE FUNCTION webhook_events_internal.wake_worker() RETURNS void
     LANGUAGE c VOLATILE
     AS 'MODULE_PATHNAME', 'webhook_events_wake_worker';
-COMMENT ON FUNCTION webhook_events.wake_worker() IS
+COMMENT ON FUNCTION webhook_events_internal.wake_worker() IS
     'makes the worker look, at commit, at everything that waits';
-REVOKE ALL ON FUNCTION webhook_events.wake_worker() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.wake_worker() FROM PUBLIC;
 
 -- Not when the extension is created: a dump is then about to be restored, maybe.
-CREATE FUNCTION webhook_events.claim_outbox() RETURNS void
+CREATE FUNCTION webhook_events_internal.claim_outbox() RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    INSERT INTO webhook_events.origins (database, outbox)
-        SELECT oid, 'webhook_events.outbox'::regclass
+    INSERT INTO webhook_events_internal.origins (database, outbox)
+        SELECT oid, 'webhook_events_internal.outbox'::regclass
         FROM pg_database
         WHERE datname = current_database()
-            AND NOT EXISTS (SELECT FROM webhook_events.origins)
+            AND NOT EXISTS (SELECT FROM webhook_events_internal.origins)
         ON CONFLICT DO NOTHING;
-    SELECT webhook_events.wake_worker();
+    SELECT webhook_events_internal.wake_worker();
 $function$;
-COMMENT ON FUNCTION webhook_events.claim_outbox() IS
+COMMENT ON FUNCTION webhook_events_internal.claim_outbox() IS
     'notes that this database writes the outbox, unless another one has';
-REVOKE ALL ON FUNCTION webhook_events.claim_outbox() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.claim_outbox() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.run_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_run_changed';
@@ -55,12 +55,12 @@ COMMENT ON FUNCTION webhook_events.detach(regclass) IS
     'makes a table raise no more events';
 REVOKE ALL ON FUNCTION webhook_events.detach(regclass) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.source_mapping(relation oid, arguments bytea) RETURNS jsonb
+CREATE FUNCTION webhook_events_internal.source_mapping(relation oid, arguments bytea) RETURNS jsonb
     LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_source_mapping';
-COMMENT ON FUNCTION webhook_events.source_mapping(oid, bytea) IS
+COMMENT ON FUNCTION webhook_events_internal.source_mapping(oid, bytea) IS
     'which columns the arguments of a trigger stand for now';
-REVOKE ALL ON FUNCTION webhook_events.source_mapping(oid, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.source_mapping(oid, bytea) FROM PUBLIC;
 
 CREATE VIEW webhook_events.sources AS
     SELECT t.tgrelid::pg_catalog.regclass AS relation,
@@ -70,7 +70,7 @@ CREATE VIEW webhook_events.sources AS
         m.mapping ->> 'resource' AS resource
     FROM pg_catalog.pg_trigger AS t
         JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-        CROSS JOIN LATERAL webhook_events.source_mapping(t.tgrelid, t.tgargs) AS m (mapping)
+        CROSS JOIN LATERAL webhook_events_internal.source_mapping(t.tgrelid, t.tgargs) AS m (mapping)
     WHERE t.tgfoid IN ('webhook_events.run_changed()'::pg_catalog.regprocedure,
             'webhook_events.build_changed()'::pg_catalog.regprocedure)
         AND t.tgname = 'webhook_events_insert' AND t.tgparentid = 0;

@@ -2,41 +2,41 @@
 -- Defining webhooks
 --
 
-CREATE FUNCTION webhook_events.check_webhook() RETURNS trigger
+CREATE FUNCTION webhook_events_internal.check_webhook() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_check_webhook';
-COMMENT ON FUNCTION webhook_events.check_webhook() IS
+COMMENT ON FUNCTION webhook_events_internal.check_webhook() IS
     'refuses a webhook that could not be delivered to';
-REVOKE ALL ON FUNCTION webhook_events.check_webhook() FROM PUBLIC;
-CREATE TRIGGER check_on_insert BEFORE INSERT ON webhook_events.webhooks
-    FOR EACH ROW EXECUTE FUNCTION webhook_events.check_webhook();
-CREATE TRIGGER check_on_update BEFORE UPDATE ON webhook_events.webhooks
+REVOKE ALL ON FUNCTION webhook_events_internal.check_webhook() FROM PUBLIC;
+CREATE TRIGGER check_on_insert BEFORE INSERT ON webhook_events_internal.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.check_webhook();
+CREATE TRIGGER check_on_update BEFORE UPDATE ON webhook_events_internal.webhooks
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION webhook_events.check_webhook();
+    EXECUTE FUNCTION webhook_events_internal.check_webhook();
 
-CREATE FUNCTION webhook_events.webhook_ended() RETURNS trigger
+CREATE FUNCTION webhook_events_internal.webhook_ended() RETURNS trigger
     LANGUAGE c SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
-COMMENT ON FUNCTION webhook_events.webhook_ended() IS
+COMMENT ON FUNCTION webhook_events_internal.webhook_ended() IS
     'has the worker give up what waits for a webhook that is gone or disabled';
-REVOKE ALL ON FUNCTION webhook_events.webhook_ended() FROM PUBLIC;
-CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events.webhooks
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_ended() FROM PUBLIC;
+CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events_internal.webhooks
     FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled)
-    EXECUTE FUNCTION webhook_events.webhook_ended();
-CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events.webhooks
-    FOR EACH ROW EXECUTE FUNCTION webhook_events.webhook_ended();
+    EXECUTE FUNCTION webhook_events_internal.webhook_ended();
+CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 
-CREATE FUNCTION webhook_events.insert_webhook(webhook webhook_events.webhooks)
-    RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events_internal.insert_webhook(webhook webhook_events_internal.webhooks)
+    RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    result webhook_events.webhooks;
+    result webhook_events_internal.webhooks;
     most integer := current_setting('webhook_events.max_webhooks_per_user')::integer;
 BEGIN
     -- Of two sessions with one key the second waits here, and gets the first's.
-    INSERT INTO webhook_events.webhooks AS w SELECT webhook.*
+    INSERT INTO webhook_events_internal.webhooks AS w SELECT webhook.*
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
         DO UPDATE SET id = w.id
     RETURNING w.* INTO result;
@@ -45,7 +45,7 @@ BEGIN
     END IF;
 
     PERFORM pg_advisory_xact_lock(hashtextextended('webhook_events ' || webhook.user_id, 0));
-    IF (SELECT count(*) FROM webhook_events.webhooks AS w
+    IF (SELECT count(*) FROM webhook_events_internal.webhooks AS w
             WHERE w.user_id = webhook.user_id AND NOT w.is_ad_hoc) > most THEN
         RAISE EXCEPTION 'user "%" has % webhooks already', webhook.user_id, most
             USING ERRCODE = 'configuration_limit_exceeded',
@@ -54,18 +54,18 @@ BEGIN
     RETURN result;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.insert_webhook(webhook_events.webhooks) IS
+COMMENT ON FUNCTION webhook_events_internal.insert_webhook(webhook_events_internal.webhooks) IS
     'adds a webhook, or finds the one with its idempotency key';
-REVOKE ALL ON FUNCTION webhook_events.insert_webhook(webhook_events.webhooks) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.insert_webhook(webhook_events_internal.webhooks) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.new_webhook() RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events_internal.new_webhook() RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks;
+    webhook webhook_events_internal.webhooks;
 BEGIN
-    webhook.id := webhook_events.new_id();
+    webhook.id := webhook_events_internal.new_id();
     webhook.user_id := nullif(current_setting('webhook_events.user_id', true), '');
     webhook.is_enabled := true;
     webhook.is_ad_hoc := false;
@@ -74,16 +74,16 @@ BEGIN
     webhook.should_interpolate_strings := false;
     webhook.ignore_ssl_errors := false;
     webhook.do_not_retry := false;
-    webhook.secret := webhook_events.new_secret();
+    webhook.secret := webhook_events_internal.new_secret();
     webhook.created_at := clock_timestamp();
     webhook.modified_at := webhook.created_at;
     webhook.created_xid := pg_current_xact_id();
     RETURN webhook;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.new_webhook() IS
+COMMENT ON FUNCTION webhook_events_internal.new_webhook() IS
     'a row of webhooks with its defaults, not yet in the table';
-REVOKE ALL ON FUNCTION webhook_events.new_webhook() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.new_webhook() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.create_webhook(request_url text,
         event_types webhook_events.event_type[], actor_id text DEFAULT NULL,
@@ -94,12 +94,12 @@ CREATE FUNCTION webhook_events.create_webhook(request_url text,
         ignore_ssl_errors boolean DEFAULT false, do_not_retry boolean DEFAULT false,
         is_ad_hoc boolean DEFAULT false, idempotency_key text DEFAULT NULL,
         description text DEFAULT NULL, is_enabled boolean DEFAULT true)
-    RETURNS webhook_events.webhooks
+    RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks := webhook_events.new_webhook();
+    webhook webhook_events_internal.webhooks := webhook_events_internal.new_webhook();
 BEGIN
     webhook.request_url := request_url;
     webhook.event_types := event_types;
@@ -116,7 +116,7 @@ BEGIN
     webhook.idempotency_key := idempotency_key;
     webhook.description := description;
     webhook.is_enabled := coalesce(is_enabled, true);
-    RETURN webhook_events.insert_webhook(webhook);
+    RETURN webhook_events_internal.insert_webhook(webhook);
 END
 $function$;
 COMMENT ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_type[], text,
@@ -126,7 +126,7 @@ REVOKE ALL ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_
         text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean)
     FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.definition_value(definition jsonb, key text, type text)
+CREATE FUNCTION webhook_events_internal.definition_value(definition jsonb, key text, type text)
     RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path = pg_catalog, pg_temp
@@ -141,12 +141,12 @@ BEGIN
     RETURN definition ->> key;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.definition_value(jsonb, text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.definition_value(jsonb, text, text) IS
     'a member of a definition, which must be of this JSON type or null';
-REVOKE ALL ON FUNCTION webhook_events.definition_value(jsonb, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.definition_value(jsonb, text, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.apply_definition(webhook webhook_events.webhooks,
-        definition jsonb) RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events_internal.apply_definition(webhook webhook_events_internal.webhooks,
+        definition jsonb) RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -165,14 +165,14 @@ BEGIN
         CASE
             WHEN key IN ('requestUrl', 'userId', 'payloadTemplate', 'headersTemplate',
                     'description', 'idempotencyKey') THEN
-                value := webhook_events.definition_value(definition, key, 'string');
+                value := webhook_events_internal.definition_value(definition, key, 'string');
             WHEN key IN ('shouldInterpolateStrings', 'ignoreSslErrors', 'doNotRetry',
                     'isAdHoc', 'isEnabled') THEN
-                value := webhook_events.definition_value(definition, key, 'boolean');
+                value := webhook_events_internal.definition_value(definition, key, 'boolean');
             WHEN key = 'eventTypes' THEN
-                value := webhook_events.definition_value(definition, key, 'array');
+                value := webhook_events_internal.definition_value(definition, key, 'array');
             WHEN key = 'condition' THEN
-                value := webhook_events.definition_value(definition, key, 'object');
+                value := webhook_events_internal.definition_value(definition, key, 'object');
             WHEN key IN ('id', 'createdAt', 'modifiedAt', 'lastDispatch', 'stats',
                     'actionType', 'isApifyIntegration') THEN
                 CONTINUE;
@@ -215,7 +215,7 @@ BEGIN
                     CONTINUE;
                 END IF;
                 FOR part IN SELECT jsonb_object_keys(definition -> key) LOOP
-                    value := webhook_events.definition_value(definition -> key, part, 'string');
+                    value := webhook_events_internal.definition_value(definition -> key, part, 'string');
                     CASE part
                         WHEN 'actorId' THEN webhook.actor_id := value;
                         WHEN 'actorTaskId' THEN webhook.actor_task_id := value;
@@ -230,31 +230,31 @@ BEGIN
     RETURN webhook;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.apply_definition(webhook_events.webhooks, jsonb) IS
+COMMENT ON FUNCTION webhook_events_internal.apply_definition(webhook_events_internal.webhooks, jsonb) IS
     'a webhook changed as the keys of the platform''s API say';
-REVOKE ALL ON FUNCTION webhook_events.apply_definition(webhook_events.webhooks, jsonb)
+REVOKE ALL ON FUNCTION webhook_events_internal.apply_definition(webhook_events_internal.webhooks, jsonb)
     FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.create_webhook(definition jsonb)
-    RETURNS webhook_events.webhooks
+    RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT webhook_events.insert_webhook(
-        webhook_events.apply_definition(webhook_events.new_webhook(), definition))
+    SELECT webhook_events_internal.insert_webhook(
+        webhook_events_internal.apply_definition(webhook_events_internal.new_webhook(), definition))
 $function$;
 COMMENT ON FUNCTION webhook_events.create_webhook(jsonb) IS
     'defines a webhook by a Webhook object of the platform''s API';
 REVOKE ALL ON FUNCTION webhook_events.create_webhook(jsonb) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.find_webhook(id text) RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events_internal.find_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks;
+    webhook webhook_events_internal.webhooks;
 BEGIN
-    SELECT w.* INTO webhook FROM webhook_events.webhooks AS w
+    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
     WHERE w.id = find_webhook.id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
@@ -262,21 +262,21 @@ BEGIN
     RETURN webhook;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.find_webhook(text) IS
+COMMENT ON FUNCTION webhook_events_internal.find_webhook(text) IS
     'the row of a webhook, locked; an error if there is none';
-REVOKE ALL ON FUNCTION webhook_events.find_webhook(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.find_webhook(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.update_webhook(id text, changes jsonb)
-    RETURNS webhook_events.webhooks
+    RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    new webhook_events.webhooks :=
-        webhook_events.apply_definition(webhook_events.find_webhook(id), changes);
-    result webhook_events.webhooks;
+    new webhook_events_internal.webhooks :=
+        webhook_events_internal.apply_definition(webhook_events_internal.find_webhook(id), changes);
+    result webhook_events_internal.webhooks;
 BEGIN
-    UPDATE webhook_events.webhooks AS w
+    UPDATE webhook_events_internal.webhooks AS w
     SET user_id = new.user_id, is_enabled = new.is_enabled, is_ad_hoc = new.is_ad_hoc,
         event_types = new.event_types, actor_id = new.actor_id,
         actor_task_id = new.actor_task_id, actor_run_id = new.actor_run_id,
@@ -296,7 +296,7 @@ COMMENT ON FUNCTION webhook_events.update_webhook(text, jsonb) IS
     'changes what the given keys of the platform''s API name';
 REVOKE ALL ON FUNCTION webhook_events.update_webhook(text, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.enable_webhook(id text) RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events.enable_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -306,7 +306,7 @@ COMMENT ON FUNCTION webhook_events.enable_webhook(text) IS
     'lets a webhook get events again, from now on';
 REVOKE ALL ON FUNCTION webhook_events.enable_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.disable_webhook(id text) RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events.disable_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -321,8 +321,8 @@ CREATE FUNCTION webhook_events.delete_webhook(id text) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    PERFORM webhook_events.find_webhook(id);
-    DELETE FROM webhook_events.webhooks AS w WHERE w.id = delete_webhook.id;
+    PERFORM webhook_events_internal.find_webhook(id);
+    DELETE FROM webhook_events_internal.webhooks AS w WHERE w.id = delete_webhook.id;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
@@ -330,16 +330,16 @@ COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
 REVOKE ALL ON FUNCTION webhook_events.delete_webhook(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.set_max_rate(id text, max_rate double precision)
-    RETURNS webhook_events.webhooks
+    RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+    webhook webhook_events_internal.webhooks := webhook_events_internal.find_webhook(id);
 BEGIN
-    UPDATE webhook_events.webhooks AS w SET max_rate = set_max_rate.max_rate
+    UPDATE webhook_events_internal.webhooks AS w SET max_rate = set_max_rate.max_rate
     WHERE w.id = webhook.id RETURNING w.* INTO webhook;
-    PERFORM webhook_events.wake_worker();
+    PERFORM webhook_events_internal.wake_worker();
     RETURN webhook;
 END
 $function$;
@@ -353,7 +353,7 @@ CREATE FUNCTION webhook_events.set_secret(id text, secret text,
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks := webhook_events.find_webhook(id);
+    webhook webhook_events_internal.webhooks := webhook_events_internal.find_webhook(id);
     old text[] := '{}';
     until timestamptz[] := '{}';
 BEGIN
@@ -369,7 +369,7 @@ BEGIN
         SELECT * FROM unnest(webhook.old_secrets, webhook.old_secrets_until)
             WITH ORDINALITY) AS o (secret, until, n)
     WHERE o.secret IS NOT NULL AND o.until > clock_timestamp() AND o.n < 10;
-    UPDATE webhook_events.webhooks AS w
+    UPDATE webhook_events_internal.webhooks AS w
     SET secret = set_secret.secret, old_secrets = old, old_secrets_until = until
     WHERE w.id = webhook.id;
 END
@@ -384,7 +384,7 @@ CREATE FUNCTION webhook_events.rotate_secret(id text, grace interval DEFAULT '24
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    secret text := webhook_events.new_secret();
+    secret text := webhook_events_internal.new_secret();
 BEGIN
     PERFORM webhook_events.set_secret(id, secret, grace);
     RETURN secret;
@@ -395,14 +395,14 @@ COMMENT ON FUNCTION webhook_events.rotate_secret(text, interval) IS
 REVOKE ALL ON FUNCTION webhook_events.rotate_secret(text, interval) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions jsonb,
-        user_id text DEFAULT NULL) RETURNS SETOF webhook_events.webhooks
+        user_id text DEFAULT NULL) RETURNS SETOF webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     definition jsonb;
     key text;
-    webhook webhook_events.webhooks;
+    webhook webhook_events_internal.webhooks;
 BEGIN
     IF coalesce(actor_run_id, '') = '' THEN
         RAISE EXCEPTION 'ad-hoc webhooks need the id of a run'
@@ -414,7 +414,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR definition IN SELECT jsonb_array_elements(definitions) LOOP
-        webhook := webhook_events.apply_definition(webhook_events.new_webhook(), definition);
+        webhook := webhook_events_internal.apply_definition(webhook_events_internal.new_webhook(), definition);
         FOR key IN SELECT jsonb_object_keys(definition) LOOP
             IF key IN ('condition', 'userId', 'isAdHoc', 'isEnabled') THEN
                 RAISE EXCEPTION 'an ad-hoc webhook can''t have "%"', key
@@ -424,7 +424,7 @@ BEGIN
         webhook.is_ad_hoc := true;
         webhook.actor_run_id := actor_run_id;
         webhook.user_id := coalesce(user_id, webhook.user_id);
-        RETURN NEXT webhook_events.insert_webhook(webhook);
+        RETURN NEXT webhook_events_internal.insert_webhook(webhook);
     END LOOP;
 END
 $function$;
@@ -433,7 +433,7 @@ COMMENT ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) IS
 REVOKE ALL ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions text,
-        user_id text DEFAULT NULL) RETURNS SETOF webhook_events.webhooks
+        user_id text DEFAULT NULL) RETURNS SETOF webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$

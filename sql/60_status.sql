@@ -2,17 +2,17 @@
 -- Status
 --
 
-CREATE FUNCTION webhook_events.worker_report(OUT running boolean, OUT reason text,
+CREATE FUNCTION webhook_events_internal.worker_report(OUT running boolean, OUT reason text,
         OUT worker_pid integer, OUT started_at timestamptz, OUT in_flight integer,
         OUT delivered bigint, OUT failed bigint, OUT last_error text,
         OUT last_error_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_worker_report';
-COMMENT ON FUNCTION webhook_events.worker_report() IS
+COMMENT ON FUNCTION webhook_events_internal.worker_report() IS
     'what the server knows about the worker of this database';
-REVOKE ALL ON FUNCTION webhook_events.worker_report() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.worker_report() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
+CREATE FUNCTION webhook_events_internal.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 100
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -22,7 +22,7 @@ AS $function$
     WITH cursor AS MATERIALIZED (
         SELECT coalesce(window_from, '1:1:'::pg_snapshot) AS window_from, window_to,
             position_xid, position_id
-        FROM webhook_events.cursors ORDER BY number DESC LIMIT 1
+        FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1
     ), place AS MATERIALIZED (
         SELECT window_from, window_to, position_xid, position_id,
             CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END AS seen
@@ -31,33 +31,33 @@ AS $function$
         SELECT '1:1:', '1:1:', NULL, NULL, '1:1:'
         WHERE NOT EXISTS (SELECT FROM cursor)
     ), waiting AS (
-        SELECT o.id, o.created_at, o.xid, o.user_id FROM place CROSS JOIN webhook_events.outbox AS o
+        SELECT o.id, o.created_at, o.xid, o.user_id FROM place CROSS JOIN webhook_events_internal.outbox AS o
         WHERE o.xid >= pg_snapshot_xmax(place.seen)
         UNION ALL
         SELECT o.id, o.created_at, o.xid, o.user_id FROM place
             CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
-            JOIN webhook_events.outbox AS o ON o.xid = late.xid
+            JOIN webhook_events_internal.outbox AS o ON o.xid = late.xid
     )
     SELECT w.id, w.created_at FROM waiting AS w CROSS JOIN place
-    WHERE webhook_events.may_see(w.user_id)
+    WHERE webhook_events_internal.may_see(w.user_id)
         AND (place.position_xid IS NULL
             OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
             OR (w.xid, w.id) > (place.position_xid, place.position_id))
 $function$;
-COMMENT ON FUNCTION webhook_events.unrouted_events() IS
+COMMENT ON FUNCTION webhook_events_internal.unrouted_events() IS
     'events that were not routed yet';
-REVOKE ALL ON FUNCTION webhook_events.unrouted_events() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.unrouted_events() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.waiting_events(OUT events bigint, OUT oldest_at timestamptz)
+CREATE FUNCTION webhook_events_internal.waiting_events(OUT events bigint, OUT oldest_at timestamptz)
     RETURNS record
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT count(*), min(created_at) FROM webhook_events.unrouted_events()
+    SELECT count(*), min(created_at) FROM webhook_events_internal.unrouted_events()
 $function$;
-COMMENT ON FUNCTION webhook_events.waiting_events() IS
+COMMENT ON FUNCTION webhook_events_internal.waiting_events() IS
     'how many events were not routed yet, and the oldest of them';
-REVOKE ALL ON FUNCTION webhook_events.waiting_events() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.waiting_events() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
         OUT worker_pid integer, OUT started_at timestamptz, OUT events_waiting bigint,
@@ -74,11 +74,11 @@ AS $function$
             ELSE r.reason END,
         r.worker_pid, r.started_at, w.events, w.oldest_at,
         coalesce(round(extract(epoch FROM clock_timestamp() - w.oldest_at), 3), 0),
-        (SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'),
+        (SELECT count(*) FROM webhook_events_internal.dispatches WHERE status = 'ACTIVE'),
         r.in_flight, r.delivered, r.failed, r.last_error, r.last_error_at
-    FROM webhook_events.worker_report() AS r
-        CROSS JOIN webhook_events.waiting_events() AS w
-        LEFT JOIN (SELECT * FROM webhook_events.pauses ORDER BY paused_at LIMIT 1) AS p
+    FROM webhook_events_internal.worker_report() AS r
+        CROSS JOIN webhook_events_internal.waiting_events() AS w
+        LEFT JOIN (SELECT * FROM webhook_events_internal.pauses ORDER BY paused_at LIMIT 1) AS p
             ON true
 $function$;
 COMMENT ON FUNCTION webhook_events.status() IS

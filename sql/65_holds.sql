@@ -6,9 +6,9 @@ CREATE FUNCTION webhook_events.pause(reason text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    DELETE FROM webhook_events.pauses;
-    INSERT INTO webhook_events.pauses (reason) VALUES (reason);
-    SELECT webhook_events.wake_worker();
+    DELETE FROM webhook_events_internal.pauses;
+    INSERT INTO webhook_events_internal.pauses (reason) VALUES (reason);
+    SELECT webhook_events_internal.wake_worker();
 $function$;
 COMMENT ON FUNCTION webhook_events.pause(text) IS
     'stops all delivery of this database; events are recorded and wait';
@@ -32,23 +32,23 @@ BEGIN
         RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT oid AS database, 'webhook_events.outbox'::regclass::oid AS outbox INTO own
+    SELECT oid AS database, 'webhook_events_internal.outbox'::regclass::oid AS outbox INTO own
     FROM pg_database WHERE datname = current_database();
     SELECT count(*) FILTER (WHERE (database, outbox) <> (own.database, own.outbox)) > 0
         OR count(*) FILTER (WHERE (database, outbox) = (own.database, own.outbox)) = 0
-    INTO is_foreign FROM webhook_events.origins;
-    IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events.pauses) THEN
+    INTO is_foreign FROM webhook_events_internal.origins;
+    IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.pauses) THEN
         RAISE EXCEPTION 'delivery is not paused'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                 HINT = 'Call webhook_events.pause() first.';
     END IF;
 
     IF is_foreign THEN
-        LOCK TABLE webhook_events.outbox IN SHARE ROW EXCLUSIVE MODE;
+        LOCK TABLE webhook_events_internal.outbox IN SHARE ROW EXCLUSIVE MODE;
     END IF;
-    SELECT count(*) INTO ndispatches FROM webhook_events.dispatches WHERE status = 'ACTIVE';
+    SELECT count(*) INTO ndispatches FROM webhook_events_internal.dispatches WHERE status = 'ACTIVE';
     IF NOT is_foreign THEN
-        SELECT events INTO nevents FROM webhook_events.waiting_events();
+        SELECT events INTO nevents FROM webhook_events_internal.waiting_events();
     END IF;
     -- A snapshot does not count its own transaction among those in progress.
     snapshot := pg_current_snapshot();
@@ -66,45 +66,45 @@ BEGIN
         SELECT coalesce(CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END,
                 '1:1:') AS snapshot,
             window_to, position_xid, position_id, created_at
-        INTO seen FROM webhook_events.cursors ORDER BY number DESC LIMIT 1;
-        UPDATE webhook_events.outbox AS o
+        INTO seen FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1;
+        UPDATE webhook_events_internal.outbox AS o
         SET xid = CASE
             WHEN o.created_at <= seen.created_at
                 AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
                     OR pg_visible_in_snapshot(o.xid, seen.window_to)
                         AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
             THEN '3'::xid8 ELSE pg_current_xact_id() END;
-        SELECT count(*) INTO nevents FROM webhook_events.outbox AS o
+        SELECT count(*) INTO nevents FROM webhook_events_internal.outbox AS o
         WHERE o.xid = pg_current_xact_id();
         IF skips THEN
-            UPDATE webhook_events.outbox AS o SET xid = '3'
+            UPDATE webhook_events_internal.outbox AS o SET xid = '3'
             WHERE o.xid = pg_current_xact_id();
         END IF;
-        DELETE FROM webhook_events.cursors;
-        DELETE FROM webhook_events.origins;
-        INSERT INTO webhook_events.origins (database, outbox)
+        DELETE FROM webhook_events_internal.cursors;
+        DELETE FROM webhook_events_internal.origins;
+        INSERT INTO webhook_events_internal.origins (database, outbox)
             VALUES (own.database, own.outbox);
     END IF;
     -- The worker may still write down what it had routed before the pause, with
     -- the numbers that follow, and those must not be newer than this one.
     IF is_foreign OR skips THEN
-        INSERT INTO webhook_events.cursors (number, window_from, window_to)
+        INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
             SELECT coalesce(max(number), 0) + 1000, snapshot, snapshot
-            FROM webhook_events.cursors;
+            FROM webhook_events_internal.cursors;
     END IF;
 
     IF skips THEN
-        UPDATE webhook_events.dispatches
+        UPDATE webhook_events_internal.dispatches
         SET status = 'FAILED', finished_at = clock_timestamp(), next_attempt_at = NULL,
             error_message = 'Skipped by resume().'
         WHERE status = 'ACTIVE';
     END IF;
-    DELETE FROM webhook_events.pauses;
+    DELETE FROM webhook_events_internal.pauses;
     IF nevents > 0 OR ndispatches > 0 THEN
         RAISE NOTICE '% events that were not routed and % dispatches that waited are %',
             nevents, ndispatches, CASE WHEN skips THEN 'skipped' ELSE 'sent' END;
     END IF;
-    PERFORM webhook_events.wake_worker();
+    PERFORM webhook_events_internal.wake_worker();
 END
 $function$;
 COMMENT ON FUNCTION webhook_events.resume(text) IS

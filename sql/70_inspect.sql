@@ -2,46 +2,46 @@
 -- Looking closer, and sending again
 --
 
-CREATE FUNCTION webhook_events.get_webhook(id text) RETURNS webhook_events.webhooks
+CREATE FUNCTION webhook_events_internal.get_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks;
+    webhook webhook_events_internal.webhooks;
 BEGIN
-    SELECT w.* INTO webhook FROM webhook_events.webhooks AS w WHERE w.id = get_webhook.id;
+    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w WHERE w.id = get_webhook.id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
     END IF;
     RETURN webhook;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.get_webhook(text) IS
+COMMENT ON FUNCTION webhook_events_internal.get_webhook(text) IS
     'the row of a webhook; an error if there is none';
-REVOKE ALL ON FUNCTION webhook_events.get_webhook(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.get_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.refusal(webhook webhook_events.webhooks,
+CREATE FUNCTION webhook_events_internal.refusal(webhook webhook_events_internal.webhooks,
         event_type webhook_events.event_type, user_id text, actor_id text,
         actor_task_id text, actor_run_id text, created_at timestamptz DEFAULT NULL,
         xid xid8 DEFAULT NULL, test_of text DEFAULT NULL) RETURNS text
     LANGUAGE c STABLE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_refusal';
-COMMENT ON FUNCTION webhook_events.refusal(webhook_events.webhooks, webhook_events.event_type,
+COMMENT ON FUNCTION webhook_events_internal.refusal(webhook_events_internal.webhooks, webhook_events.event_type,
         text, text, text, text, timestamptz, xid8, text) IS
     'why a webhook does not get such an event, or NULL; without a time as if it were enabled and old enough';
-REVOKE ALL ON FUNCTION webhook_events.refusal(webhook_events.webhooks, webhook_events.event_type,
+REVOKE ALL ON FUNCTION webhook_events_internal.refusal(webhook_events_internal.webhooks, webhook_events.event_type,
         text, text, text, text, timestamptz, xid8, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.build_request(webhook webhook_events.webhooks, event_id text,
+CREATE FUNCTION webhook_events_internal.build_request(webhook webhook_events_internal.webhooks, event_id text,
         OUT method text, OUT url text, OUT headers jsonb, OUT body text, OUT error text)
     RETURNS record
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_build_request';
-COMMENT ON FUNCTION webhook_events.build_request(webhook_events.webhooks, text) IS
+COMMENT ON FUNCTION webhook_events_internal.build_request(webhook_events_internal.webhooks, text) IS
     'the request that takes an event to a webhook, or why there can be none';
-REVOKE ALL ON FUNCTION webhook_events.build_request(webhook_events.webhooks, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.build_request(webhook_events_internal.webhooks, text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.preview(webhook_id text, event_id text, OUT method text,
         OUT url text, OUT headers jsonb, OUT body text) RETURNS record
@@ -55,7 +55,7 @@ BEGIN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
     SELECT r.* INTO method, url, headers, body, error
-    FROM webhook_events.build_request(webhook_events.get_webhook(webhook_id), event_id) AS r;
+    FROM webhook_events_internal.build_request(webhook_events_internal.get_webhook(webhook_id), event_id) AS r;
     IF error IS NOT NULL THEN
         RAISE EXCEPTION 'request can''t be built: %', error
             USING ERRCODE = 'invalid_parameter_value',
@@ -73,9 +73,9 @@ CREATE FUNCTION webhook_events.explain_event(event_id text)
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    event webhook_events.outbox;
+    event webhook_events_internal.outbox;
 BEGIN
-    SELECT o.* INTO event FROM webhook_events.outbox AS o WHERE o.id = event_id;
+    SELECT o.* INTO event FROM webhook_events_internal.outbox AS o WHERE o.id = event_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
@@ -83,8 +83,8 @@ BEGIN
         SELECT w.id, r.refusal IS NULL,
             coalesce(r.refusal, CASE WHEN event.webhook_id IS NULL
                 THEN 'event type and condition match' ELSE 'the event is a test of it' END)
-        FROM webhook_events.webhooks AS w
-            CROSS JOIN LATERAL (SELECT webhook_events.refusal(w, event.event_type,
+        FROM webhook_events_internal.webhooks AS w
+            CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w, event.event_type,
                 event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,
                 event.created_at, event.xid, event.webhook_id)) AS r (refusal)
         WHERE w.id = event.webhook_id OR w.user_id = event.user_id
@@ -109,42 +109,42 @@ CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
 BEGIN ATOMIC
     SELECT e.id, e.created_at, e.event_type, r.refusal IS NULL,
         coalesce(r.refusal, b.error), b.body
-    FROM webhook_events.get_webhook(backtest.webhook_id) AS w
-        CROSS JOIN webhook_events.outbox AS e
-        CROSS JOIN LATERAL (SELECT webhook_events.refusal(w, e.event_type, e.user_id,
+    FROM webhook_events_internal.get_webhook(backtest.webhook_id) AS w
+        CROSS JOIN webhook_events_internal.outbox AS e
+        CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w, e.event_type, e.user_id,
             e.actor_id, e.actor_task_id, e.actor_run_id) OFFSET 0) AS r (refusal)
         LEFT JOIN LATERAL (SELECT q.body, q.error
-            FROM webhook_events.build_request(w, e.id) AS q
+            FROM webhook_events_internal.build_request(w, e.id) AS q
             WHERE r.refusal IS NULL OFFSET 0) AS b ON true
     WHERE e.id >= webhook_events.id_lower_bound(since)
         AND e.id < webhook_events.id_lower_bound(until)
         AND e.webhook_id IS NULL
         -- An error for an unknown webhook, even if there are no events.
-        AND (webhook_events.get_webhook(backtest.webhook_id)).id IS NOT NULL
+        AND (webhook_events_internal.get_webhook(backtest.webhook_id)).id IS NOT NULL
     ORDER BY e.id;
 END;
 COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
     'what a webhook, were it enabled, would have sent for past events; LIMIT makes it cheap';
 REVOKE ALL ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.source_event(relation regclass, kind text, id text,
+CREATE FUNCTION webhook_events_internal.source_event(relation regclass, kind text, id text,
         OUT found boolean, OUT user_id text, OUT actor_id text, OUT actor_task_id text, OUT resource json)
     RETURNS record
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_source_event';
-COMMENT ON FUNCTION webhook_events.source_event(regclass, text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.source_event(regclass, text, text) IS
     'what an event of a row of an attached table would hold now, if there is such a row';
-REVOKE ALL ON FUNCTION webhook_events.source_event(regclass, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.source_event(regclass, text, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.raise_test(webhook_id text, user_id text, actor_id text,
+CREATE FUNCTION webhook_events_internal.raise_test(webhook_id text, user_id text, actor_id text,
         actor_task_id text, actor_run_id text, actor_build_id text, resource json)
     RETURNS text
     LANGUAGE c VOLATILE
     AS 'MODULE_PATHNAME', 'webhook_events_raise_test';
-COMMENT ON FUNCTION webhook_events.raise_test(text, text, text, text, text, text, json) IS
+COMMENT ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, text, text, json) IS
     'adds a TEST event for one webhook and returns the id of its dispatch';
-REVOKE ALL ON FUNCTION webhook_events.raise_test(text, text, text, text, text, text, json)
+REVOKE ALL ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, text, text, json)
     FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.test_webhook(id text, resource_id text DEFAULT NULL)
@@ -153,7 +153,7 @@ CREATE FUNCTION webhook_events.test_webhook(id text, resource_id text DEFAULT NU
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks := webhook_events.get_webhook(id);
+    webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(id);
     source record;
     event record;
     actor_id text := coalesce(webhook.actor_id, 'dummyActorId');
@@ -161,22 +161,22 @@ DECLARE
     finished_at timestamptz := now();
 BEGIN
     IF resource_id IS NULL THEN
-        RETURN webhook_events.raise_test(webhook.id, webhook.user_id, actor_id,
+        RETURN webhook_events_internal.raise_test(webhook.id, webhook.user_id, actor_id,
             webhook.actor_task_id, run_id, NULL,
             json_build_object('id', run_id, 'actId', actor_id, 'userId', webhook.user_id,
                 'actorTaskId', webhook.actor_task_id,
-                'startedAt', webhook_events.api_time(finished_at - interval '1 minute'),
-                'finishedAt', webhook_events.api_time(finished_at),
+                'startedAt', webhook_events_internal.api_time(finished_at - interval '1 minute'),
+                'finishedAt', webhook_events_internal.api_time(finished_at),
                 'status', 'SUCCEEDED', 'statusMessage', 'This is a test.'));
     END IF;
     FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s LOOP
         BEGIN
-            event := webhook_events.source_event(source.relation, source.kind, resource_id);
+            event := webhook_events_internal.source_event(source.relation, source.kind, resource_id);
         EXCEPTION WHEN data_exception THEN
             CONTINUE;  -- the table's ids are of another type
         END;
         CONTINUE WHEN NOT event.found;
-        RETURN webhook_events.raise_test(webhook.id, event.user_id, event.actor_id,
+        RETURN webhook_events_internal.raise_test(webhook.id, event.user_id, event.actor_id,
             event.actor_task_id, CASE source.kind WHEN 'run' THEN resource_id END,
             CASE source.kind WHEN 'build' THEN resource_id END, event.resource);
     END LOOP;

@@ -3,46 +3,46 @@
 --
 
 
-CREATE FUNCTION webhook_events.queue_dispatches(webhook_id text, event_ids text[],
+CREATE FUNCTION webhook_events_internal.queue_dispatches(webhook_id text, event_ids text[],
         next_attempt_at timestamptz) RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-    PERFORM webhook_events.wake_worker();
-    RETURN QUERY INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, user_id, event_type,
+    PERFORM webhook_events_internal.wake_worker();
+    RETURN QUERY INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type,
         status, created_at, attempts, next_attempt_at, replay_of)
-    SELECT webhook_events.new_id(), e.id, w.id, w.user_id, e.event_type, 'ACTIVE',
-        clock_timestamp(), 0, queue_dispatches.next_attempt_at, webhook_events.dispatch_id(e.id, w.id)
-    FROM webhook_events.webhooks AS w
+    SELECT webhook_events_internal.new_id(), e.id, w.id, w.user_id, e.event_type, 'ACTIVE',
+        clock_timestamp(), 0, queue_dispatches.next_attempt_at, webhook_events_internal.dispatch_id(e.id, w.id)
+    FROM webhook_events_internal.webhooks AS w
         CROSS JOIN unnest(event_ids) WITH ORDINALITY AS u (event_id, number)
-        JOIN webhook_events.outbox AS e ON e.id = u.event_id
-    WHERE w.id = queue_dispatches.webhook_id AND webhook_events.may_see(w.user_id)
-        AND webhook_events.may_see(e.user_id)
+        JOIN webhook_events_internal.outbox AS e ON e.id = u.event_id
+    WHERE w.id = queue_dispatches.webhook_id AND webhook_events_internal.may_see(w.user_id)
+        AND webhook_events_internal.may_see(e.user_id)
     ORDER BY u.number
     RETURNING id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.queue_dispatches(text, text[], timestamptz) IS
+COMMENT ON FUNCTION webhook_events_internal.queue_dispatches(text, text[], timestamptz) IS
     'adds dispatches of past events to a webhook; returns their ids';
-REVOKE ALL ON FUNCTION webhook_events.queue_dispatches(text, text[], timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.queue_dispatches(text, text[], timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.redeliver(dispatch_id text) RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    dispatch webhook_events.dispatches;
-    webhook webhook_events.webhooks;
+    dispatch webhook_events_internal.dispatches;
+    webhook webhook_events_internal.webhooks;
 BEGIN
-    SELECT d.* INTO dispatch FROM webhook_events.dispatches AS d
+    SELECT d.* INTO dispatch FROM webhook_events_internal.dispatches AS d
     WHERE d.id = redeliver.dispatch_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'dispatch "%" does not exist', dispatch_id
             USING ERRCODE = 'no_data_found';
     END IF;
-    webhook := webhook_events.get_webhook(dispatch.webhook_id);
-    PERFORM FROM webhook_events.outbox AS o WHERE o.id = dispatch.event_id;
+    webhook := webhook_events_internal.get_webhook(dispatch.webhook_id);
+    PERFORM FROM webhook_events_internal.outbox AS o WHERE o.id = dispatch.event_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" of dispatch "%" does not exist any more',
                 dispatch.event_id, dispatch.id
@@ -53,7 +53,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
-    SELECT q.* INTO dispatch.id FROM webhook_events.queue_dispatches(webhook.id,
+    SELECT q.* INTO dispatch.id FROM webhook_events_internal.queue_dispatches(webhook.id,
         ARRAY[dispatch.event_id], clock_timestamp()) AS q;
     RETURN dispatch.id;
 END
@@ -69,7 +69,7 @@ CREATE FUNCTION webhook_events.replay(webhook_id text, since timestamptz,
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events.webhooks := webhook_events.get_webhook(webhook_id);
+    webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(webhook_id);
     failed_only boolean := coalesce(only_failed, false);
     events text[];
     queued bigint;
@@ -85,19 +85,19 @@ BEGIN
 
     -- What still waits is sent anyway, and so is what is not routed yet.
     WITH active AS MATERIALIZED (
-        SELECT d.event_id FROM webhook_events.dispatches AS d
+        SELECT d.event_id FROM webhook_events_internal.dispatches AS d
         WHERE d.status = 'ACTIVE' AND d.webhook_id = webhook.id
     ), unrouted AS MATERIALIZED (
-        SELECT u.id FROM webhook_events.unrouted_events() AS u
+        SELECT u.id FROM webhook_events_internal.unrouted_events() AS u
         WHERE u.created_at >= webhook.created_at
     ), event AS MATERIALIZED (
-        SELECT e.id, e.event_type, webhook_events.dispatch_id(e.id, webhook.id) AS dispatch_id
-        FROM webhook_events.outbox AS e
+        SELECT e.id, e.event_type, webhook_events_internal.dispatch_id(e.id, webhook.id) AS dispatch_id
+        FROM webhook_events_internal.outbox AS e
         WHERE e.id >= webhook_events.id_lower_bound(since)
             AND e.id < webhook_events.id_lower_bound(until)
             AND e.webhook_id IS NULL
             AND (replay.event_types IS NULL OR e.event_type = ANY (replay.event_types))
-            AND webhook_events.refusal(webhook, e.event_type, e.user_id, e.actor_id,
+            AND webhook_events_internal.refusal(webhook, e.event_type, e.user_id, e.actor_id,
                 e.actor_task_id, e.actor_run_id) IS NULL
             AND e.id NOT IN (SELECT a.event_id FROM active AS a)
             AND e.id NOT IN (SELECT u.id FROM unrouted AS u)
@@ -105,9 +105,9 @@ BEGIN
         SELECT e.* FROM event AS e
         WHERE NOT failed_only
             OR (SELECT bool_and(d.status = 'FAILED') FROM (
-                SELECT f.status FROM webhook_events.dispatches AS f WHERE f.id = e.dispatch_id
+                SELECT f.status FROM webhook_events_internal.dispatches AS f WHERE f.id = e.dispatch_id
                 UNION ALL
-                SELECT f.status FROM webhook_events.dispatches AS f
+                SELECT f.status FROM webhook_events_internal.dispatches AS f
                 WHERE f.replay_of = e.dispatch_id) AS d)
     )
     SELECT array_agg(w.id ORDER BY w.id) INTO events FROM wanted AS w;
@@ -115,7 +115,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT count(*) INTO queued
-    FROM webhook_events.queue_dispatches(webhook.id, events, NULL);
+    FROM webhook_events_internal.queue_dispatches(webhook.id, events, NULL);
     RETURN queued;
 END
 $function$;

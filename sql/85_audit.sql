@@ -2,7 +2,7 @@
 -- Audit
 --
 
-CREATE FUNCTION webhook_events.missing_events(since timestamptz, until timestamptz)
+CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz)
     RETURNS TABLE (relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -28,11 +28,11 @@ BEGIN
             ' WHERE replace(r.%I::text, ''_'', ''-'')'
             '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND '
             || CASE WHEN finished IS NULL
-                THEN 'r.%2$I::text IN (SELECT o.%5$I FROM webhook_events.outbox AS o'
+                THEN 'r.%2$I::text IN (SELECT o.%5$I FROM webhook_events_internal.outbox AS o'
                     ' WHERE o.id >= webhook_events.id_lower_bound($1)'
                     '     AND o.id < webhook_events.id_lower_bound($2))'
                 ELSE '%6$s >= $1 AND %6$s < $2' END
-            || ' AND NOT EXISTS (SELECT FROM webhook_events.outbox AS o'
+            || ' AND NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o'
             ' WHERE o.id >= webhook_events.id_lower_bound($1 - interval ''1 hour'')'
             '     AND o.%5$I = r.%2$I::text AND o.event_type::text'
             '         = ''ACTOR.%7$s.'' || replace(r.%4$I::text, ''-'', ''_''))',
@@ -42,11 +42,11 @@ BEGIN
     END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.missing_events(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz) IS
     'rows of attached tables that ended in this span and have no event that says so';
-REVOKE ALL ON FUNCTION webhook_events.missing_events(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.missing_dispatches(since timestamptz, until timestamptz)
+CREATE FUNCTION webhook_events_internal.missing_dispatches(since timestamptz, until timestamptz)
     RETURNS TABLE (event_id text, webhook_id text)
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -55,12 +55,12 @@ AS $function$
     WITH event AS MATERIALIZED (
         SELECT e.id, e.event_type, e.user_id, e.actor_id, e.actor_task_id, e.actor_run_id,
             e.created_at, e.xid, e.webhook_id
-        FROM webhook_events.outbox AS e
+        FROM webhook_events_internal.outbox AS e
         WHERE e.id >= webhook_events.id_lower_bound(since)
             AND e.id < webhook_events.id_lower_bound(until)
-            AND e.id NOT IN (SELECT u.id FROM webhook_events.unrouted_events() AS u)
+            AND e.id NOT IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u)
     ), webhook AS (
-        SELECT w AS whole, w.* FROM webhook_events.webhooks AS w WHERE w.is_enabled
+        SELECT w AS whole, w.* FROM webhook_events_internal.webhooks AS w WHERE w.is_enabled
     ), pair AS (
         SELECT e.id AS event_id, w.id AS webhook_id FROM event AS e
             JOIN webhook AS w ON w.actor_run_id = e.actor_run_id
@@ -86,19 +86,19 @@ AS $function$
     WHERE e.webhook_id IS NULL
         AND (w.modified_at <= e.created_at
             OR w.created_xid = e.xid AND w.modified_at = w.created_at)
-        AND webhook_events.refusal(w.whole, e.event_type, e.user_id, e.actor_id,
+        AND webhook_events_internal.refusal(w.whole, e.event_type, e.user_id, e.actor_id,
             e.actor_task_id, e.actor_run_id, e.created_at, e.xid) IS NULL
-        AND NOT EXISTS (SELECT FROM webhook_events.dispatches AS d
-            WHERE d.id = webhook_events.dispatch_id(e.id, w.id))
+        AND NOT EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
+            WHERE d.id = webhook_events_internal.dispatch_id(e.id, w.id))
     UNION ALL
     SELECT e.id, e.webhook_id FROM event AS e
-        JOIN webhook_events.webhooks AS w ON w.id = e.webhook_id
-    WHERE NOT EXISTS (SELECT FROM webhook_events.dispatches AS d
-        WHERE d.id = webhook_events.dispatch_id(e.id, e.webhook_id))
+        JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id
+    WHERE NOT EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
+        WHERE d.id = webhook_events_internal.dispatch_id(e.id, e.webhook_id))
 $function$;
-COMMENT ON FUNCTION webhook_events.missing_dispatches(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) IS
     'events of this span that were routed without a dispatch that they should have';
-REVOKE ALL ON FUNCTION webhook_events.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.audit(since timestamptz, until timestamptz DEFAULT now())
     RETURNS TABLE (problem text, relation regclass, resource_id text, event_id text,
@@ -124,24 +124,24 @@ BEGIN
         ELSE since END;
     RETURN QUERY
         SELECT 'event is missing', m.relation, m.resource_id, NULL::text, NULL::text
-        FROM webhook_events.missing_events(first, until) AS m;
+        FROM webhook_events_internal.missing_events(first, until) AS m;
     RETURN QUERY
         SELECT 'event waits to be routed', NULL::regclass,
             coalesce(e.actor_run_id, e.actor_build_id), e.id, NULL::text
-        FROM webhook_events.unrouted_events() AS u
-            JOIN webhook_events.outbox AS e ON e.id = u.id
+        FROM webhook_events_internal.unrouted_events() AS u
+            JOIN webhook_events_internal.outbox AS e ON e.id = u.id
         WHERE e.created_at >= first AND e.created_at < until
             AND e.created_at < clock_timestamp() - interval '1 minute';
     RETURN QUERY
         SELECT 'dispatch is missing', NULL::regclass,
             coalesce(e.actor_run_id, e.actor_build_id), e.id, m.webhook_id
-        FROM webhook_events.missing_dispatches(first, until) AS m
-            JOIN webhook_events.outbox AS e ON e.id = m.event_id;
+        FROM webhook_events_internal.missing_dispatches(first, until) AS m
+            JOIN webhook_events_internal.outbox AS e ON e.id = m.event_id;
     RETURN QUERY
         SELECT format('dispatch %s was due at %s', d.id, d.next_attempt_at), NULL::regclass,
             coalesce(e.actor_run_id, e.actor_build_id), d.event_id, d.webhook_id
-        FROM webhook_events.dispatches AS d
-            LEFT JOIN webhook_events.outbox AS e ON e.id = d.event_id
+        FROM webhook_events_internal.dispatches AS d
+            LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
         WHERE d.status = 'ACTIVE' AND d.created_at >= first AND d.created_at < until
             AND d.next_attempt_at < clock_timestamp() - patience;
 END

@@ -28,7 +28,7 @@ static bool failed_since_success;
 static bool must_forgive;		/* an outage has ended and is not written */
 
 static Statement write_statement = {
-	"UPDATE webhook_events.webhook_stats AS s"
+	"UPDATE webhook_events_internal.webhook_stats AS s"
 	" SET failing_since = n.failing_since"
 	" FROM unnest($1, $2) AS n (webhook_id, failing_since)"
 	" WHERE s.webhook_id = n.webhook_id",
@@ -36,19 +36,19 @@ static Statement write_statement = {
 };
 
 static Statement forgive_statement = {
-	"UPDATE webhook_events.webhook_stats SET failing_since = $1"
+	"UPDATE webhook_events_internal.webhook_stats SET failing_since = $1"
 	" WHERE failing_since IS NOT NULL",
 	1, {TIMESTAMPTZOID}, NULL
 };
 
 static Statement disable_statement = {
-	"UPDATE webhook_events.webhooks AS w"
+	"UPDATE webhook_events_internal.webhooks AS w"
 	" SET is_enabled = false, disabled_reason ="
 	" format('All calls have failed since %s; %s dispatches were waiting.',"
-	" f.failing_since, (SELECT count(*) FROM webhook_events.dispatches AS d"
+	" f.failing_since, (SELECT count(*) FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id = f.id))"
-	" FROM (SELECT w.id, s.failing_since FROM webhook_events.webhook_stats AS s"
-	" JOIN webhook_events.webhooks AS w ON w.id = s.webhook_id"
+	" FROM (SELECT w.id, s.failing_since FROM webhook_events_internal.webhook_stats AS s"
+	" JOIN webhook_events_internal.webhooks AS w ON w.id = s.webhook_id"
 	" WHERE s.failing_since < $1 AND s.failing_since IS NOT NULL"
 	" AND w.is_enabled LIMIT 100 FOR UPDATE OF w SKIP LOCKED) AS f"
 	" WHERE w.id = f.id RETURNING w.id",

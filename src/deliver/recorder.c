@@ -55,9 +55,9 @@ typedef struct Retirement
 static List *counted_subscribers = NIL;
 
 static Statement disable_statement = {
-	"UPDATE webhook_events.webhooks SET is_enabled = false,"
+	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
 	" disabled_reason = 'The endpoint answered 410 Gone.'"
-	" WHERE id IN (SELECT id FROM webhook_events.webhooks"
+	" WHERE id IN (SELECT id FROM webhook_events_internal.webhooks"
 	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)",
 	1, {TEXTARRAYOID}, NULL
 };
@@ -67,17 +67,17 @@ static Statement disable_statement = {
  * for them.  The table's trigger only looks at what a person could change.
  */
 static Statement retire_statement = {
-	"UPDATE webhook_events.webhooks AS w"
+	"UPDATE webhook_events_internal.webhooks AS w"
 	" SET run_ended = true, run_changed_at = coalesce(r.time, w.run_changed_at),"
 	" is_enabled = r.waits, is_retired = NOT r.waits,"
 	" disabled_reason = CASE WHEN NOT r.waits THEN 'Its run has ended.' END"
 	" FROM (SELECT w.id, e.time, EXISTS ("
-	" SELECT FROM webhook_events.dispatches AS d"
+	" SELECT FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id) AS waits"
 	" FROM (SELECT * FROM unnest($1, $2) UNION ALL"
-	" SELECT o.actor_run_id, NULL FROM webhook_events.webhooks AS o"
+	" SELECT o.actor_run_id, NULL FROM webhook_events_internal.webhooks AS o"
 	" WHERE o.id = ANY ($3) AND o.run_ended) AS e (run_id, time)"
-	" JOIN webhook_events.webhooks AS w"
+	" JOIN webhook_events_internal.webhooks AS w"
 	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
 	" AND w.is_ad_hoc AND w.is_enabled"
 	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL"

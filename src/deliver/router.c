@@ -42,13 +42,13 @@ typedef struct Matches
 } Matches;
 
 static Statement revive_statement = {
-	"UPDATE webhook_events.webhooks AS w"
+	"UPDATE webhook_events_internal.webhooks AS w"
 	" SET run_ended = false, run_changed_at = r.time,"
 	" is_enabled = w.is_enabled OR w.is_retired, is_retired = false,"
 	" disabled_reason = CASE WHEN NOT w.is_retired THEN w.disabled_reason END"
 	" FROM (SELECT w.id, e.time FROM (SELECT run_id, max(time) FROM unnest($1, $2) AS u (run_id, time)"
 	" GROUP BY run_id) AS e (run_id, time)"
-	" JOIN webhook_events.webhooks AS w"
+	" JOIN webhook_events_internal.webhooks AS w"
 	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
 	" AND w.is_ad_hoc"
 	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL)"

@@ -53,18 +53,18 @@ typedef struct Candidates
 } Candidates;
 
 static Statement versions_statement = {
-	"SELECT id, modified_at FROM webhook_events.webhooks WHERE id = ANY ($1)",
+	"SELECT id, modified_at FROM webhook_events_internal.webhooks WHERE id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
 };
 
 static Statement rows_statement = {
-	"SELECT w.*, s.failing_since FROM webhook_events.webhooks AS w"
-	" LEFT JOIN webhook_events.webhook_stats AS s ON s.webhook_id = w.id"
+	"SELECT w.*, s.failing_since FROM webhook_events_internal.webhooks AS w"
+	" LEFT JOIN webhook_events_internal.webhook_stats AS s ON s.webhook_id = w.id"
 	" WHERE w.id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
 };
 
-#define CANDIDATE_COLUMNS "SELECT id, modified_at FROM webhook_events.webhooks"
+#define CANDIDATE_COLUMNS "SELECT id, modified_at FROM webhook_events_internal.webhooks"
 
 static Statement candidates_statement = {
 	CANDIDATE_COLUMNS
@@ -76,7 +76,7 @@ static Statement candidates_statement = {
 	" AND actor_run_id IS NULL AND is_enabled"
 	" UNION ALL "
 	"SELECT w.id, w.modified_at FROM unnest($3, $4) AS k (actor_id, user_id)"
-	" JOIN webhook_events.webhooks AS w"
+	" JOIN webhook_events_internal.webhooks AS w"
 	" ON w.actor_id = k.actor_id AND w.user_id = k.user_id"
 	" AND w.actor_id IS NOT NULL"
 	" AND w.actor_run_id IS NULL AND w.actor_task_id IS NULL AND w.is_enabled"

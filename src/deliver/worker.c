@@ -46,10 +46,10 @@ static WaitEventSet *wait_set = NULL;
 /* What a database is held back for, beside the settings. */
 static Statement hold_statement = {
 	"SELECT CASE"
-	" WHEN NOT EXISTS (SELECT FROM webhook_events.origins) THEN 1"
-	" WHEN EXISTS (SELECT FROM webhook_events.origins WHERE NOT ("
-	" database = $1 AND outbox = 'webhook_events.outbox'::regclass)) THEN 2"
-	" WHEN EXISTS (SELECT FROM webhook_events.pauses) THEN 3"
+	" WHEN NOT EXISTS (SELECT FROM webhook_events_internal.origins) THEN 1"
+	" WHEN EXISTS (SELECT FROM webhook_events_internal.origins WHERE NOT ("
+	" database = $1 AND outbox = 'webhook_events_internal.outbox'::regclass)) THEN 2"
+	" WHEN EXISTS (SELECT FROM webhook_events_internal.pauses) THEN 3"
 	" ELSE 0 END",
 	1, {OIDOID}, NULL
 };

@@ -307,7 +307,7 @@ run_as_owner(const char *statements)
 							ObjectIdGetDatum(get_relname_relid("outbox",
 															   day_table_namespace())));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "table webhook_events.outbox does not exist");
+		elog(ERROR, "table webhook_events_internal.outbox does not exist");
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 
@@ -374,8 +374,8 @@ make_triggers(Relation relation, SourceKind kind, const SourceMapping *mapping)
 		relation->rd_rel->relispartition)
 		append_create(&statements, relation, "delete", "", kind, argument);
 	appendStringInfoString(&statements,
-						   "SELECT webhook_events.claim_outbox();\n"
-						   "SELECT webhook_events.create_days(today, today + 3)"
+						   "SELECT webhook_events_internal.claim_outbox();\n"
+						   "SELECT webhook_events_internal.create_days(today, today + 3)"
 						   " FROM (SELECT (pg_catalog.now() AT TIME ZONE 'UTC')"
 						   "::pg_catalog.date) AS t (today)");
 	run_as_owner(statements.data);

@@ -133,7 +133,7 @@ check_visible(const char *webhook_id)
 	Datum		value = CStringGetTextDatum(webhook_id);
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT FROM webhook_events.webhooks WHERE id = $1",
+	if (SPI_execute_with_args("SELECT FROM webhook_events_internal.webhooks WHERE id = $1",
 							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for a webhook");
 	if (SPI_processed == 0)

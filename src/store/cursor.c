@@ -84,7 +84,7 @@ enum
 
 static Statement newest_statement = {
 	"SELECT number, window_from, window_to, position_xid, position_id"
-	" FROM webhook_events.cursors ORDER BY number DESC LIMIT 1",
+	" FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1",
 	0, {0}, NULL
 };
 
@@ -104,7 +104,7 @@ static Statement late_statement = {
  */
 static Statement late_events_statement = {
 	"SELECT o.* FROM unnest($1) AS late (xid) CROSS JOIN LATERAL ("
-	" SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	" SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE o.xid >= late.xid AND o.xid <= late.xid"
 	" AND (o.xid, o.id) > ($2, $3) AND o.id >= $4"
 	" ORDER BY o.xid, o.id LIMIT $5) AS o LIMIT $5",
@@ -112,7 +112,7 @@ static Statement late_events_statement = {
 };
 
 static Statement events_statement = {
-	"SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE (o.xid, o.id) > ($1, $2) AND o.id >= $3"
 	" AND pg_visible_in_snapshot(o.xid, $4)"
 	" ORDER BY o.xid, o.id LIMIT $5",
@@ -121,20 +121,20 @@ static Statement events_statement = {
 
 /* The array tells the planner of no partition to be left out, the bounds do. */
 static Statement find_statement = {
-	"SELECT " EVENT_COLUMNS " FROM webhook_events.outbox AS o"
+	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE o.id = ANY ($1) AND o.id >= $2 AND o.id <= $3",
 	3, {TEXTARRAYOID, TEXTOID, TEXTOID}, NULL
 };
 
 static Statement write_statement = {
-	"INSERT INTO webhook_events.cursors"
+	"INSERT INTO webhook_events_internal.cursors"
 	" (number, window_from, window_to, position_xid, position_id)"
 	" VALUES ($1, $2, $3, $4, $5)",
 	5, {INT8OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, TEXTOID}, NULL
 };
 
 static Statement prune_statement = {
-	"DELETE FROM webhook_events.cursors WHERE number >= $1 AND number < $2",
+	"DELETE FROM webhook_events_internal.cursors WHERE number >= $1 AND number < $2",
 	2, {INT8OID, INT8OID}, NULL
 };
 

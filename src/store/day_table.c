@@ -33,15 +33,15 @@ static HTAB *known_tables = NULL;
 Oid
 day_table_namespace(void)
 {
-	return get_namespace_oid("webhook_events", true);
+	return get_namespace_oid("webhook_events_internal", true);
 }
 
 Oid
-day_table_label(Oid namespace, const char *type, const char *label)
+day_table_label(const char *type, const char *label)
 {
 	Oid			oid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 									  CStringGetDatum(type),
-									  ObjectIdGetDatum(namespace));
+									  ObjectIdGetDatum(get_namespace_oid("webhook_events", true)));
 	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
 										ObjectIdGetDatum(oid),
 										CStringGetDatum(label));
@@ -67,8 +67,7 @@ build(DayTable *table, const DayKind *kind, Relation relation)
 							RelationGetRelationName(relation), kind->columns[i])));
 	}
 	for (int i = 0; i < N_EVENT_TYPES; i++)
-		table->event_types[i] = day_table_label(RelationGetNamespace(relation),
-												"event_type", event_type_label(i));
+		table->event_types[i] = day_table_label("event_type", event_type_label(i));
 	table->index_oids = palloc(sizeof(Oid) * list_length(oids));
 	table->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
 	table->nindexes = 0;

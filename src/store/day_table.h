@@ -56,10 +56,10 @@ extern Relation day_table_open(const DayKind *kind, TimestampTz time);
 /* Looks up what is known about it; that stays so until the next call. */
 extern DayTable *day_table_get(const DayKind *kind, Relation relation);
 
-/* A label of one of the extension's enum types, which is in this namespace. */
-extern Oid	day_table_label(Oid namespace, const char *type, const char *label);
+/* A label of one of the extension's enum types. */
+extern Oid	day_table_label(const char *type, const char *label);
 
-/* The extension's own namespace, or InvalidOid where the extension is not. */
+/* The namespace of the extension's tables, or InvalidOid where the extension is not. */
 extern Oid	day_table_namespace(void);
 
 #endif							/* WEBHOOK_DAY_TABLE_H */

@@ -104,7 +104,7 @@ struct DispatchWriter
  * index that fits.  Here, "status = 'ACTIVE'" would also fit those of waiting ones.
  */
 static Statement update_statement = {
-	"UPDATE webhook_events.dispatches AS d"
+	"UPDATE webhook_events_internal.dispatches AS d"
 	" SET status = new.status::webhook_events.dispatch_status,"
 	" finished_at = new.finished_at, attempts = new.attempts,"
 	" next_attempt_at = new.next_attempt_at,"
@@ -120,7 +120,7 @@ static Statement update_statement = {
 
 /* One row for all webhooks. */
 static Statement stats_statement = {
-	"INSERT INTO webhook_events.webhook_stats_log (webhook_ids, dispatches,"
+	"INSERT INTO webhook_events_internal.webhook_stats_log (webhook_ids, dispatches,"
 	" last_dispatch_ids, last_statuses, last_finished_at)"
 	" VALUES ($1, $2, $3, $4::webhook_events.dispatch_status[], $5)",
 	N_STATS,
@@ -130,7 +130,7 @@ static Statement stats_statement = {
 };
 
 static Statement sum_stats_statement = {
-	"WITH logged AS (DELETE FROM webhook_events.webhook_stats_log RETURNING *),"
+	"WITH logged AS (DELETE FROM webhook_events_internal.webhook_stats_log RETURNING *),"
 	" entry AS (SELECT u.* FROM logged AS l CROSS JOIN LATERAL unnest("
 	" l.webhook_ids, l.dispatches, l.last_dispatch_ids, l.last_statuses,"
 	" l.last_finished_at) AS u (webhook_id, dispatches, last_dispatch_id,"
@@ -140,11 +140,11 @@ static Statement sum_stats_statement = {
 	" last_status <> 'ACTIVE' DESC),"
 	" total AS (SELECT webhook_id, sum(dispatches) AS dispatches FROM entry"
 	" GROUP BY webhook_id)"
-	" INSERT INTO webhook_events.webhook_stats AS s (webhook_id,"
+	" INSERT INTO webhook_events_internal.webhook_stats AS s (webhook_id,"
 	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
 	" SELECT webhook_id, t.dispatches, n.last_dispatch_id, n.last_status,"
 	" n.last_finished_at FROM total AS t JOIN newest AS n USING (webhook_id)"
-	" JOIN webhook_events.webhooks AS w ON w.id = webhook_id"
+	" JOIN webhook_events_internal.webhooks AS w ON w.id = webhook_id"
 	" ON CONFLICT (webhook_id) DO UPDATE"
 	" SET total_dispatches = s.total_dispatches + excluded.total_dispatches,"
 	" last_dispatch_id = greatest(s.last_dispatch_id, excluded.last_dispatch_id),"
@@ -156,12 +156,12 @@ static Statement sum_stats_statement = {
 };
 
 static Statement last_id_statement = {
-	"SELECT id FROM webhook_events.dispatches ORDER BY id DESC LIMIT 1",
+	"SELECT id FROM webhook_events_internal.dispatches ORDER BY id DESC LIMIT 1",
 	0, {0}, NULL
 };
 
 static Statement existing_statement = {
-	"SELECT id FROM webhook_events.dispatches WHERE id = ANY ($1)",
+	"SELECT id FROM webhook_events_internal.dispatches WHERE id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
 };
 
@@ -171,14 +171,14 @@ static Statement existing_statement = {
 	" d.tableoid, d.ctid "
 
 static Statement due_statement = {
-	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
 	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
 	" AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4",
 	4, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID}, NULL
 };
 
 static Statement due_of_statement = {
-	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
 	" WHERE status = 'ACTIVE'"
 	" AND (webhook_id, next_attempt_at, id) > ($5, $1, $2)"
 	" AND (webhook_id, next_attempt_at) <= ($5, $3)"
@@ -187,14 +187,14 @@ static Statement due_of_statement = {
 };
 
 static Statement next_due_statement = {
-	"SELECT next_attempt_at FROM webhook_events.dispatches"
+	"SELECT next_attempt_at FROM webhook_events_internal.dispatches"
 	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
 	" ORDER BY next_attempt_at, id LIMIT 1",
 	2, {TIMESTAMPTZOID, TEXTOID}, NULL
 };
 
 static Statement replays_of_statement = {
-	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
 	" WHERE status = 'ACTIVE' AND webhook_id = $1"
 	" AND next_attempt_at IS NULL AND id >= $2"
 	" ORDER BY webhook_id, next_attempt_at, id LIMIT $3",
@@ -208,18 +208,18 @@ static Statement replays_of_statement = {
  */
 static Statement webhooks_statement = {
 	"WITH RECURSIVE waiting (webhook_id) AS ("
-	" (SELECT webhook_id FROM webhook_events.dispatches"
+	" (SELECT webhook_id FROM webhook_events_internal.dispatches"
 	" WHERE status = 'ACTIVE' AND webhook_id > $1 ORDER BY webhook_id LIMIT 1)"
 	" UNION ALL"
-	" SELECT (SELECT d.webhook_id FROM webhook_events.dispatches AS d"
+	" SELECT (SELECT d.webhook_id FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id > waiting.webhook_id"
 	" ORDER BY d.webhook_id LIMIT 1)"
 	" FROM waiting WHERE waiting.webhook_id IS NOT NULL)"
 	" SELECT w.webhook_id,"
-	" (SELECT coalesce(d.next_attempt_at, 'infinity') FROM webhook_events.dispatches AS d"
+	" (SELECT coalesce(d.next_attempt_at, 'infinity') FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id >= w.webhook_id"
 	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT 1),"
-	" (SELECT d.next_attempt_at IS NULL FROM webhook_events.dispatches AS d"
+	" (SELECT d.next_attempt_at IS NULL FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id <= w.webhook_id"
 	" ORDER BY d.webhook_id DESC, d.next_attempt_at DESC, d.id DESC LIMIT 1)"
 	" FROM (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL"
@@ -228,7 +228,7 @@ static Statement webhooks_statement = {
 };
 
 static Statement waiting_of_statement = {
-	DUE_COLUMNS "FROM webhook_events.dispatches AS d"
+	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
 	" WHERE status = 'ACTIVE' AND webhook_id = $1"
 	" AND ($2 OR event_type <> 'TEST') LIMIT $3",
 	3, {TEXTOID, BOOLOID, INT4OID}, NULL
@@ -258,8 +258,7 @@ status_oid(DispatchStatus status)
 	static Oid	oids[DISPATCH_FAILED + 1];
 
 	if (!OidIsValid(oids[status]))
-		oids[status] = day_table_label(day_table_namespace(), "dispatch_status",
-									   status_label(status));
+		oids[status] = day_table_label("dispatch_status", status_label(status));
 	return oids[status];
 }
 

@@ -40,31 +40,31 @@
  * dump that is being restored into it, not from here.
  */
 static Statement create_days_statement = {
-	"SELECT webhook_events.create_days(today, today + 3)"
+	"SELECT webhook_events_internal.create_days(today, today + 3)"
 	" FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today)"
 	" WHERE EXISTS (SELECT FROM pg_inherits"
-	" WHERE inhparent = 'webhook_events.outbox'::regclass"
-	" AND inhrelid <> 'webhook_events.outbox_default'::regclass)"
-	" OR EXISTS (SELECT FROM webhook_events.outbox)",
+	" WHERE inhparent = 'webhook_events_internal.outbox'::regclass"
+	" AND inhrelid <> 'webhook_events_internal.outbox_default'::regclass)"
+	" OR EXISTS (SELECT FROM webhook_events_internal.outbox)",
 	0, {0}, NULL
 };
 
 static Statement drop_days_statement = {
-	"SELECT webhook_events.drop_days((now() AT TIME ZONE 'UTC'"
+	"SELECT webhook_events_internal.drop_days((now() AT TIME ZONE 'UTC'"
 	" - $1 * interval '1 minute')::date)",
 	1, {INT4OID}, NULL
 };
 
 static Statement delete_undated_statement = {
-	"SELECT webhook_events.delete_undated((now() AT TIME ZONE 'UTC'"
+	"SELECT webhook_events_internal.delete_undated((now() AT TIME ZONE 'UTC'"
 	" - $1 * interval '1 minute')::date, $2)",
 	2, {INT4OID, INT4OID}, NULL
 };
 
 /* What happened to ad-hoc webhooks of that age is dropped as well. */
 static Statement delete_webhooks_statement = {
-	"DELETE FROM webhook_events.webhooks WHERE id IN ("
-	" SELECT id FROM webhook_events.webhooks"
+	"DELETE FROM webhook_events_internal.webhooks WHERE id IN ("
+	" SELECT id FROM webhook_events_internal.webhooks"
 	" WHERE is_ad_hoc AND NOT is_enabled"
 	" AND modified_at < now() - $1 * interval '1 minute'"
 	" ORDER BY modified_at LIMIT $2 FOR UPDATE SKIP LOCKED)",

@@ -164,7 +164,7 @@ has_waiting_dispatches(const char *webhook_id)
 	bool		found;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT FROM webhook_events.dispatches"
+	if (SPI_execute_with_args("SELECT FROM webhook_events_internal.dispatches"
 							  " WHERE status = 'ACTIVE' AND webhook_id = $1"
 							  " LIMIT 1", 1, &type, &value, NULL, true, 1) < 0)
 		elog(ERROR, "could not look for waiting dispatches");
@@ -180,7 +180,7 @@ delete_stats(const char *webhook_id)
 	Datum		value = CStringGetTextDatum(webhook_id);
 
 	SPI_connect();
-	if (SPI_execute_with_args("DELETE FROM webhook_events.webhook_stats"
+	if (SPI_execute_with_args("DELETE FROM webhook_events_internal.webhook_stats"
 							  " WHERE webhook_id = $1", 1, &type, &value, NULL,
 							  false, 0) < 0)
 		elog(ERROR, "could not delete statistics");

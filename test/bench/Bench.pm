@@ -148,7 +148,7 @@ CONF
 -- transaction stays open meanwhile.
 CREATE PROCEDURE wait_delivered(target bigint) LANGUAGE plpgsql AS $$
 BEGIN
-	WHILE (SELECT delivered + failed < target FROM webhook_events.worker_report()) LOOP
+	WHILE (SELECT delivered + failed < target FROM webhook_events_internal.worker_report()) LOOP
 		PERFORM pg_sleep(0.01);
 		COMMIT;
 	END LOOP;
@@ -350,7 +350,7 @@ sub worker_pid
 {
 	my $node = shift;
 
-	return sql($node, 'SELECT worker_pid FROM webhook_events.worker_report()');
+	return sql($node, 'SELECT worker_pid FROM webhook_events_internal.worker_report()');
 }
 
 # Nanoseconds of CPU that the worker has used.
@@ -380,7 +380,7 @@ sub drain
 	my $cpu = worker_cpu($node);
 	my ($seconds, $wal) = split /[|\n]/, sql($node,
 			"SET enable_seqscan = off;\n"
-		  . "SELECT delivered + failed AS before FROM webhook_events.worker_report() \\gset\n"
+		  . "SELECT delivered + failed AS before FROM webhook_events_internal.worker_report() \\gset\n"
 		  # It counts what waits, and the worker starts when it commits.
 		  . "SELECT webhook_events.resume() \\g /dev/null\n"
 		  . "SELECT clock_timestamp() AS started, pg_current_wal_insert_lsn() AS lsn \\gset\n"
@@ -398,7 +398,7 @@ sub rows_written
 
 	sleep 2.5;    # the worker reports its counts each second
 	return sql($node, 'SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_all_tables'
-		  . " WHERE schemaname = 'webhook_events'");
+		  . " WHERE schemaname = 'webhook_events_internal'");
 }
 
 # Events a second, $rounds times.

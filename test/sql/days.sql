@@ -2,68 +2,68 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
-SELECT webhook_events.create_days('2021-03-01', '2021-03-03');
-SELECT webhook_events.create_days('2021-03-01', '2021-03-03');
+SELECT webhook_events_internal.create_days('2021-03-01', '2021-03-03');
+SELECT webhook_events_internal.create_days('2021-03-01', '2021-03-03');
 SELECT relname FROM pg_class WHERE relname ~ '_2021030[12]' ORDER BY relname COLLATE "C";
 SELECT pg_get_expr(relpartbound, oid) = format('FOR VALUES FROM (''%s'') TO (''%s'')',
     webhook_events.id_lower_bound('2021-03-02 00:00+00'), webhook_events.id_lower_bound('2021-03-03 00:00+00'))
     FROM pg_class WHERE relname = 'calls_20210302';
 
 -- a dispatch that waits keeps its day
-INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)
     VALUES (rpad(webhook_events.id_lower_bound('2021-03-02 12:00+00'), 17, '0'), 'e', 'w', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, 'infinity');
-SELECT webhook_events.drop_days('2021-03-01');
-SELECT webhook_events.drop_days('2021-03-03');
+SELECT webhook_events_internal.drop_days('2021-03-01');
+SELECT webhook_events_internal.drop_days('2021-03-03');
 SELECT relname FROM pg_class WHERE relname ~ '^(calls|dispatches|outbox)_2021030[0-9]$' ORDER BY relname COLLATE "C";
-UPDATE webhook_events.dispatches SET status = 'FAILED' WHERE event_id = 'e';
-SELECT webhook_events.drop_days('2021-04-01');
+UPDATE webhook_events_internal.dispatches SET status = 'FAILED' WHERE event_id = 'e';
+SELECT webhook_events_internal.drop_days('2021-04-01');
 SELECT count(*) FROM pg_class WHERE relname ~ '_2021030[0-9]';
 
 -- what is in the default tables stays there
-INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at, finished_at)
+INSERT INTO webhook_events_internal.calls (dispatch_id, attempt, started_at, finished_at)
     VALUES (rpad(webhook_events.id_lower_bound('2021-05-05 12:00+00'), 17, '0'), 1, now(), now());
-SELECT webhook_events.create_days('2021-05-05', '2021-05-05');
+SELECT webhook_events_internal.create_days('2021-05-05', '2021-05-05');
 SELECT relname FROM pg_class WHERE relname ~ '^(calls|dispatches|outbox)_20210505$' ORDER BY relname COLLATE "C";
-DELETE FROM webhook_events.calls;
-SELECT webhook_events.drop_days('2021-06-01');
+DELETE FROM webhook_events_internal.calls;
+SELECT webhook_events_internal.drop_days('2021-06-01');
 
 -- but for what is old there, which is deleted in steps
 CREATE FUNCTION id_at(at timestamptz) RETURNS text LANGUAGE sql AS
 $$ SELECT rpad(webhook_events.id_lower_bound(at), 17, '0') $$;
-INSERT INTO webhook_events.outbox (id, xid, created_at, event_type)
+INSERT INTO webhook_events_internal.outbox (id, xid, created_at, event_type)
     SELECT id_at(day), '3', day, 'ACTOR.RUN.CREATED' FROM generate_series('2021-05-01 12:00+00'::timestamptz, '2021-05-04 12:00+00', '1 day') AS day;
-INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts)
-    SELECT id, id, 'w', event_type, 'SUCCEEDED', created_at, 1 FROM webhook_events.outbox;
-INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at, finished_at)
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts)
+    SELECT id, id, 'w', event_type, 'SUCCEEDED', created_at, 1 FROM webhook_events_internal.outbox;
+INSERT INTO webhook_events_internal.calls (dispatch_id, attempt, started_at, finished_at)
     SELECT id, 1, created_at, created_at FROM webhook_events.dispatches;
 CREATE VIEW kept AS SELECT (SELECT count(*) FROM webhook_events.calls) AS calls,
-    (SELECT count(*) FROM webhook_events.dispatches) AS dispatches, (SELECT count(*) FROM webhook_events.outbox) AS events;
+    (SELECT count(*) FROM webhook_events.dispatches) AS dispatches, (SELECT count(*) FROM webhook_events_internal.outbox) AS events;
 -- not before it was routed
-SELECT webhook_events.delete_undated('2021-05-10', 100);
-INSERT INTO webhook_events.cursors (number, window_to) VALUES (1, pg_current_snapshot());
-SELECT webhook_events.delete_undated('2021-05-01', 100);
-SELECT webhook_events.delete_undated('2021-05-03', 4);
+SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
+INSERT INTO webhook_events_internal.cursors (number, window_to) VALUES (1, pg_current_snapshot());
+SELECT webhook_events_internal.delete_undated('2021-05-01', 100);
+SELECT webhook_events_internal.delete_undated('2021-05-03', 4);
 SELECT * FROM kept;
-SELECT webhook_events.delete_undated('2021-05-03', 4);
+SELECT webhook_events_internal.delete_undated('2021-05-03', 4);
 SELECT * FROM kept;
 -- not what waits, nor what comes after it, nor its event
-UPDATE webhook_events.dispatches SET status = 'ACTIVE' WHERE id = id_at('2021-05-04 12:00+00');
-SELECT webhook_events.delete_undated('2021-05-10', 100);
+UPDATE webhook_events_internal.dispatches SET status = 'ACTIVE' WHERE id = id_at('2021-05-04 12:00+00');
+SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
-UPDATE webhook_events.dispatches SET event_id = id_at('2021-05-02 12:00+00');
-SELECT webhook_events.delete_undated('2021-05-10', 100);
+UPDATE webhook_events_internal.dispatches SET event_id = id_at('2021-05-02 12:00+00');
+SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
-UPDATE webhook_events.dispatches SET status = 'SUCCEEDED';
-SELECT webhook_events.delete_undated('2021-05-10', 100);
+UPDATE webhook_events_internal.dispatches SET status = 'SUCCEEDED';
+SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
 
 -- nor is the day dropped whose event a later dispatch waits for
-SELECT webhook_events.create_days('2021-07-01', '2021-07-01');
-INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)
+SELECT webhook_events_internal.create_days('2021-07-01', '2021-07-01');
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)
     VALUES (id_at('2021-07-05 12:00+00'), id_at('2021-07-01 12:00+00'), 'w', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, 'infinity');
-SELECT webhook_events.drop_days('2021-07-02');
-DELETE FROM webhook_events.dispatches;
-SELECT webhook_events.drop_days('2021-07-02');
-DELETE FROM webhook_events.cursors;
+SELECT webhook_events_internal.drop_days('2021-07-02');
+DELETE FROM webhook_events_internal.dispatches;
+SELECT webhook_events_internal.drop_days('2021-07-02');
+DELETE FROM webhook_events_internal.cursors;
 DROP VIEW kept;
 DROP FUNCTION id_at;

@@ -2,7 +2,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
-SET search_path = webhook_events;
+SET search_path = webhook_events, webhook_events_internal;
 
 -- ids: 17 letters and digits, in the order in which they were made
 SELECT bool_and(id ~ '^[0-9A-Za-z]{17}$') AS well_formed,

@@ -30,7 +30,7 @@ SELECT webhook_events.attach('things', kind => 'task');
 SELECT webhook_events.attach('view_of_runs');
 SELECT webhook_events.attach('temp_runs');
 SELECT webhook_events.attach('bad_runs');
-SELECT webhook_events.attach('webhook_events.outbox', kind => 'run');
+SELECT webhook_events.attach('webhook_events_internal.outbox', kind => 'run');
 SELECT webhook_events.attach('pg_class', kind => 'run');
 SELECT webhook_events.attach('runs', columns => '{"status": "nope"}');
 SELECT webhook_events.attach('runs', columns => '{"stauts": "status"}');

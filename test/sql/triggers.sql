@@ -9,13 +9,13 @@ SELECT webhook_events.attach('actor_runs'), webhook_events.attach('actor_builds'
 
 -- the events since the last look, in the order in which they were raised
 CREATE TEMP TABLE seen (id text COLLATE "C");
-INSERT INTO seen VALUES (webhook_events.new_id());
+INSERT INTO seen VALUES (webhook_events_internal.new_id());
 CREATE FUNCTION look() RETURNS TABLE (event text, id text, old_status text, new_status text)
 LANGUAGE plpgsql AS $$
 DECLARE
     last text := (SELECT max(seen.id) FROM seen);
 BEGIN
-    INSERT INTO seen VALUES (webhook_events.new_id());
+    INSERT INTO seen VALUES (webhook_events_internal.new_id());
     RETURN QUERY SELECT replace(e.event_type::text, 'ACTOR.', ''),
         coalesce(e.actor_run_id, e.actor_build_id), e.old_status, e.new_status
     FROM webhook_events.events AS e WHERE e.id > last ORDER BY e.id;
@@ -253,14 +253,14 @@ DELETE FROM actor_runs;
 
 -- a status that is assigned and stays raises nothing, in one row as in many
 INSERT INTO actor_runs (id, status) SELECT 'same' || i, 'RUNNING' FROM generate_series(1, 100) AS i;
-DELETE FROM webhook_events.outbox;
+DELETE FROM webhook_events_internal.outbox;
 UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'same1';
 UPDATE actor_runs SET status = 'RUNNING';
-SELECT count(*) AS of_what_stays FROM webhook_events.outbox;
+SELECT count(*) AS of_what_stays FROM webhook_events_internal.outbox;
 UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'same1';
 UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id <> 'same1';
-SELECT event_type, count(*) FROM webhook_events.outbox GROUP BY event_type;
-DELETE FROM webhook_events.outbox;
+SELECT event_type, count(*) FROM webhook_events_internal.outbox GROUP BY event_type;
+DELETE FROM webhook_events_internal.outbox;
 
 -- a WHEN clause that says more than attach() wrote is heard
 SELECT replace(pg_get_triggerdef(oid), 'WHEN (', 'WHEN (new.id <> ''same2'' AND ') AS definition
@@ -269,33 +269,33 @@ DROP TRIGGER webhook_events_update ON actor_runs;
 :definition;
 UPDATE actor_runs SET status = 'FAILED' WHERE id = 'same2';
 UPDATE actor_runs SET status = 'FAILED' WHERE id = 'same3';
-SELECT actor_run_id FROM webhook_events.outbox;
+SELECT actor_run_id FROM webhook_events_internal.outbox;
 SELECT webhook_events.attach('actor_runs');
 DELETE FROM actor_runs;
-DELETE FROM webhook_events.outbox;
+DELETE FROM webhook_events_internal.outbox;
 
 -- days have their tables, and each event is in that of its day
 SELECT count(*) >= 4 AS made_ahead FROM pg_inherits
-    WHERE inhparent = 'webhook_events.outbox'::regclass;
-SELECT count(*) AS in_default FROM webhook_events.outbox_default;
-SELECT count(*) AS in_wrong_day FROM webhook_events.outbox
-    WHERE tableoid::regclass::text <> 'webhook_events.outbox_' || to_char(created_at AT TIME ZONE 'UTC', 'YYYYMMDD');
-SELECT webhook_events.create_days(today, today) FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today);
+    WHERE inhparent = 'webhook_events_internal.outbox'::regclass;
+SELECT count(*) AS in_default FROM webhook_events_internal.outbox_default;
+SELECT count(*) AS in_wrong_day FROM webhook_events_internal.outbox
+    WHERE tableoid::regclass::text <> 'webhook_events_internal.outbox_' || to_char(created_at AT TIME ZONE 'UTC', 'YYYYMMDD');
+SELECT webhook_events_internal.create_days(today, today) FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today);
 
 -- without a table for the day the default one takes it
 DO $$
 BEGIN
-    EXECUTE format('ALTER TABLE webhook_events.outbox DETACH PARTITION webhook_events.outbox_%s',
+    EXECUTE format('ALTER TABLE webhook_events_internal.outbox DETACH PARTITION webhook_events_internal.outbox_%s',
         to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'));
 END $$;
 INSERT INTO actor_runs (id, status) VALUES ('default', 'READY');
-SELECT actor_run_id FROM webhook_events.outbox_default;
-DELETE FROM webhook_events.outbox;
+SELECT actor_run_id FROM webhook_events_internal.outbox_default;
+DELETE FROM webhook_events_internal.outbox;
 DO $$
 DECLARE
     day timestamp := date_trunc('day', now() AT TIME ZONE 'UTC');
 BEGIN
-    EXECUTE format('ALTER TABLE webhook_events.outbox ATTACH PARTITION webhook_events.outbox_%s FOR VALUES FROM (%L) TO (%L)',
+    EXECUTE format('ALTER TABLE webhook_events_internal.outbox ATTACH PARTITION webhook_events_internal.outbox_%s FOR VALUES FROM (%L) TO (%L)',
         to_char(day, 'YYYYMMDD'), webhook_events.id_lower_bound(day AT TIME ZONE 'UTC'),
         webhook_events.id_lower_bound((day + '1 day') AT TIME ZONE 'UTC'));
 END $$;

@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
-CREATE FUNCTION shown(webhook_events.webhooks) RETURNS jsonb LANGUAGE sql AS
+CREATE FUNCTION shown(webhook_events_internal.webhooks) RETURNS jsonb LANGUAGE sql AS
     $$SELECT jsonb_strip_nulls(to_jsonb($1) - '{id,created_at,modified_at,created_xid,is_retired,run_ended,secret}'::text[])$$;
 -- what a definition is refused for, or "accepted"
 CREATE FUNCTION try(definition jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -68,14 +68,14 @@ SELECT shown(webhook_events.update_webhook(:'id', '{"condition": null}'));
 SELECT webhook_events.update_webhook(:'id', '{"requestUrl": "nonsense"}');
 SELECT (webhook_events.disable_webhook(:'id')).is_enabled, (webhook_events.enable_webhook(:'id')).is_enabled;
 SELECT modified_at AS before FROM webhook_events.webhooks WHERE id = :'id' \gset
-UPDATE webhook_events.webhooks SET description = description WHERE id = :'id' RETURNING modified_at = :'before' AS unchanged;
-UPDATE webhook_events.webhooks SET description = 'other' WHERE id = :'id' RETURNING modified_at > :'before' AS changed;
+UPDATE webhook_events_internal.webhooks SET description = description WHERE id = :'id' RETURNING modified_at = :'before' AS unchanged;
+UPDATE webhook_events_internal.webhooks SET description = 'other' WHERE id = :'id' RETURNING modified_at > :'before' AS changed;
 \set VERBOSITY sqlstate
-UPDATE webhook_events.webhooks SET id = webhook_events.new_id() WHERE id = :'id';
+UPDATE webhook_events_internal.webhooks SET id = webhook_events_internal.new_id() WHERE id = :'id';
 \set VERBOSITY terse
-UPDATE webhook_events.webhooks SET event_types = '{}' WHERE id = :'id';
-INSERT INTO webhook_events.webhooks (request_url, event_types) VALUES ('http://127.1.1.1:9/', '{ACTOR.RUN.CREATED}') RETURNING request_url;
-INSERT INTO webhook_events.webhooks (request_url, event_types) VALUES ('http://172.16.0.1/', '{ACTOR.RUN.CREATED}');
+UPDATE webhook_events_internal.webhooks SET event_types = '{}' WHERE id = :'id';
+INSERT INTO webhook_events_internal.webhooks (request_url, event_types) VALUES ('http://127.1.1.1:9/', '{ACTOR.RUN.CREATED}') RETURNING request_url;
+INSERT INTO webhook_events_internal.webhooks (request_url, event_types) VALUES ('http://172.16.0.1/', '{ACTOR.RUN.CREATED}');
 SELECT webhook_events.delete_webhook(:'id');
 \set VERBOSITY sqlstate
 SELECT webhook_events.delete_webhook(:'id');
@@ -109,5 +109,5 @@ SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend
         AND NOT EXISTS (SELECT FROM pg_type WHERE oid = objid AND (typrelid <> 0 OR typelem <> 0));
 
 SET client_min_messages = warning;
-DELETE FROM webhook_events.webhooks;
+DELETE FROM webhook_events_internal.webhooks;
 DROP FUNCTION shown, try;

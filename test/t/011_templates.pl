@@ -20,7 +20,7 @@ CREATE EXTENSION webhook_events;
 CREATE FUNCTION try_render(template text, variables json[], interpolate boolean) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
-	RETURN 'ok ' || webhook_events.render_template(template, variables, interpolate);
+	RETURN 'ok ' || webhook_events_internal.render_template(template, variables, interpolate);
 EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
@@ -240,12 +240,12 @@ is($results, '', "500 damaged ones give JSON or an error that says so (seed $see
 # takes, and from what it would take if it grew with the square.
 $results = $node->safe_psql('postgres', <<'SQL');
 SET statement_timeout = '60s';
-SELECT length(webhook_events.render_template('[' || repeat('{{resource.key99}},', 52000) || '0]',
+SELECT length(webhook_events_internal.render_template('[' || repeat('{{resource.key99}},', 52000) || '0]',
 	ARRAY[NULL, NULL, NULL, NULL, r], false))
 FROM (SELECT json_object_agg('key' || n, repeat('x', 50000)) FROM generate_series(0, 98) AS n) AS t (r);
-SELECT length(webhook_events.render_template('["' || repeat('{{resource.x}} ', 66000) || '"]',
+SELECT length(webhook_events_internal.render_template('["' || repeat('{{resource.x}} ', 66000) || '"]',
 	ARRAY[NULL, NULL, NULL, NULL, json_build_object('pad', repeat('y', 5000000), 'x', 'abc')], true));
-SELECT length(webhook_events.render_template('{"a": {{resource}}, "b": [{{resource}}]}',
+SELECT length(webhook_events_internal.render_template('{"a": {{resource}}, "b": [{{resource}}]}',
 	ARRAY[NULL, NULL, NULL, NULL, json_build_object('pad', repeat(E'\\"\u017e', 1000000))], false));
 SQL
 is($results, join("\n", 1 + 52000 * 5 + 2, 2 + 66000 * 4 + 2, 2 * (length('{"pad" : ""}') + 5000000) + length('{"a": , "b": []}')),

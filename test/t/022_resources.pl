@@ -52,7 +52,7 @@ pass('then it waits for work');
 
 # A batch of any size is the same statement.
 my $statements = q{SELECT count(*) FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid
-	WHERE query LIKE '%webhook_events.%' AND toplevel AND query ~ 'unnest|ORDER BY next_attempt_at|FROM webhook_events.outbox'};
+	WHERE query LIKE '%webhook_events%' AND toplevel AND query ~ 'unnest|ORDER BY next_attempt_at|FROM webhook_events_internal.outbox'};
 my $before = query($statements);
 cmp_ok($before, '>', 3, 'the statements of the worker are seen');
 foreach my $count (1, 2, 3, 17, 200)

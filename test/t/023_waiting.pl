@@ -45,12 +45,12 @@ wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 1);
 insert_runs($node, $rows - 1, 'held');
 my $before = entries_read('n_tup_ins', $rows);
 insert_runs($node, 1, 'ok');
-wait_for_sql($node, "SELECT delivered FROM webhook_events.worker_report()", 1);
+wait_for_sql($node, "SELECT delivered FROM webhook_events_internal.worker_report()", 1);
 my $delivered = query("SELECT id FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'");
 
 # A command makes the worker look at the webhook for which they wait, not at them.
 query("SELECT webhook_events.redeliver('$delivered')");
-wait_for_sql($node, "SELECT delivered FROM webhook_events.worker_report()", 2);
+wait_for_sql($node, "SELECT delivered FROM webhook_events_internal.worker_report()", 2);
 my $after = entries_read('n_tup_ins', $rows + 2);
 cmp_ok($after - $before, '<', $rows / 10, 'a sweep does not read all that waits');
 
@@ -59,7 +59,7 @@ query('SELECT pg_terminate_backend(worker_pid) FROM webhook_events.status()');
 wait_for_sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'webhook_events worker'}, 1);
 $before = entries_read('n_tup_ins', $rows + 2);
 $receiver->release('back');
-wait_for_sql($node, 'SELECT delivered FROM webhook_events.worker_report()', $rows + 2);
+wait_for_sql($node, 'SELECT delivered FROM webhook_events_internal.worker_report()', $rows + 2);
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'"), $rows + 2, 'all are delivered');
 $after = entries_read('n_tup_upd', $rows);
 cmp_ok($after - $before, '<', 30 * $rows, 'and each is found without a look at the others');
@@ -79,8 +79,8 @@ my $places = "SELECT string_agg(ctid::text, ' ' ORDER BY id) $row{moved}";
 my $before_moving = query($places);
 query("VACUUM FULL $day");
 isnt(query($places), $before_moving, 'rows can move while their requests are under way');
-query("UPDATE webhook_events.dispatches SET user_id = 'else' WHERE id IN (SELECT id $row{changed})");
-query("UPDATE webhook_events.dispatches SET status = 'FAILED', finished_at = now(), next_attempt_at = NULL,"
+query("UPDATE webhook_events_internal.dispatches SET user_id = 'else' WHERE id IN (SELECT id $row{changed})");
+query("UPDATE webhook_events_internal.dispatches SET status = 'FAILED', finished_at = now(), next_attempt_at = NULL,"
 	  . " error_message = 'by hand' WHERE id IN (SELECT id $row{ended})");
 $receiver->release($_) foreach keys %row;
 foreach my $fate (qw(moved changed))

@@ -15,7 +15,7 @@ max_logical_replication_workers = 0
 webhook_events.databases = 'postgres'
 CONF
 my $process = "FROM pg_stat_activity WHERE backend_type = 'webhook_events maintenance'";
-my $last_day = "to_regclass(format('webhook_events.outbox_%s',"
+my $last_day = "to_regclass(format('webhook_events_internal.outbox_%s',"
   . " to_char((now() AT TIME ZONE 'UTC')::date + 3, 'YYYYMMDD')))";
 
 sub log_count
@@ -59,7 +59,7 @@ pass('a missing day was made and the process has ended');
 
 # What it can't lock it tries again later.
 $node->safe_psql('postgres', "DROP TABLE $missing");
-$node->safe_psql('postgres', 'BEGIN; LOCK TABLE webhook_events.outbox IN SHARE UPDATE EXCLUSIVE MODE;'
+$node->safe_psql('postgres', 'BEGIN; LOCK TABLE webhook_events_internal.outbox IN SHARE UPDATE EXCLUSIVE MODE;'
 	  . " PREPARE TRANSACTION 'locks'");
 restart_worker();
 wait_for_sql($node, "SELECT wait_event_type $process", 'Extension');

@@ -63,7 +63,7 @@ foreach my $i (1 .. 3)
 
 # Results are flushed soon, although nobody else does.
 $receiver->release('answer');
-wait_for_sql($node, 'SELECT delivered FROM webhook_events.worker_report()', 4);
+wait_for_sql($node, 'SELECT delivered FROM webhook_events_internal.worker_report()', 4);
 settle(4);
 pass('results are flushed soon');
 

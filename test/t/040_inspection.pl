@@ -87,7 +87,7 @@ is_deeply(\%explained, {
 		$user => "f|user is bob, event's is ada"
 	}, 'every webhook that could be thought to match is explained, and no other');
 sql_fails($node, "SELECT webhook_events.explain_event('nope')", qr/ERROR:  P0002: event "nope" does not exist/, 'unknown events are errors');
-query("DELETE FROM webhook_events.webhooks WHERE id IN ('$disabled', '$other', '$task', '$types', '$late', '$user', '$stranger')");
+query("DELETE FROM webhook_events_internal.webhooks WHERE id IN ('$disabled', '$other', '$task', '$types', '$late', '$user', '$stranger')");
 
 # Backtests need neither a webhook that is old enough nor an enabled one.
 my $new = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.FAILED, ACTOR.RUN.CREATED',
@@ -185,11 +185,11 @@ $node->start;
 is(query($counts), $before, 'a crash does not change the statistics');
 $test = query("SELECT webhook_events.test_webhook('$all')");
 wait_for_sql($node, "SELECT status FROM webhook_events.dispatches WHERE id = '$test'", 'SUCCEEDED');
-is(query("SELECT s.total_dispatches, s.last_dispatch_id FROM webhook_events.webhook_stats AS s WHERE webhook_id = '$all'"),
+is(query("SELECT s.total_dispatches, s.last_dispatch_id FROM webhook_events_internal.webhook_stats AS s WHERE webhook_id = '$all'"),
 	query("SELECT count(*), max(id) FROM webhook_events.dispatches WHERE webhook_id = '$all'"), 'nor does adding them up');
 is(query("SELECT webhook_events.webhook_json('$all') -> 'stats' ->> 'totalDispatches'"),
 	query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$all'"), 'and nothing is counted twice');
-query("UPDATE webhook_events.webhooks SET event_types = '{ACTOR.RUN.CREATED}' WHERE id = '$all'");
+query("UPDATE webhook_events_internal.webhooks SET event_types = '{ACTOR.RUN.CREATED}' WHERE id = '$all'");
 
 # The audit: nothing, until something is taken away.
 my $audit = "SELECT problem, relation, resource_id, event_id = '$event', webhook_id FROM webhook_events.audit(now() - interval '1 hour', now() + interval '1 hour')";
@@ -204,15 +204,15 @@ query("SET webhook_events.emit = off; DELETE FROM actor_runs WHERE id = 'r3'");
 my $missed = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', user_id => "'eve'");
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('r4', 'x', 'eve')});
 wait_for_end($node);
-query("DELETE FROM webhook_events.dispatches WHERE webhook_id = '$missed'");
+query("DELETE FROM webhook_events_internal.dispatches WHERE webhook_id = '$missed'");
 is(query($audit), "dispatch is missing||r4|f|$missed", 'an event without its dispatch is found');
 query("SELECT webhook_events.delete_webhook('$missed')");
 query(q{SELECT webhook_events.pause('audit')});
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('r5', 'x', 'eve')});
-query("UPDATE webhook_events.outbox SET created_at = created_at - interval '5 minutes' WHERE actor_run_id = 'r5'");
+query("UPDATE webhook_events_internal.outbox SET created_at = created_at - interval '5 minutes' WHERE actor_run_id = 'r5'");
 is(query("SELECT problem, resource_id FROM webhook_events.audit(now() - interval '1 hour')"), 'event waits to be routed|r5', 'one that is not routed is found');
-query("INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)"
-	  . " SELECT webhook_events.new_id(), '$event', '$all', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, now() - interval '10 minutes'");
+query("INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)"
+	  . " SELECT webhook_events_internal.new_id(), '$event', '$all', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, now() - interval '10 minutes'");
 like(query("SELECT problem, resource_id, webhook_id FROM webhook_events.audit(now() - interval '1 hour', now() + interval '1 hour') WHERE problem LIKE 'dispatch%'"),
 	qr/^dispatch \w{17} was due at .*\|r1\|$all$/, 'and one that is late');
 sql_fails($node, 'SELECT webhook_events.audit(NULL)', qr/22004/, 'an audit needs a time');

@@ -94,7 +94,7 @@ wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches WHERE statu
 is(webhooks_of('kept'), '2|Its run has ended.', 'webhooks with waiting dispatches stay enabled');
 $receiver->release('kept');
 wait_for_webhooks('kept', '1|Its run has ended.');
-query(q{UPDATE webhook_events.dispatches SET next_attempt_at = now() WHERE status = 'ACTIVE'; SELECT webhook_events.wake_worker()});
+query(q{UPDATE webhook_events_internal.dispatches SET next_attempt_at = now() WHERE status = 'ACTIVE'; SELECT webhook_events_internal.wake_worker()});
 wait_for_webhooks('kept', '0|Its run has ended.');
 is(query(q{SELECT string_agg(DISTINCT status::text, ' ') FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w
 	ON w.id = d.webhook_id WHERE w.actor_run_id = 'kept'}), 'SUCCEEDED', 'until these have ended');
@@ -133,11 +133,11 @@ like(query(q{SELECT status, error_message FROM webhook_events.dispatches AS d JO
 	ON w.id = d.webhook_id WHERE w.actor_run_id = 'refused'}), qr/^FAILED\|address 127\.0\.0\.1 is not allowed/, 'one whose address was forbidden retires as well');
 
 # After the retention they are gone, along with their statistics.
-query(q{SET session_replication_role = replica; UPDATE webhook_events.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
+query(q{SET session_replication_role = replica; UPDATE webhook_events_internal.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
 $node->restart;
 wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
 is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks'), 'run run', 'after the retention retired ones are deleted');
-is(query('SELECT count(*) FROM webhook_events.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
+is(query('SELECT count(*) FROM webhook_events_internal.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
 done_testing();

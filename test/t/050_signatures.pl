@@ -99,7 +99,7 @@ is($new, query("SELECT webhook_events.webhook_secret('$webhook')"), 'is the curr
 $request = next_request();
 push @checks, [ $secret, $request ], [ $new, $request ];
 is(verify([$_], $request->{headers}, $request->{body}), 't', 'both sign during the rotation') foreach $secret, $new;
-query(q{UPDATE webhook_events.webhooks SET old_secrets_until = ARRAY[now()]});
+query(q{UPDATE webhook_events_internal.webhooks SET old_secrets_until = ARRAY[now()]});
 $request = next_request();
 push @checks, [ $new, $request ];
 is(verify([$secret], $request->{headers}, $request->{body}), 'f', 'then the old one does not any more');
@@ -123,7 +123,7 @@ sql_fails($node, "SELECT webhook_events.set_secret('$webhook', $_->[0])", $_->[1
 sql_fails($node, "SELECT webhook_events.$_('nope')", qr/42704: webhook "nope" does not exist/, "$_ of an unknown webhook") foreach qw(rotate_secret webhook_secret);
 
 # A retry has the same id, and is signed anew.
-query("UPDATE webhook_events.webhooks SET is_enabled = false");
+query("UPDATE webhook_events_internal.webhooks SET is_enabled = false");
 my $flaky = create_webhook($node, $receiver->url('/flaky/x/2'), 'ACTOR.RUN.CREATED');
 query("INSERT INTO actor_runs (id, actor_id) VALUES ('retried', 'a')");
 my @requests = $receiver->wait_for_requests(3, path => '/flaky/x/2');

@@ -89,14 +89,14 @@ sub call
 
 call('failing');
 restart_worker();
-is(query("SELECT failing_since > now() - interval '1 minute' FROM webhook_events.webhook_stats WHERE webhook_id = '$failing'"),
+is(query("SELECT failing_since > now() - interval '1 minute' FROM webhook_events_internal.webhook_stats WHERE webhook_id = '$failing'"),
 	't', 'a webhook is known to fail');
-query("UPDATE webhook_events.webhook_stats SET failing_since = $days_ago WHERE webhook_id = '$failing'");
+query("UPDATE webhook_events_internal.webhook_stats SET failing_since = $days_ago WHERE webhook_id = '$failing'");
 restart_worker();
 call('failing');
 restart_worker();
 is(query("SELECT is_enabled FROM webhook_events.webhooks WHERE id = '$failing'"), 't', 'if nothing succeeds it is us');
-is(query("SELECT failing_since < now() - interval '5 days' FROM webhook_events.webhook_stats WHERE webhook_id = '$failing'"),
+is(query("SELECT failing_since < now() - interval '5 days' FROM webhook_events_internal.webhook_stats WHERE webhook_id = '$failing'"),
 	't', 'it is still known to fail');
 call('free');
 restart_worker();
@@ -111,7 +111,7 @@ is(query("SELECT is_enabled, disabled_reason FROM webhook_events.webhooks WHERE 
 query(sprintf q{SELECT webhook_events.update_webhook('%s', '{"requestUrl": "%s"}')}, $failing, $receiver->url('/ok?healed'));
 call('failing');
 restart_worker();
-is(query("SELECT failing_since FROM webhook_events.webhook_stats WHERE webhook_id = '$failing'"), '', 'a success ends it');
+is(query("SELECT failing_since FROM webhook_events_internal.webhook_stats WHERE webhook_id = '$failing'"), '', 'a success ends it');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
 done_testing();

@@ -99,9 +99,9 @@ foreach my $tenant (qw(a b))
 		like($unknown, qr/^(?:42704|P0002): $kind "x{17}" does not exist/, sprintf "$call does not exist", 'x');
 		is(as($role, 'SELECT webhook_events.' . sprintf($call, $foreign{$kind})), $expected, "and another's is the same");
 	}
-	is(as($role, "SELECT * FROM webhook_events.stats_of_webhook('$foreign{webhook}')"), '0||', 'statistics neither');
-	is(as($role, "SELECT count(*) FROM webhook_events.queue_dispatches('$webhook{$tenant}', ARRAY['$foreign{event}'], now())"), 0, "another's event can't be queued");
-	is(as($role, "SELECT count(*) FROM webhook_events.queue_dispatches('$foreign{webhook}', ARRAY['$own{$tenant}'], now())"), 0, "nor to another's webhook");
+	is(as($role, "SELECT * FROM webhook_events_internal.stats_of_webhook('$foreign{webhook}')"), '0||', 'statistics neither');
+	is(as($role, "SELECT count(*) FROM webhook_events_internal.queue_dispatches('$webhook{$tenant}', ARRAY['$foreign{event}'], now())"), 0, "another's event can't be queued");
+	is(as($role, "SELECT count(*) FROM webhook_events_internal.queue_dispatches('$foreign{webhook}', ARRAY['$own{$tenant}'], now())"), 0, "nor to another's webhook");
 	like(as($role, "SELECT webhook_events.test_webhook('$webhook{$tenant}', 'run-$other')"), qr/^P0002: no attached table has a run or build/, "nor is another's run test data");
 
 	# Nothing can be written in another's name.
@@ -109,13 +109,13 @@ foreach my $tenant (qw(a b))
 	like(as($role, qq{SELECT webhook_events.create_webhook('{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.CREATED"], "userId": "$other"}'::jsonb)}), qr/^42501/, 'in JSON as well');
 	like(as($role, qq{SELECT webhook_events.update_webhook('$webhook{$tenant}', '{"userId": $_}')}), qr/^42501/, "giving one away to $_") foreach "\"$other\"", 'null';
 	is(as($role, qq{SELECT user_id FROM webhook_events.create_ad_hoc_webhooks('run-$other', '[{"requestUrl": "$url?spy", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb)}), $tenant, "an ad-hoc webhook for another's run");
-	is(as($role, "UPDATE webhook_events.webhooks SET description = 'x' WHERE id = '$foreign{webhook}' RETURNING 1"), '', 'an update finds nothing');
-	is(as($role, 'DELETE FROM webhook_events.webhooks WHERE user_id <> current_setting($$webhook_events.user_id$$) RETURNING 1'), '', 'nor does a deletion');
-	like(as($role, "INSERT INTO webhook_events.webhooks (id, request_url, event_types, user_id) VALUES ('$webhook{$tenant}', '$url', '{ACTOR.RUN.CREATED}', '$tenant')"), qr/^42501: id, created_at and created_xid/, 'ids can not be chosen');
+	is(as($role, "UPDATE webhook_events_internal.webhooks SET description = 'x' WHERE id = '$foreign{webhook}' RETURNING 1"), '', 'an update finds nothing');
+	is(as($role, 'DELETE FROM webhook_events_internal.webhooks WHERE user_id <> current_setting($$webhook_events.user_id$$) RETURNING 1'), '', 'nor does a deletion');
+	like(as($role, "INSERT INTO webhook_events_internal.webhooks (id, request_url, event_types, user_id) VALUES ('$webhook{$tenant}', '$url', '{ACTOR.RUN.CREATED}', '$tenant')"), qr/^42501: id, created_at and created_xid/, 'ids can not be chosen');
 	like(as($role, $_), qr/^42501: permission denied/, "refused: $_")
-	  foreach "SET webhook_events.user_id = '$other'", "INSERT INTO webhook_events.dispatches (id) VALUES ('x')", 'UPDATE webhook_events.dispatches SET status = $$ACTIVE$$',
-	  'SELECT * FROM webhook_events.webhook_stats_log', 'SELECT * FROM webhook_events.cursors', 'SELECT * FROM webhook_events.outbox_default',
-	  'SELECT webhook_events.status()', 'SELECT webhook_events.pause()', 'SELECT webhook_events.audit(now())', "INSERT INTO webhook_events.outbox (id) VALUES ('x')",
+	  foreach "SET webhook_events.user_id = '$other'", "INSERT INTO webhook_events_internal.dispatches (id) VALUES ('x')", 'UPDATE webhook_events_internal.dispatches SET status = $$ACTIVE$$',
+	  'SELECT * FROM webhook_events_internal.webhook_stats_log', 'SELECT * FROM webhook_events_internal.cursors', 'SELECT * FROM webhook_events_internal.outbox_default',
+	  'SELECT webhook_events.status()', 'SELECT webhook_events.pause()', 'SELECT webhook_events.audit(now())', "INSERT INTO webhook_events_internal.outbox (id) VALUES ('x')",
 	  'CREATE TRIGGER t AFTER INSERT ON actor_runs FOR EACH ROW EXECUTE FUNCTION webhook_events.run_changed()';
 
 	# Neither errors of functions that tell what they see, nor plans, nor counts.

@@ -31,7 +31,7 @@ my @texts = ("''", "'x'", "'r1'", "'u'", "'http://example.com/'", "'http://127.0
 	"'{\"a\": \"{{globals.dateISO}} {{resource.id}}\"}'", "'[{\"eventTypes\": [\"ACTOR.RUN.CREATED\"], \"requestUrl\": \"http://example.com/\"}]'", "'W10='",
 	"repeat('x', 17)", "repeat('{', 100000)", "repeat('[', 5000)", "repeat('x', 3000000)", "E'\\t\\r\\n\\x01'", "U&'\\017E\\+01F600'", "'whsec_' || repeat('QUJD', 8)", "'whsec_'",
 	"'{\"X\": \"y\"}'", "'%s%n\\\\'", "(SELECT max(id) FROM webhook_events.webhooks)", "(SELECT min(id) FROM webhook_events.events)",
-	"(SELECT max(id) FROM webhook_events.dispatches)", "'run'", "'build'", "'send'", "'reader'", "webhook_events.new_id()", "'00000000000000000'", "repeat('z', 17)");
+	"(SELECT max(id) FROM webhook_events.dispatches)", "'run'", "'build'", "'send'", "'reader'", "webhook_events_internal.new_id()", "'00000000000000000'", "repeat('z', 17)");
 my @json = ("'{}'", "'[]'", "'1'", "'null'", "'\"x\"'", "'{\"isEnabled\": true}'", "'{\"requestUrl\": \"http://example.com/\", \"eventTypes\": [\"ACTOR.RUN.FAILED\"]}'",
 	"'{\"id\": \"id\"}'", "'[{\"eventTypes\": [\"ACTOR.RUN.CREATED\"], \"requestUrl\": \"http://example.com/\"}]'", "'{\"condition\": {\"actorId\": \"a\"}}'", "'{\"condition\": [1]}'",
 	"(repeat('[', 5000) || repeat(']', 5000))", "'{\"webhook-id\": \"x\", \"webhook-timestamp\": 1, \"webhook-signature\": \"v1,\"}'", "'{\"eventTypes\": [null, 1, {}]}'");
@@ -52,7 +52,7 @@ my %values = (
 	regprocedure => [ "'some_resource(actor_runs)'", "'now()'", '0' ],
 	regrole => [ "'pg_monitor'" ],
 	'webhook_events.event_type' => [ "'ACTOR.RUN.CREATED'", "'TEST'" ],
-	'webhook_events.webhooks' => [ '(SELECT w FROM webhook_events.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events.new_webhook()', 'ROW()::webhook_events.webhooks' ]);
+	'webhook_events.webhooks' => [ '(SELECT w FROM webhook_events.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events_internal.new_webhook()', 'ROW()::webhook_events.webhooks' ]);
 
 sub value
 {

@@ -158,9 +158,9 @@ sub add_webhooks
 
 	sql($node, <<"SQL");
 SET session_replication_role = replica;
-INSERT INTO webhook_events.webhooks (id, request_url, event_types, actor_id)
-SELECT webhook_events.new_id(), '$url', '{$created}', 'other' || i FROM generate_series(1, $count) AS i;
-ANALYZE webhook_events.webhooks;
+INSERT INTO webhook_events_internal.webhooks (id, request_url, event_types, actor_id)
+SELECT webhook_events_internal.new_id(), '$url', '{$created}', 'other' || i FROM generate_series(1, $count) AS i;
+ANALYZE webhook_events_internal.webhooks;
 SQL
 	return;
 }
@@ -235,13 +235,13 @@ sub add_history_slice
 	sql($node, <<"SQL");
 CREATE TEMP TABLE h AS SELECT webhook_events.id_lower_bound(date_trunc('day', now(), 'UTC') + i * interval '1 us')
 	|| lpad(i::text, 8, '0') AS id, i FROM generate_series($from + 1, $from + $count) AS i;
-INSERT INTO webhook_events.outbox (id, created_at, xid, event_type, user_id, actor_id, actor_run_id, new_status, resource)
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, user_id, actor_id, actor_run_id, new_status, resource)
 SELECT id, date_trunc('day', now(), 'UTC'), '3', '$created', 'user', 'past', 'H' || i, 'READY',
 	'{"id": "H", "status": "READY", "startedAt": "2026-01-01T00:00:00.000Z", "meta": {"origin": "API"}}' FROM h;
-INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts)
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts)
 SELECT h.id, h.id, w.id, '$created', 'SUCCEEDED', now(), now(), 1
 FROM h, (SELECT id FROM webhook_events.webhooks LIMIT 1) AS w;
-INSERT INTO webhook_events.calls (dispatch_id, attempt, started_at, finished_at, response_status, response_body)
+INSERT INTO webhook_events_internal.calls (dispatch_id, attempt, started_at, finished_at, response_status, response_body)
 SELECT id, 1, now(), now(), 200, 'ok' FROM h;
 SQL
 	return;
@@ -256,9 +256,9 @@ sub retention
 	my ($delete) = sql($node, <<'SQL');
 BEGIN;
 SELECT clock_timestamp() AS started \gset
-DELETE FROM webhook_events.calls;
-DELETE FROM webhook_events.dispatches;
-DELETE FROM webhook_events.outbox;
+DELETE FROM webhook_events_internal.calls;
+DELETE FROM webhook_events_internal.dispatches;
+DELETE FROM webhook_events_internal.outbox;
 SELECT extract(epoch FROM clock_timestamp() - :'started');
 ROLLBACK;
 SQL
@@ -277,7 +277,7 @@ BEGIN
 END $$
 SQL
 BEGIN;
-LOCK TABLE webhook_events.calls IN ROW EXCLUSIVE MODE;
+LOCK TABLE webhook_events_internal.calls IN ROW EXCLUSIVE MODE;
 SELECT extract(epoch FROM clock_timestamp());
 COMMIT;
 SQL
@@ -285,11 +285,11 @@ SQL
 BEGIN;
 SELECT clock_timestamp() AS started \gset
 SELECT extract(epoch FROM :'started'::timestamptz);
-SELECT webhook_events.drop_days(((now() AT TIME ZONE 'UTC') + interval '1 day')::date) \g /dev/null
+SELECT webhook_events_internal.drop_days(((now() AT TIME ZONE 'UTC') + interval '1 day')::date) \g /dev/null
 SELECT extract(epoch FROM clock_timestamp() - :'started');
 COMMIT;
 SELECT extract(epoch FROM clock_timestamp() - :'started');
-SELECT count(*) FROM webhook_events.outbox;
+SELECT count(*) FROM webhook_events_internal.outbox;
 SQL
 	die "the day was not dropped\n" if $dead > 0;
 	result(what => "dropping a day of $million events", figure => sprintf('%.2f s', $drop),
@@ -314,12 +314,12 @@ DO \$\$
 DECLARE
 	finish timestamptz := clock_timestamp() + interval '$seconds s';
 	added bigint := 0;
-	before bigint := (SELECT delivered FROM webhook_events.worker_report());
+	before bigint := (SELECT delivered FROM webhook_events_internal.worker_report());
 	done bigint := 0;
-	prefix text := webhook_events.new_id();
+	prefix text := webhook_events_internal.new_id();
 BEGIN
 	WHILE clock_timestamp() < finish LOOP
-		done := (SELECT delivered FROM webhook_events.worker_report()) - before;
+		done := (SELECT delivered FROM webhook_events_internal.worker_report()) - before;
 		IF added - done < 30000 THEN
 			INSERT INTO actor_runs (id, actor_id) SELECT prefix || nextval('s'), 'a' FROM generate_series(1, 10000);
 			added := added + 10000;

@@ -109,7 +109,7 @@ sub part_of_backlog
 	my ($seconds) = drain($node, $count);
 
 	sql($node, "SELECT webhook_events.pause('benchmark')");
-	wait_for($node, 'SELECT in_flight = 0 FROM webhook_events.worker_report()');
+	wait_for($node, 'SELECT in_flight = 0 FROM webhook_events_internal.worker_report()');
 	return $count / $seconds;
 }
 

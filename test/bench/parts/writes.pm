@@ -211,8 +211,8 @@ SQL
 		}
 		# What the rows cost when they are ready made: no trigger can do with less.
 		sql($node, <<'SQL');
-CREATE TABLE rows_ready AS SELECT * FROM webhook_events.outbox WHERE new_status <> 'READY' LIMIT 10000;
-CREATE TABLE rows_copied (LIKE webhook_events.outbox_default INCLUDING INDEXES);
+CREATE TABLE rows_ready AS SELECT * FROM webhook_events_internal.outbox WHERE new_status <> 'READY' LIMIT 10000;
+CREATE TABLE rows_copied (LIKE webhook_events_internal.outbox_default INCLUDING INDEXES);
 SQL
 		my %copied = medians_in_turns($node, $scale{turns}, sub {
 			my ($table, $round) = @_;

@@ -70,7 +70,7 @@ sub insert_runs
 	my ($node, $count, $actor) = @_;
 
 	$node->safe_psql('postgres', 'INSERT INTO actor_runs (id, actor_id)'
-		  . " SELECT webhook_events.new_id(), '$actor' FROM generate_series(1, $count)");
+		  . " SELECT webhook_events_internal.new_id(), '$actor' FROM generate_series(1, $count)");
 	return;
 }
 
