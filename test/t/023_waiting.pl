@@ -65,7 +65,7 @@ $after = entries_read('n_tup_upd', $rows);
 cmp_ok($after - $before, '<', 30 * $rows, 'and each is found without a look at the others');
 
 # Rows that are not where they were seen, when what became of them is written.
-my ($day) = query(q{SELECT tableoid::regclass FROM webhook_events.dispatches LIMIT 1});
+my ($day) = query(q{SELECT tableoid::regclass FROM webhook_events_internal.dispatches LIMIT 1});
 my %row;
 foreach my $fate (qw(moved changed ended))
 {
