@@ -12,7 +12,10 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).c
 # The script of this version is put together from its chapters, in their order.
 chapters = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 script = sql/$(EXTENSION)--$(EXTVERSION).sql
-DATA_built = $(script)
+# A script for each version that can be updated, of what differs in between.
+updates = $(patsubst sql/update/%.sql,sql/$(EXTENSION)--%.sql,$(wildcard sql/update/*--$(EXTVERSION).sql))
+DATA = $(filter-out $(script) $(updates),$(wildcard sql/$(EXTENSION)--*.sql))
+DATA_built = $(script) $(updates)
 PGFILEDESC = "webhook_events - typed events delivered to webhooks"
 
 PG_CONFIG ?= pg_config
@@ -46,6 +49,9 @@ $(OBJS): $(wildcard src/*.h src/*/*.h) $(EXTENSION).control
 
 $(script): $(chapters) $(EXTENSION).control
 	@{ echo '/* $(notdir $@): made from sql/[0-9]*.sql by make */'; echo; cat $(chapters); } > $@
+
+sql/$(EXTENSION)--%--$(EXTVERSION).sql: sql/update.pl sql/$(EXTENSION)--%.sql $(script) sql/update/%--$(EXTVERSION).sql
+	@$(PERL) sql/update.pl $(wordlist 2,4,$^) > $@ || { rm -f $@; exit 1; }
 
 tmp := $(CURDIR)/tmp_check
 root := $(tmp)/root

@@ -29,6 +29,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
+#include "store/installed.h"
 #include "store/statement.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -106,6 +107,12 @@ find_hold(WorkerHold *hold)
 
 	if (!work_begin("looking for a hold"))
 		return false;
+	if (!installed_version_fits())
+	{
+		*hold = HOLD_OTHER_VERSION;
+		work_commit();
+		return true;
+	}
 	statement_read(&hold_statement, &database, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
 	work_commit();
@@ -124,6 +131,12 @@ report_hold(void)
 				(errmsg("events in this database were recorded elsewhere, so nothing is delivered"),
 				 errdetail("The database is a copy or was restored from a dump."),
 				 errhint("Call webhook_events.resume() if this copy is to deliver events.")));
+	if (current_hold == HOLD_OTHER_VERSION)
+		ereport(WARNING,
+				(errmsg("extension \"webhook_events\" in this database is not of version %s as the library is, so nothing is delivered",
+						EXTENSION_VERSION),
+				 errdetail("Events are recorded and wait."),
+				 errhint("Run ALTER EXTENSION webhook_events UPDATE.")));
 }
 
 static void

@@ -42,7 +42,9 @@ typedef enum WorkerHold
 	HOLD_DELIVERY_OFF,			/* webhook_events.delivery */
 	HOLD_NOT_ATTACHED,			/* no table ever was, so there are no events */
 	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
-	HOLD_PAUSED					/* pause() */
+	HOLD_PAUSED,				/* pause() */
+	HOLD_OTHER_VERSION			/* the extension's SQL is older than the
+								 * library */
 } WorkerHold;
 
 /* What a worker is woken for; bits. */

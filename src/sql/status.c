@@ -79,6 +79,8 @@ reason_of_hold(WorkerHold hold)
 			return "the events were recorded in another database; call webhook_events.resume() to deliver from here";
 		case HOLD_PAUSED:
 			return "paused";
+		case HOLD_OTHER_VERSION:
+			return "the extension is not of version " EXTENSION_VERSION " as the library is; run ALTER EXTENSION webhook_events UPDATE";
 	}
 	pg_unreachable();
 }

@@ -19,10 +19,12 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_enum.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "store/day_table.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -30,10 +32,49 @@
 
 static HTAB *known_tables = NULL;
 
+/* Forgotten whenever a namespace changes. */
+static Oid	known_namespace = InvalidOid;
+
+static void
+forget_namespace(Datum argument, int cache, uint32 hash)
+{
+	(void) argument;
+	(void) cache;
+	(void) hash;
+	known_namespace = InvalidOid;
+}
+
+static Oid
+owner_of_namespace(Oid namespace)
+{
+	return DatumGetObjectId(GetSysCacheOid1(NAMESPACEOID, Anum_pg_namespace_nspowner,
+											ObjectIdGetDatum(namespace)));
+}
+
+/*
+ * Version 1.0.0 had its tables where the documented functions are.  Somebody
+ * else's schema of our name is none of ours.
+ */
 Oid
 day_table_namespace(void)
 {
-	return get_namespace_oid("webhook_events_internal", true);
+	static bool is_watching = false;
+	Oid			outer;
+	Oid			inner;
+
+	if (!is_watching)
+	{
+		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_namespace, (Datum) 0);
+		is_watching = true;
+	}
+	if (OidIsValid(known_namespace))
+		return known_namespace;
+	outer = get_namespace_oid("webhook_events", true);
+	inner = get_namespace_oid("webhook_events_internal", true);
+	if (OidIsValid(outer))
+		known_namespace = OidIsValid(inner) &&
+			owner_of_namespace(inner) == owner_of_namespace(outer) ? inner : outer;
+	return known_namespace;
 }
 
 Oid

@@ -59,7 +59,10 @@ extern DayTable *day_table_get(const DayKind *kind, Relation relation);
 /* A label of one of the extension's enum types. */
 extern Oid	day_table_label(const char *type, const char *label);
 
-/* The namespace of the extension's tables, or InvalidOid where the extension is not. */
+/*
+ * The namespace of the extension's tables, those of version 1.0.0 until it is
+ * updated, or InvalidOid where the extension is not.
+ */
 extern Oid	day_table_namespace(void);
 
 #endif							/* WEBHOOK_DAY_TABLE_H */

@@ -74,11 +74,12 @@ sub insert_runs
 	return;
 }
 
-# Waits until a condition holds; dies with what was waited for after 30 s.
+# Waits until a condition holds; dies with what was waited for after 180 s, long
+# enough for a machine that others are busy with.
 sub wait_until(&$;$)
 {
 	my ($condition, $what, $timeout) = @_;
-	my $deadline = time + ($timeout // 30);
+	my $deadline = time + ($timeout // $ENV{PG_TEST_TIMEOUT_DEFAULT} // 180);
 
 	while (!$condition->())
 	{
