@@ -60,15 +60,25 @@ COMMENT ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interva
 REVOKE ALL ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval)
     FROM PUBLIC;
 
+-- What a role may see is decided in src/store/access.c alone.  Views call these
+-- in the name of whoever queries, so PUBLIC has EXECUTE; they tell a role of itself.
+CREATE FUNCTION webhook_events_internal.sees_all(manages boolean) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED LEAKPROOF
+    AS 'MODULE_PATHNAME', 'webhook_events_sees_all';
+COMMENT ON FUNCTION webhook_events_internal.sees_all(boolean) IS
+    'may the calling role see everybody''s rows, or manage everybody''s webhooks?';
+
+CREATE FUNCTION webhook_events_internal.own_user(manages boolean) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED LEAKPROOF
+    AS 'MODULE_PATHNAME', 'webhook_events_own_user';
+COMMENT ON FUNCTION webhook_events_internal.own_user(boolean) IS
+    'the user whose rows the calling role may see or whose webhooks it may manage; NULL: none';
+
 CREATE FUNCTION webhook_events_internal.may_see(user_id text) RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT coalesce(pg_catalog.current_setting('webhook_events.user_id', true), '') = ''
-        OR coalesce(user_id
-            = pg_catalog.current_setting('webhook_events.user_id', true), false);
-END;
+    LANGUAGE c STABLE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'webhook_events_may_see';
 COMMENT ON FUNCTION webhook_events_internal.may_see(text) IS
-    'may this session see what belongs to this user?  By the setting user_id';
+    'may the calling role see and manage all that belongs to this user?';
 REVOKE ALL ON FUNCTION webhook_events_internal.may_see(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.dispatch_id(event_id text, webhook_id text) RETURNS text

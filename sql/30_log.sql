@@ -49,8 +49,8 @@ CREATE VIEW webhook_events.events WITH (security_barrier = true) AS
         END AS event_data,
         xid, webhook_id
     FROM webhook_events_internal.outbox
-    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
-        OR user_id = pg_catalog.current_setting('webhook_events.user_id', true);
+    WHERE (SELECT webhook_events_internal.sees_all(false))
+        OR user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.events IS
     'what happened to runs and builds, newest ids last';
 

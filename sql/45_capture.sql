@@ -38,22 +38,22 @@ COMMENT ON FUNCTION webhook_events.build_changed() IS
     'writes the events of a table of builds; put on it by attach()';
 REVOKE ALL ON FUNCTION webhook_events.build_changed() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.attach(relation regclass, kind text DEFAULT NULL,
+CREATE FUNCTION webhook_events_internal.attach(relation regclass, kind text DEFAULT NULL,
         columns jsonb DEFAULT '{}', exclude text[] DEFAULT '{}',
         resource regprocedure DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE
     AS 'MODULE_PATHNAME', 'webhook_events_attach';
-COMMENT ON FUNCTION webhook_events.attach(regclass, text, jsonb, text[], regprocedure) IS
+COMMENT ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure) IS
     'makes a table of runs or builds raise events; again: with another mapping';
-REVOKE ALL ON FUNCTION webhook_events.attach(regclass, text, jsonb, text[], regprocedure)
+REVOKE ALL ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure)
     FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.detach(relation regclass) RETURNS void
+CREATE FUNCTION webhook_events_internal.detach(relation regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_detach';
-COMMENT ON FUNCTION webhook_events.detach(regclass) IS
+COMMENT ON FUNCTION webhook_events_internal.detach(regclass) IS
     'makes a table raise no more events';
-REVOKE ALL ON FUNCTION webhook_events.detach(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.detach(regclass) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.source_mapping(relation oid, arguments bytea) RETURNS jsonb
     LANGUAGE c STABLE STRICT

@@ -66,7 +66,7 @@ DECLARE
     webhook webhook_events_internal.webhooks;
 BEGIN
     webhook.id := webhook_events_internal.new_id();
-    webhook.user_id := nullif(current_setting('webhook_events.user_id', true), '');
+    webhook.user_id := webhook_events_internal.own_user(true);
     webhook.is_enabled := true;
     webhook.is_ad_hoc := false;
     webhook.is_retired := false;
@@ -85,7 +85,7 @@ COMMENT ON FUNCTION webhook_events_internal.new_webhook() IS
     'a row of webhooks with its defaults, not yet in the table';
 REVOKE ALL ON FUNCTION webhook_events_internal.new_webhook() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.create_webhook(request_url text,
+CREATE FUNCTION webhook_events_internal.create_webhook(request_url text,
         event_types webhook_events.event_type[], actor_id text DEFAULT NULL,
         actor_task_id text DEFAULT NULL, actor_run_id text DEFAULT NULL,
         user_id text DEFAULT NULL, payload_template text DEFAULT NULL,
@@ -119,10 +119,10 @@ BEGIN
     RETURN webhook_events_internal.insert_webhook(webhook);
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_type[], text,
+COMMENT ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
         text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean) IS
     'defines a webhook';
-REVOKE ALL ON FUNCTION webhook_events.create_webhook(text, webhook_events.event_type[], text,
+REVOKE ALL ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
         text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean)
     FROM PUBLIC;
 
@@ -235,7 +235,7 @@ COMMENT ON FUNCTION webhook_events_internal.apply_definition(webhook_events_inte
 REVOKE ALL ON FUNCTION webhook_events_internal.apply_definition(webhook_events_internal.webhooks, jsonb)
     FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.create_webhook(definition jsonb)
+CREATE FUNCTION webhook_events_internal.create_webhook(definition jsonb)
     RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -243,9 +243,9 @@ AS $function$
     SELECT webhook_events_internal.insert_webhook(
         webhook_events_internal.apply_definition(webhook_events_internal.new_webhook(), definition))
 $function$;
-COMMENT ON FUNCTION webhook_events.create_webhook(jsonb) IS
+COMMENT ON FUNCTION webhook_events_internal.create_webhook(jsonb) IS
     'defines a webhook by a Webhook object of the platform''s API';
-REVOKE ALL ON FUNCTION webhook_events.create_webhook(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.create_webhook(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.find_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
@@ -255,7 +255,7 @@ DECLARE
     webhook webhook_events_internal.webhooks;
 BEGIN
     SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
-    WHERE w.id = find_webhook.id FOR UPDATE;
+    WHERE w.id = find_webhook.id AND webhook_events_internal.may_see(w.user_id) FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
     END IF;
@@ -266,7 +266,7 @@ COMMENT ON FUNCTION webhook_events_internal.find_webhook(text) IS
     'the row of a webhook, locked; an error if there is none';
 REVOKE ALL ON FUNCTION webhook_events_internal.find_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.update_webhook(id text, changes jsonb)
+CREATE FUNCTION webhook_events_internal.update_webhook(id text, changes jsonb)
     RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -292,31 +292,31 @@ BEGIN
     RETURN result;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.update_webhook(text, jsonb) IS
+COMMENT ON FUNCTION webhook_events_internal.update_webhook(text, jsonb) IS
     'changes what the given keys of the platform''s API name';
-REVOKE ALL ON FUNCTION webhook_events.update_webhook(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.update_webhook(text, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.enable_webhook(id text) RETURNS webhook_events_internal.webhooks
+CREATE FUNCTION webhook_events_internal.enable_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT webhook_events.update_webhook(id, '{"isEnabled": true}')
+    SELECT webhook_events_internal.update_webhook(id, '{"isEnabled": true}')
 $function$;
-COMMENT ON FUNCTION webhook_events.enable_webhook(text) IS
+COMMENT ON FUNCTION webhook_events_internal.enable_webhook(text) IS
     'lets a webhook get events again, from now on';
-REVOKE ALL ON FUNCTION webhook_events.enable_webhook(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.enable_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.disable_webhook(id text) RETURNS webhook_events_internal.webhooks
+CREATE FUNCTION webhook_events_internal.disable_webhook(id text) RETURNS webhook_events_internal.webhooks
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT webhook_events.update_webhook(id, '{"isEnabled": false}')
+    SELECT webhook_events_internal.update_webhook(id, '{"isEnabled": false}')
 $function$;
-COMMENT ON FUNCTION webhook_events.disable_webhook(text) IS
+COMMENT ON FUNCTION webhook_events_internal.disable_webhook(text) IS
     'stops a webhook; its waiting dispatches fail';
-REVOKE ALL ON FUNCTION webhook_events.disable_webhook(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.disable_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.delete_webhook(id text) RETURNS void
+CREATE FUNCTION webhook_events_internal.delete_webhook(id text) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -325,11 +325,11 @@ BEGIN
     DELETE FROM webhook_events_internal.webhooks AS w WHERE w.id = delete_webhook.id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.delete_webhook(text) IS
+COMMENT ON FUNCTION webhook_events_internal.delete_webhook(text) IS
     'removes a webhook; its waiting dispatches fail, its history stays';
-REVOKE ALL ON FUNCTION webhook_events.delete_webhook(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.delete_webhook(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.set_max_rate(id text, max_rate double precision)
+CREATE FUNCTION webhook_events_internal.set_max_rate(id text, max_rate double precision)
     RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -343,11 +343,11 @@ BEGIN
     RETURN webhook;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.set_max_rate(text, double precision) IS
+COMMENT ON FUNCTION webhook_events_internal.set_max_rate(text, double precision) IS
     'limits how many calls a webhook gets each second; NULL: no limit';
-REVOKE ALL ON FUNCTION webhook_events.set_max_rate(text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.set_max_rate(text, double precision) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.set_secret(id text, secret text,
+CREATE FUNCTION webhook_events_internal.set_secret(id text, secret text,
         grace interval DEFAULT '24 hours') RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -374,11 +374,11 @@ BEGIN
     WHERE w.id = webhook.id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.set_secret(text, text, interval) IS
+COMMENT ON FUNCTION webhook_events_internal.set_secret(text, text, interval) IS
     'gives a webhook another signing secret, or none; the old one signs along for a while';
-REVOKE ALL ON FUNCTION webhook_events.set_secret(text, text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.set_secret(text, text, interval) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.rotate_secret(id text, grace interval DEFAULT '24 hours')
+CREATE FUNCTION webhook_events_internal.rotate_secret(id text, grace interval DEFAULT '24 hours')
     RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -386,15 +386,15 @@ AS $function$
 DECLARE
     secret text := webhook_events_internal.new_secret();
 BEGIN
-    PERFORM webhook_events.set_secret(id, secret, grace);
+    PERFORM webhook_events_internal.set_secret(id, secret, grace);
     RETURN secret;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.rotate_secret(text, interval) IS
+COMMENT ON FUNCTION webhook_events_internal.rotate_secret(text, interval) IS
     'gives a webhook a new signing secret and returns it; the old one signs along for a while';
-REVOKE ALL ON FUNCTION webhook_events.rotate_secret(text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.rotate_secret(text, interval) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions jsonb,
+CREATE FUNCTION webhook_events_internal.create_ad_hoc_webhooks(actor_run_id text, definitions jsonb,
         user_id text DEFAULT NULL) RETURNS SETOF webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -428,11 +428,11 @@ BEGIN
     END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) IS
+COMMENT ON FUNCTION webhook_events_internal.create_ad_hoc_webhooks(text, jsonb, text) IS
     'defines webhooks for one run, by a JSON array';
-REVOKE ALL ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.create_ad_hoc_webhooks(text, jsonb, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.create_ad_hoc_webhooks(actor_run_id text, definitions text,
+CREATE FUNCTION webhook_events_internal.create_ad_hoc_webhooks(actor_run_id text, definitions text,
         user_id text DEFAULT NULL) RETURNS SETOF webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -450,10 +450,10 @@ BEGIN
         RAISE EXCEPTION 'definitions of ad-hoc webhooks are neither JSON nor its base64'
             USING ERRCODE = 'invalid_parameter_value', DETAIL = SQLERRM;
     END;
-    RETURN QUERY SELECT * FROM webhook_events.create_ad_hoc_webhooks(actor_run_id, json, user_id);
+    RETURN QUERY SELECT * FROM webhook_events_internal.create_ad_hoc_webhooks(actor_run_id, json, user_id);
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.create_ad_hoc_webhooks(text, text, text) IS
     'defines webhooks for one run, by a JSON array or its base64';
-REVOKE ALL ON FUNCTION webhook_events.create_ad_hoc_webhooks(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.create_ad_hoc_webhooks(text, text, text) FROM PUBLIC;
 

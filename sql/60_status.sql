@@ -13,7 +13,7 @@ COMMENT ON FUNCTION webhook_events_internal.worker_report() IS
 REVOKE ALL ON FUNCTION webhook_events_internal.worker_report() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
-    LANGUAGE sql STABLE SECURITY DEFINER ROWS 100
+    LANGUAGE sql STABLE ROWS 100
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
     SET enable_hashjoin = off
@@ -31,18 +31,17 @@ AS $function$
         SELECT '1:1:', '1:1:', NULL, NULL, '1:1:'
         WHERE NOT EXISTS (SELECT FROM cursor)
     ), waiting AS (
-        SELECT o.id, o.created_at, o.xid, o.user_id FROM place CROSS JOIN webhook_events_internal.outbox AS o
+        SELECT o.id, o.created_at, o.xid FROM place CROSS JOIN webhook_events_internal.outbox AS o
         WHERE o.xid >= pg_snapshot_xmax(place.seen)
         UNION ALL
-        SELECT o.id, o.created_at, o.xid, o.user_id FROM place
+        SELECT o.id, o.created_at, o.xid FROM place
             CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
             JOIN webhook_events_internal.outbox AS o ON o.xid = late.xid
     )
     SELECT w.id, w.created_at FROM waiting AS w CROSS JOIN place
-    WHERE webhook_events_internal.may_see(w.user_id)
-        AND (place.position_xid IS NULL
-            OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
-            OR (w.xid, w.id) > (place.position_xid, place.position_id))
+    WHERE place.position_xid IS NULL
+        OR NOT pg_visible_in_snapshot(w.xid, place.window_to)
+        OR (w.xid, w.id) > (place.position_xid, place.position_id)
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.unrouted_events() IS
     'events that were not routed yet';
@@ -59,12 +58,12 @@ COMMENT ON FUNCTION webhook_events_internal.waiting_events() IS
     'how many events were not routed yet, and the oldest of them';
 REVOKE ALL ON FUNCTION webhook_events_internal.waiting_events() FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.status(OUT running boolean, OUT reason text,
+CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason text,
         OUT worker_pid integer, OUT started_at timestamptz, OUT events_waiting bigint,
         OUT oldest_event_at timestamptz, OUT lag_seconds numeric,
         OUT dispatches_active bigint, OUT in_flight integer, OUT delivered bigint,
         OUT failed bigint, OUT last_error text, OUT last_error_at timestamptz) RETURNS record
-    LANGUAGE sql VOLATILE SECURITY DEFINER
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
 AS $function$
@@ -81,7 +80,7 @@ AS $function$
         LEFT JOIN (SELECT * FROM webhook_events_internal.pauses ORDER BY paused_at LIMIT 1) AS p
             ON true
 $function$;
-COMMENT ON FUNCTION webhook_events.status() IS
+COMMENT ON FUNCTION webhook_events_internal.status() IS
     'whether events of this database are delivered, and if not, why';
-REVOKE ALL ON FUNCTION webhook_events.status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.status() FROM PUBLIC;
 

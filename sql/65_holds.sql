@@ -2,7 +2,7 @@
 -- Pausing and resuming
 --
 
-CREATE FUNCTION webhook_events.pause(reason text DEFAULT NULL) RETURNS void
+CREATE FUNCTION webhook_events_internal.pause(reason text DEFAULT NULL) RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10,11 +10,11 @@ AS $function$
     INSERT INTO webhook_events_internal.pauses (reason) VALUES (reason);
     SELECT webhook_events_internal.wake_worker();
 $function$;
-COMMENT ON FUNCTION webhook_events.pause(text) IS
+COMMENT ON FUNCTION webhook_events_internal.pause(text) IS
     'stops all delivery of this database; events are recorded and wait';
-REVOKE ALL ON FUNCTION webhook_events.pause(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.pause(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.resume(backlog text DEFAULT 'send') RETURNS void
+CREATE FUNCTION webhook_events_internal.resume(backlog text DEFAULT 'send') RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,7 +40,7 @@ BEGIN
     IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.pauses) THEN
         RAISE EXCEPTION 'delivery is not paused'
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = 'Call webhook_events.pause() first.';
+                HINT = 'Call webhook_events_internal.pause() first.';
     END IF;
 
     IF is_foreign THEN
@@ -107,7 +107,7 @@ BEGIN
     PERFORM webhook_events_internal.wake_worker();
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.resume(text) IS
+COMMENT ON FUNCTION webhook_events_internal.resume(text) IS
     'ends a pause, or lets a restored copy deliver; send or skip what waited';
-REVOKE ALL ON FUNCTION webhook_events.resume(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.resume(text) FROM PUBLIC;
 

@@ -9,7 +9,8 @@ AS $function$
 DECLARE
     webhook webhook_events_internal.webhooks;
 BEGIN
-    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w WHERE w.id = get_webhook.id;
+    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
+    WHERE w.id = get_webhook.id AND webhook_events_internal.may_see(w.user_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
     END IF;
@@ -43,7 +44,7 @@ COMMENT ON FUNCTION webhook_events_internal.build_request(webhook_events_interna
     'the request that takes an event to a webhook, or why there can be none';
 REVOKE ALL ON FUNCTION webhook_events_internal.build_request(webhook_events_internal.webhooks, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.preview(webhook_id text, event_id text, OUT method text,
+CREATE FUNCTION webhook_events_internal.preview(webhook_id text, event_id text, OUT method text,
         OUT url text, OUT headers jsonb, OUT body text) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -51,7 +52,9 @@ AS $function$
 DECLARE
     error text;
 BEGIN
-    IF event_id IS NULL THEN
+    PERFORM FROM webhook_events_internal.outbox AS o
+    WHERE o.id = preview.event_id AND webhook_events_internal.may_see(o.user_id);
+    IF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
     SELECT r.* INTO method, url, headers, body, error
@@ -63,11 +66,11 @@ BEGIN
     END IF;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.preview(text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.preview(text, text) IS
     'the request that would be sent for an event, without sending it';
-REVOKE ALL ON FUNCTION webhook_events.preview(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.explain_event(event_id text)
+CREATE FUNCTION webhook_events_internal.explain_event(event_id text)
     RETURNS TABLE (webhook_id text, fires boolean, reason text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -75,7 +78,8 @@ AS $function$
 DECLARE
     event webhook_events_internal.outbox;
 BEGIN
-    SELECT o.* INTO event FROM webhook_events_internal.outbox AS o WHERE o.id = event_id;
+    SELECT o.* INTO event FROM webhook_events_internal.outbox AS o
+    WHERE o.id = event_id AND webhook_events_internal.may_see(o.user_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
@@ -87,21 +91,22 @@ BEGIN
             CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w, event.event_type,
                 event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,
                 event.created_at, event.xid, event.webhook_id)) AS r (refusal)
-        WHERE w.id = event.webhook_id OR w.user_id = event.user_id
-            OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
-            OR w.actor_run_id = event.actor_run_id
-            OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
-                AND w.actor_run_id IS NULL)
+        WHERE webhook_events_internal.may_see(w.user_id)
+            AND (w.id = event.webhook_id OR w.user_id = event.user_id
+                OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
+                OR w.actor_run_id = event.actor_run_id
+                OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
+                    AND w.actor_run_id IS NULL))
         ORDER BY w.id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.explain_event(text) IS
+COMMENT ON FUNCTION webhook_events_internal.explain_event(text) IS
     'which webhooks get an event and which don''t, and why';
-REVOKE ALL ON FUNCTION webhook_events.explain_event(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.explain_event(text) FROM PUBLIC;
 
--- Its body is bound when it is created and it sets nothing, so that it becomes
--- part of the query that calls it, and stops with that query's LIMIT.
-CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
+-- Its body is bound when it is created and it sets nothing, so that it can return
+-- row by row; see webhook_events.backtest().
+CREATE FUNCTION webhook_events_internal.backtest_rows(webhook_id text, since timestamptz,
         until timestamptz DEFAULT pg_catalog.now())
     RETURNS TABLE (event_id text, created_at timestamptz,
         event_type webhook_events.event_type, fires boolean, reason text, body text)
@@ -109,7 +114,7 @@ CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
 BEGIN ATOMIC
     SELECT e.id, e.created_at, e.event_type, r.refusal IS NULL,
         coalesce(r.refusal, b.error), b.body
-    FROM webhook_events_internal.get_webhook(backtest.webhook_id) AS w
+    FROM webhook_events_internal.get_webhook(backtest_rows.webhook_id) AS w
         CROSS JOIN webhook_events_internal.outbox AS e
         CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w, e.event_type, e.user_id,
             e.actor_id, e.actor_task_id, e.actor_run_id) OFFSET 0) AS r (refusal)
@@ -118,14 +123,14 @@ BEGIN ATOMIC
             WHERE r.refusal IS NULL OFFSET 0) AS b ON true
     WHERE e.id >= webhook_events.id_lower_bound(since)
         AND e.id < webhook_events.id_lower_bound(until)
-        AND e.webhook_id IS NULL
+        AND e.webhook_id IS NULL AND webhook_events_internal.may_see(e.user_id)
         -- An error for an unknown webhook, even if there are no events.
-        AND (webhook_events_internal.get_webhook(backtest.webhook_id)).id IS NOT NULL
+        AND (webhook_events_internal.get_webhook(backtest_rows.webhook_id)).id IS NOT NULL
     ORDER BY e.id;
 END;
-COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
-    'what a webhook, were it enabled, would have sent for past events; LIMIT makes it cheap';
-REVOKE ALL ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events_internal.backtest_rows(text, timestamptz, timestamptz) IS
+    'rows of backtest(), made one by one';
+REVOKE ALL ON FUNCTION webhook_events_internal.backtest_rows(text, timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.source_event(relation regclass, kind text, id text,
         OUT found boolean, OUT user_id text, OUT actor_id text, OUT actor_task_id text, OUT resource json)
@@ -147,7 +152,7 @@ COMMENT ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, t
 REVOKE ALL ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, text, text, json)
     FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.test_webhook(id text, resource_id text DEFAULT NULL)
+CREATE FUNCTION webhook_events_internal.test_webhook(id text, resource_id text DEFAULT NULL)
     RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -175,7 +180,7 @@ BEGIN
         EXCEPTION WHEN data_exception THEN
             CONTINUE;  -- the table's ids are of another type
         END;
-        CONTINUE WHEN NOT event.found;
+        CONTINUE WHEN NOT (event.found AND webhook_events_internal.may_see(event.user_id));
         RETURN webhook_events_internal.raise_test(webhook.id, event.user_id, event.actor_id,
             event.actor_task_id, CASE source.kind WHEN 'run' THEN resource_id END,
             CASE source.kind WHEN 'build' THEN resource_id END, event.resource);
@@ -184,6 +189,6 @@ BEGIN
         USING ERRCODE = 'no_data_found';
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.test_webhook(text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.test_webhook(text, text) IS
     'sends a TEST event to one webhook, with this run or build or a dummy; returns the dispatch''s id';
-REVOKE ALL ON FUNCTION webhook_events.test_webhook(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.test_webhook(text, text) FROM PUBLIC;

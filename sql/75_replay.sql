@@ -5,7 +5,7 @@
 
 CREATE FUNCTION webhook_events_internal.queue_dispatches(webhook_id text, event_ids text[],
         next_attempt_at timestamptz) RETURNS SETOF text
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -27,7 +27,7 @@ COMMENT ON FUNCTION webhook_events_internal.queue_dispatches(text, text[], times
     'adds dispatches of past events to a webhook; returns their ids';
 REVOKE ALL ON FUNCTION webhook_events_internal.queue_dispatches(text, text[], timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.redeliver(dispatch_id text) RETURNS text
+CREATE FUNCTION webhook_events_internal.redeliver(dispatch_id text) RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -36,13 +36,14 @@ DECLARE
     webhook webhook_events_internal.webhooks;
 BEGIN
     SELECT d.* INTO dispatch FROM webhook_events_internal.dispatches AS d
-    WHERE d.id = redeliver.dispatch_id;
+    WHERE d.id = redeliver.dispatch_id AND webhook_events_internal.may_see(d.user_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'dispatch "%" does not exist', dispatch_id
             USING ERRCODE = 'no_data_found';
     END IF;
     webhook := webhook_events_internal.get_webhook(dispatch.webhook_id);
-    PERFORM FROM webhook_events_internal.outbox AS o WHERE o.id = dispatch.event_id;
+    PERFORM FROM webhook_events_internal.outbox AS o
+    WHERE o.id = dispatch.event_id AND webhook_events_internal.may_see(o.user_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" of dispatch "%" does not exist any more',
                 dispatch.event_id, dispatch.id
@@ -58,11 +59,11 @@ BEGIN
     RETURN dispatch.id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.redeliver(text) IS
+COMMENT ON FUNCTION webhook_events_internal.redeliver(text) IS
     'sends the event of a dispatch to its webhook once more; returns the new dispatch''s id';
-REVOKE ALL ON FUNCTION webhook_events.redeliver(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.redeliver(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.replay(webhook_id text, since timestamptz,
+CREATE FUNCTION webhook_events_internal.replay(webhook_id text, since timestamptz,
         until timestamptz DEFAULT now(), event_types webhook_events.event_type[] DEFAULT NULL,
         only_failed boolean DEFAULT false) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
@@ -95,7 +96,7 @@ BEGIN
         FROM webhook_events_internal.outbox AS e
         WHERE e.id >= webhook_events.id_lower_bound(since)
             AND e.id < webhook_events.id_lower_bound(until)
-            AND e.webhook_id IS NULL
+            AND e.webhook_id IS NULL AND webhook_events_internal.may_see(e.user_id)
             AND (replay.event_types IS NULL OR e.event_type = ANY (replay.event_types))
             AND webhook_events_internal.refusal(webhook, e.event_type, e.user_id, e.actor_id,
                 e.actor_task_id, e.actor_run_id) IS NULL
@@ -119,9 +120,9 @@ BEGIN
     RETURN queued;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.replay(text, timestamptz, timestamptz,
+COMMENT ON FUNCTION webhook_events_internal.replay(text, timestamptz, timestamptz,
         webhook_events.event_type[], boolean) IS
     'queues past events for one webhook, behind all others; returns how many';
-REVOKE ALL ON FUNCTION webhook_events.replay(text, timestamptz, timestamptz,
+REVOKE ALL ON FUNCTION webhook_events_internal.replay(text, timestamptz, timestamptz,
         webhook_events.event_type[], boolean) FROM PUBLIC;
 

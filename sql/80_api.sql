@@ -15,7 +15,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.api_time(timestamptz) FROM PUBLIC
 CREATE FUNCTION webhook_events_internal.stats_of_webhook(id text, OUT total_dispatches bigint,
         OUT last_status webhook_events.dispatch_status, OUT last_finished_at timestamptz)
     RETURNS record
-    LANGUAGE sql VOLATILE SECURITY DEFINER
+    LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH entry AS MATERIALIZED (
@@ -45,7 +45,7 @@ COMMENT ON FUNCTION webhook_events_internal.stats_of_webhook(text) IS
 REVOKE ALL ON FUNCTION webhook_events_internal.stats_of_webhook(text) FROM PUBLIC;
 
 -- Volatile, so that it sees what the same statement has just created.
-CREATE FUNCTION webhook_events.webhook_json(id text) RETURNS jsonb
+CREATE FUNCTION webhook_events_internal.webhook_json(id text) RETURNS jsonb
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -66,11 +66,11 @@ AS $function$
     FROM webhook_events_internal.get_webhook(id) AS w
         CROSS JOIN LATERAL webhook_events_internal.stats_of_webhook(w.id) AS s
 $function$;
-COMMENT ON FUNCTION webhook_events.webhook_json(text) IS
+COMMENT ON FUNCTION webhook_events_internal.webhook_json(text) IS
     'a webhook as a Webhook object of the platform''s API';
-REVOKE ALL ON FUNCTION webhook_events.webhook_json(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_json(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.dispatch_json(id text) RETURNS jsonb
+CREATE FUNCTION webhook_events_internal.dispatch_json(id text) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -94,25 +94,26 @@ BEGIN
     INTO result
     FROM webhook_events_internal.dispatches AS d
         LEFT JOIN webhook_events.events AS e ON e.id = d.event_id
-        LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = d.webhook_id
-    WHERE d.id = dispatch_json.id;
+        LEFT JOIN webhook_events_internal.webhooks AS w
+            ON w.id = d.webhook_id AND webhook_events_internal.may_see(w.user_id)
+    WHERE d.id = dispatch_json.id AND webhook_events_internal.may_see(d.user_id);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'dispatch "%" does not exist', id USING ERRCODE = 'no_data_found';
     END IF;
     RETURN result;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.dispatch_json(text) IS
+COMMENT ON FUNCTION webhook_events_internal.dispatch_json(text) IS
     'a dispatch with its calls as a WebhookDispatch object of the platform''s API';
-REVOKE ALL ON FUNCTION webhook_events.dispatch_json(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.dispatch_json(text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.webhook_secret(id text) RETURNS text
+CREATE FUNCTION webhook_events_internal.webhook_secret(id text) RETURNS text
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT w.secret FROM webhook_events_internal.get_webhook(id) AS w
 $function$;
-COMMENT ON FUNCTION webhook_events.webhook_secret(text) IS
+COMMENT ON FUNCTION webhook_events_internal.webhook_secret(text) IS
     'the secret that signs a webhook''s requests; NULL: they are not signed';
-REVOKE ALL ON FUNCTION webhook_events.webhook_secret(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_secret(text) FROM PUBLIC;
 

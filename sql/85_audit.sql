@@ -100,7 +100,7 @@ COMMENT ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, time
     'events of this span that were routed without a dispatch that they should have';
 REVOKE ALL ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events.audit(since timestamptz, until timestamptz DEFAULT now())
+CREATE FUNCTION webhook_events_internal.audit(since timestamptz, until timestamptz DEFAULT now())
     RETURNS TABLE (problem text, relation regclass, resource_id text, event_id text,
         webhook_id text)
     LANGUAGE plpgsql STABLE
@@ -146,7 +146,7 @@ BEGIN
             AND d.next_attempt_at < clock_timestamp() - patience;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.audit(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION webhook_events_internal.audit(timestamptz, timestamptz) IS
     'what is missing or late in a span of time; no row when all is well';
-REVOKE ALL ON FUNCTION webhook_events.audit(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.audit(timestamptz, timestamptz) FROM PUBLIC;
 

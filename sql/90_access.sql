@@ -1,94 +1,317 @@
 --
 -- Who may do what
 --
--- A session with the setting user_id sees and changes what is that user's.
--- Partitions need no policies: nobody is granted anything on them.  Policies and
--- views say what may_see() says without calling it, so that a plain GRANT on a
--- table is enough.
+-- A view shows what its reader may see: the two functions that tell are called
+-- once for each query, so that conditions on ids still find their index and day.
 --
 
 CREATE VIEW webhook_events.webhooks WITH (security_barrier = true) AS
     SELECT * FROM webhook_events_internal.webhooks
-    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
-        OR user_id = pg_catalog.current_setting('webhook_events.user_id', true);
+    WHERE (SELECT webhook_events_internal.sees_all(true))
+        OR user_id = (SELECT webhook_events_internal.own_user(true));
 COMMENT ON VIEW webhook_events.webhooks IS
     'who wants which events where, and how the request looks';
 
 CREATE VIEW webhook_events.dispatches WITH (security_barrier = true) AS
     SELECT * FROM webhook_events_internal.dispatches
-    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
-        OR user_id = pg_catalog.current_setting('webhook_events.user_id', true);
+    WHERE (SELECT webhook_events_internal.sees_all(false))
+        OR user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.dispatches IS
     'one event for one webhook, until it is delivered or given up';
 
 CREATE VIEW webhook_events.calls WITH (security_barrier = true) AS
     SELECT * FROM webhook_events_internal.calls AS c
-    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
+    WHERE (SELECT webhook_events_internal.sees_all(false))
         OR EXISTS (SELECT FROM webhook_events_internal.dispatches AS d WHERE d.id = c.dispatch_id
-            AND d.user_id = pg_catalog.current_setting('webhook_events.user_id', true));
+            AND d.user_id = (SELECT webhook_events_internal.own_user(false)));
 COMMENT ON VIEW webhook_events.calls IS 'HTTP attempts of dispatches';
 
+-- A path can be a secret as well: of a URL only its scheme and host are shown.
 CREATE VIEW webhook_events.webhooks_masked WITH (security_barrier = true) AS
     SELECT id, user_id, is_enabled, is_ad_hoc, event_types, actor_id, actor_task_id,
-        actor_run_id, pg_catalog.regexp_replace(pg_catalog.regexp_replace(request_url,
-            '^([A-Za-z]+://)[^/?#]*@', '\1***@'), '[?#].*$', '?***') AS request_url,
+        actor_run_id, pg_catalog.regexp_replace(request_url,
+            '^([A-Za-z]+://)([^/?#]*@)?([^/?#]*).*$', '\1\3') AS request_url,
         should_interpolate_strings, ignore_ssl_errors, do_not_retry, description, max_rate,
         disabled_reason, is_retired, created_at, modified_at
     FROM webhook_events_internal.webhooks
-    WHERE (pg_catalog.current_setting('webhook_events.user_id', true) <> '') IS NOT TRUE
-        OR user_id = pg_catalog.current_setting('webhook_events.user_id', true);
+    WHERE (SELECT webhook_events_internal.sees_all(false))
+        OR user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.webhooks_masked IS
-    'webhooks without templates, secrets, credentials and queries, for readers';
+    'webhooks without templates, secrets and what follows the host, for readers';
 
-CREATE FUNCTION webhook_events.grant_access(role regrole, access text) RETURNS void
+--
+-- Accesses
+--
+-- The names of "offers" stand for views, and for documented functions whatever
+-- their arguments; those without an access are for the extension's owner, who can
+-- grant them one by one.
+--
+
+CREATE TABLE webhook_events_internal.offers (
+    name text NOT NULL,
+    accesses text[] NOT NULL,
+    CONSTRAINT offers_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE webhook_events_internal.offers IS
+    'which accesses open which views and functions of schema webhook_events';
+INSERT INTO webhook_events_internal.offers (name, accesses) VALUES
+    ('webhooks', '{manager, tenant}'),
+    ('webhooks_masked', '{reader, manager, tenant}'),
+    ('events', '{reader, manager, tenant}'),
+    ('dispatches', '{reader, manager, tenant}'),
+    ('calls', '{reader, manager, tenant}'),
+    ('sources', '{manager}'),
+    ('id_time', '{reader, manager, tenant}'),
+    ('id_lower_bound', '{reader, manager, tenant}'),
+    ('create_webhook', '{manager, tenant}'),
+    ('update_webhook', '{manager, tenant}'),
+    ('enable_webhook', '{manager, tenant}'),
+    ('disable_webhook', '{manager, tenant}'),
+    ('delete_webhook', '{manager, tenant}'),
+    ('create_ad_hoc_webhooks', '{manager, tenant}'),
+    ('set_max_rate', '{manager, tenant}'),
+    ('set_secret', '{manager, tenant}'),
+    ('rotate_secret', '{manager, tenant}'),
+    ('webhook_secret', '{manager, tenant}'),
+    ('webhook_json', '{manager, tenant}'),
+    ('dispatch_json', '{manager, tenant}'),
+    ('preview', '{manager, tenant}'),
+    ('explain_event', '{manager, tenant}'),
+    ('backtest', '{manager, tenant}'),
+    ('backtest_rows', '{manager, tenant}'),
+    ('test_webhook', '{manager, tenant}'),
+    ('redeliver', '{manager, tenant}'),
+    ('replay', '{manager, tenant}'),
+    ('status', '{monitor}'),
+    ('pause', '{}'),
+    ('resume', '{}'),
+    ('audit', '{}'),
+    ('attach', '{}'),
+    ('detach', '{}'),
+    ('grant_access', '{}'),
+    ('revoke_access', '{}');
+
+-- Not part of dumps: oids of roles mean nothing elsewhere, so in a restored copy
+-- nobody has an access until it is granted again.
+CREATE TABLE webhook_events_internal.grants (
+    role oid NOT NULL,
+    access text NOT NULL,
+    user_id text,
+    CONSTRAINT grants_pkey PRIMARY KEY (role, access)
+);
+COMMENT ON TABLE webhook_events_internal.grants IS
+    'which accesses roles have, and of which user a tenant''s role is';
+
+CREATE FUNCTION webhook_events_internal.grants_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_grants_changed';
+COMMENT ON FUNCTION webhook_events_internal.grants_changed() IS
+    'has all sessions forget what roles may do';
+REVOKE ALL ON FUNCTION webhook_events_internal.grants_changed() FROM PUBLIC;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+    ON webhook_events_internal.grants
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.grants_changed();
+
+CREATE FUNCTION webhook_events_internal.grant_objects(role regrole, access text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    object record;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA webhook_events TO %s', role);
+    FOR object IN
+        SELECT 'SELECT ON TABLE ' || c.oid::regclass AS privilege
+        FROM pg_class AS c JOIN webhook_events_internal.offers AS o ON o.name = c.relname
+        WHERE c.relnamespace = 'webhook_events'::regnamespace AND c.relkind = 'v'
+            AND access = ANY (o.accesses)
+        UNION ALL
+        SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
+        FROM pg_proc AS p JOIN webhook_events_internal.offers AS o ON o.name = p.proname
+        WHERE p.pronamespace = 'webhook_events'::regnamespace AND access = ANY (o.accesses)
+        UNION ALL
+        SELECT 'SELECT ON TABLE ' || c.oid::regclass FROM pg_class AS c
+        WHERE c.relnamespace = 'webhook_events_internal'::regnamespace
+            AND c.relkind IN ('r', 'p', 'S') AND access = 'dump'
+        UNION ALL
+        SELECT 'USAGE ON SCHEMA webhook_events_internal' WHERE access = 'dump'
+    LOOP
+        EXECUTE format('GRANT %s TO %s', object.privilege, role);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.grant_objects(regrole, text) IS
+    'grants a role what an access opens';
+REVOKE ALL ON FUNCTION webhook_events_internal.grant_objects(regrole, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.grant_access(role regrole, access text,
+        user_id text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF role IS NULL OR access IS NULL THEN
+        RAISE EXCEPTION 'grant_access needs a role and an access'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF access NOT IN ('reader', 'manager', 'tenant', 'monitor', 'dump') THEN
+        RAISE EXCEPTION 'access "%" does not exist', access
+            USING ERRCODE = 'invalid_parameter_value',
+                DETAIL = 'It is one of reader, manager, tenant, monitor and dump.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role USING ERRCODE = 'undefined_object';
+    END IF;
+    IF access = 'tenant' AND coalesce(user_id, '') = '' THEN
+        RAISE EXCEPTION 'a tenant needs a user'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Say whose webhooks the role may see: user_id => ''…''.';
+    END IF;
+    IF access <> 'tenant' AND user_id IS NOT NULL THEN
+        RAISE EXCEPTION 'access "%" is not limited to a user', access
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Only a tenant has a user_id.';
+    END IF;
+    INSERT INTO webhook_events_internal.grants AS g (role, access, user_id)
+        VALUES (role, access, user_id)
+        ON CONFLICT ON CONSTRAINT grants_pkey DO UPDATE SET user_id = excluded.user_id;
+    PERFORM webhook_events_internal.grant_objects(role, access);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.grant_access(regrole, text, text) IS
+    'gives a role an access: reader, manager, tenant (of a user), monitor or dump';
+REVOKE ALL ON FUNCTION webhook_events_internal.grant_access(regrole, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.revoke_access(role regrole) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    reads constant text[] := ARRAY['id_time(text)', 'id_lower_bound(timestamptz)',
-        'dispatch_id(text, text)', 'api_time(timestamptz)'];
-    manages constant text[] := reads || ARRAY['may_see(text)', 'new_id()', 'new_secret()', 'new_webhook()',
-        'insert_webhook(webhook_events_internal.webhooks)', 'find_webhook(text)', 'get_webhook(text)',
-        'definition_value(jsonb, text, text)',
-        'apply_definition(webhook_events_internal.webhooks, jsonb)',
-        'create_webhook(text, webhook_events.event_type[], text, text, text, text, text, text,'
-            ' boolean, boolean, boolean, boolean, text, text, boolean)',
-        'create_webhook(jsonb)', 'update_webhook(text, jsonb)', 'enable_webhook(text)',
-        'disable_webhook(text)', 'delete_webhook(text)',
-        'create_ad_hoc_webhooks(text, jsonb, text)', 'create_ad_hoc_webhooks(text, text, text)',
-        'set_max_rate(text, double precision)', 'set_secret(text, text, interval)',
-        'rotate_secret(text, interval)', 'webhook_secret(text)',
-        'refusal(webhook_events_internal.webhooks, webhook_events.event_type, text, text, text, text,'
-            ' timestamptz, xid8, text)',
-        'build_request(webhook_events_internal.webhooks, text)', 'preview(text, text)',
-        'explain_event(text)', 'backtest(text, timestamptz, timestamptz)',
-        'source_event(regclass, text, text)', 'source_mapping(oid, bytea)',
-        'raise_test(text, text, text, text, text, text, json)', 'test_webhook(text, text)',
-        'redeliver(text)', 'unrouted_events()', 'queue_dispatches(text, text[], timestamptz)',
-        'replay(text, timestamptz, timestamptz, webhook_events.event_type[], boolean)',
-        'wake_worker()', 'stats_of_webhook(text)', 'webhook_json(text)', 'dispatch_json(text)'];
-    signature text;
+    schema text;
+    kind text;
 BEGIN
-    IF access NOT IN ('reader', 'manager') THEN
-        RAISE EXCEPTION 'access "%" is neither "reader" nor "manager"', access
-            USING ERRCODE = 'invalid_parameter_value';
+    IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role USING ERRCODE = 'undefined_object';
     END IF;
-    EXECUTE format('GRANT USAGE ON SCHEMA webhook_events TO %s', role);
-    EXECUTE format('GRANT SELECT ON webhook_events.webhooks_masked,'
-        ' webhook_events.events, webhook_events.dispatches, webhook_events.calls TO %s', role);
-    IF access = 'manager' THEN
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events_internal.webhooks TO %s',
-            role);
-        EXECUTE format('GRANT SELECT ON webhook_events.sources TO %s', role);
-    END IF;
-    FOREACH signature IN ARRAY CASE access WHEN 'reader' THEN reads ELSE manages END LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION webhook_events.%s TO %s', signature, role);
+    DELETE FROM webhook_events_internal.grants AS g WHERE g.role = revoke_access.role;
+    FOREACH schema IN ARRAY '{webhook_events, webhook_events_internal}'::text[] LOOP
+        FOREACH kind IN ARRAY '{TABLES, SEQUENCES, FUNCTIONS}'::text[] LOOP
+            EXECUTE format('REVOKE ALL ON ALL %s IN SCHEMA %I FROM %s', kind, schema, role);
+        END LOOP;
+        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', schema, role);
     END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events.grant_access(regrole, text) IS
-    'grants a role what a reader or a manager of webhooks needs';
-REVOKE ALL ON FUNCTION webhook_events.grant_access(regrole, text) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events_internal.revoke_access(regrole) IS
+    'takes from a role all that it was granted of this extension';
+REVOKE ALL ON FUNCTION webhook_events_internal.revoke_access(regrole) FROM PUBLIC;
+
+-- Roles that are gone leave their rows; what they were granted is gone with them.
+CREATE FUNCTION webhook_events_internal.refresh_grants() RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    DELETE FROM webhook_events_internal.grants AS g
+    WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.role);
+    SELECT webhook_events_internal.grant_objects(g.role, g.access)
+    FROM webhook_events_internal.grants AS g;
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.refresh_grants() IS
+    'grants what accesses open of views, functions and tables that are new';
+REVOKE ALL ON FUNCTION webhook_events_internal.refresh_grants() FROM PUBLIC;
+
+-- A new table takes what ALTER DEFAULT PRIVILEGES says; ours are nobody's but for
+-- those who dump.
+CREATE FUNCTION webhook_events_internal.own_table(relation regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    grantee record;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name
+        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+        WHERE c.oid = relation AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', relation, grantee.name);
+    END LOOP;
+    FOR grantee IN
+        SELECT r.oid::regrole::text AS name
+        FROM webhook_events_internal.grants AS g JOIN pg_roles AS r ON r.oid = g.role
+        WHERE g.access = 'dump'
+    LOOP
+        EXECUTE format('GRANT SELECT ON TABLE %s TO %s', relation, grantee.name);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.own_table(regclass) IS
+    'takes a new table from everybody but its owner and those who dump';
+REVOKE ALL ON FUNCTION webhook_events_internal.own_table(regclass) FROM PUBLIC;
+
+--
+-- The door
+--
+-- A documented function is the door to the function of the same name and arguments
+-- in webhook_events_internal, whose result, defaults and comment it has.  That runs
+-- as its owner, with a search_path of ours, in the name of the role that called.
+--
+
+CREATE FUNCTION webhook_events_internal.make_doors() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    behind record;
+    door text;
+BEGIN
+    FOR behind IN
+        SELECT p.oid, p.proname, pg_get_function_arguments(p.oid) AS arguments,
+            pg_get_function_identity_arguments(p.oid) AS identity,
+            replace(pg_get_function_result(p.oid), 'webhook_events_internal.',
+                'webhook_events.') AS result,
+            CASE p.provolatile WHEN 'v' THEN 'VOLATILE' WHEN 's' THEN 'STABLE'
+                ELSE 'IMMUTABLE' END || CASE WHEN p.proisstrict THEN ' STRICT' ELSE '' END
+                || CASE WHEN p.proretset THEN format(' ROWS %s', p.prorows) ELSE '' END
+                AS properties,
+            obj_description(p.oid, 'pg_proc') AS comment
+        FROM pg_proc AS p JOIN webhook_events_internal.offers AS o ON o.name = p.proname
+        WHERE p.pronamespace = 'webhook_events_internal'::regnamespace
+        ORDER BY p.oid
+    LOOP
+        door := format('FUNCTION webhook_events.%I(%s)', behind.proname, behind.identity);
+        EXECUTE format('CREATE OR REPLACE FUNCTION webhook_events.%I(%s) RETURNS %s'
+            ' LANGUAGE c %s AS ''MODULE_PATHNAME'', ''webhook_events_door''',
+            behind.proname, behind.arguments, behind.result, behind.properties);
+        EXECUTE format('COMMENT ON %s IS %L', door, behind.comment);
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', door);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.make_doors() IS
+    'makes the documented functions of those that are behind them';
+REVOKE ALL ON FUNCTION webhook_events_internal.make_doors() FROM PUBLIC;
+SELECT webhook_events_internal.make_doors();
+
+-- It becomes part of the query that calls it, and stops with that query's LIMIT.
+CREATE FUNCTION webhook_events.backtest(webhook_id text, since timestamptz,
+        until timestamptz DEFAULT pg_catalog.now())
+    RETURNS TABLE (event_id text, created_at timestamptz,
+        event_type webhook_events.event_type, fires boolean, reason text, body text)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT (b.r).event_id, (b.r).created_at, (b.r).event_type, (b.r).fires, (b.r).reason,
+        (b.r).body
+    FROM (SELECT webhook_events.backtest_rows(webhook_id, since, until) AS r) AS b;
+END;
+COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
+    'what a webhook, were it enabled, would have sent for past events; LIMIT makes it cheap';
+REVOKE ALL ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) FROM PUBLIC;
+
+-- Nothing of ours takes what ALTER DEFAULT PRIVILEGES gives.
+SELECT webhook_events_internal.own_table(c.oid)
+FROM pg_catalog.pg_class AS c
+WHERE c.relnamespace OPERATOR(pg_catalog.=) 'webhook_events_internal'::pg_catalog.regnamespace
+    AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[]);
 
 CREATE FUNCTION webhook_events_internal.announce() RETURNS void
     LANGUAGE c VOLATILE

@@ -31,6 +31,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "store/access.h"
 #include "store/day_table.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -80,7 +81,7 @@ open_table(Oid oid)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", name)));
-	if (!relation_is_owned_by(oid, GetUserId()))
+	if (!relation_is_owned_by(oid, access_caller()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
 	if (IsCatalogRelation(relation) ||
 		RelationGetNamespace(relation) == day_table_namespace())

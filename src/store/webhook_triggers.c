@@ -19,9 +19,9 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/bitmapset.h"
-#include "server/settings.h"
 #include "server/shared.h"
 #include "server/wake.h"
+#include "store/access.h"
 #include "store/webhooks.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -134,8 +134,14 @@ check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s", forbidden),
 				 errdetail("Settings webhook_events.denied_networks, allowed_networks and allowed_ports say where requests may go.")));
-	if (old_row == NULL && *setting_user_id)
+	if (old_row == NULL && !access_to_all(ACCESS_MANAGE))
 		check_new(webhook);
+	if (!access_to(ACCESS_MANAGE, webhook->user_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 webhook->user_id ?
+				 errmsg("webhooks of user \"%s\" are not yours to define", webhook->user_id) :
+				 errmsg("webhooks of no user are not yours to define")));
 	if (old_row != NULL)
 		check_unchanged(webhook_condition_from_row(old_row, desc), webhook);
 }

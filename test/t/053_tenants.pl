@@ -36,21 +36,17 @@ sub as
 query(<<'SQL');
 CREATE ROLE reader LOGIN; CREATE ROLE manager LOGIN; CREATE ROLE nobody LOGIN;
 CREATE ROLE tenant_a LOGIN; CREATE ROLE tenant_b LOGIN;
-ALTER ROLE tenant_a SET webhook_events.user_id = 'a';
-ALTER ROLE tenant_b SET webhook_events.user_id = 'b';
 SELECT webhook_events.grant_access('reader', 'reader');
-SELECT webhook_events.grant_access(r::regrole, 'manager') FROM unnest('{manager, tenant_a, tenant_b}'::text[]) AS r;
-ALTER TABLE actor_runs ENABLE ROW LEVEL SECURITY;
-CREATE POLICY own ON actor_runs FOR SELECT USING (user_id = current_setting('webhook_events.user_id'));
-GRANT SELECT ON actor_runs TO tenant_a, tenant_b;
-GRANT SELECT ON actor_builds TO tenant_a, tenant_b;
+SELECT webhook_events.grant_access('manager', 'manager');
+SELECT webhook_events.grant_access('tenant_a', 'tenant', 'a');
+SELECT webhook_events.grant_access('tenant_b', 'tenant', user_id => 'b');
 SQL
 
 # Nothing without a grant.
 like(as('nobody', "SELECT webhook_events.$_"), qr/^42501: permission denied/, "nobody may use $_")
-  foreach "create_webhook('$url', '{ACTOR.RUN.CREATED}')", 'new_id()', 'status()', "grant_access('nobody', 'manager')";
+  foreach "create_webhook('$url', '{ACTOR.RUN.CREATED}')", 'status()', "grant_access('nobody', 'manager')";
 like(as('nobody', "SELECT * FROM webhook_events.$_"), qr/^42501: permission denied/, "nobody may read $_")
-  foreach qw(webhooks events outbox dispatches calls webhook_stats cursors webhooks_masked sources);
+  foreach qw(webhooks events dispatches calls webhooks_masked sources);
 
 # Each tenant defines the same webhook, with the same key.
 my %webhook;
@@ -75,18 +71,17 @@ foreach my $tenant (qw(a b))
 	my $other = $tenant eq 'a' ? 'b' : 'a';
 
 	is(as($role, "SELECT count(*), min(user_id), max(user_id) FROM webhook_events.$_"), "1|$tenant|$tenant", "$_ of $tenant")
-	  foreach qw(webhooks events outbox dispatches webhooks_masked);
+	  foreach qw(webhooks events dispatches webhooks_masked);
 	is(as($role, 'SELECT dispatch_id FROM webhook_events.calls'), $dispatch{$tenant}, "calls of $tenant");
 	is(as($role, "SELECT count(*) FROM webhook_events.backtest('$webhook{$tenant}', now() - interval '1 hour')"), 1, 'a backtest shows one event');
 	is(as($role, "SELECT webhook_id FROM webhook_events.explain_event('$own{$tenant}')"), $webhook{$tenant}, 'an explanation one webhook');
 
 	# What is another's is answered as what is not there.
 	my %calls = (
-		"get_webhook('%s')" => 'webhook', "update_webhook('%s', '{}')" => 'webhook', "delete_webhook('%s')" => 'webhook',
+		"update_webhook('%s', '{}')" => 'webhook', "delete_webhook('%s')" => 'webhook',
 		"enable_webhook('%s')" => 'webhook', "webhook_secret('%s')" => 'webhook', "rotate_secret('%s')" => 'webhook',
 		"set_max_rate('%s', 1)" => 'webhook', "webhook_json('%s')" => 'webhook', "test_webhook('%s')" => 'webhook',
 		"preview('%s', '$own{$tenant}')" => 'webhook', "replay('%s', now() - interval '1 hour')" => 'webhook',
-		"raise_test('%s', 'a', 'a', NULL, 'a', NULL, '{}')" => 'webhook',
 		"preview('$webhook{$tenant}', '%s')" => 'event', "explain_event('%s')" => 'event',
 		"redeliver('%s')" => 'dispatch', "dispatch_json('%s')" => 'dispatch');
 	my %foreign = (webhook => $webhook{$other}, event => $own{$other}, dispatch => $dispatch{$other});
@@ -99,19 +94,13 @@ foreach my $tenant (qw(a b))
 		like($unknown, qr/^(?:42704|P0002): $kind "x{17}" does not exist/, sprintf "$call does not exist", 'x');
 		is(as($role, 'SELECT webhook_events.' . sprintf($call, $foreign{$kind})), $expected, "and another's is the same");
 	}
-	is(as($role, "SELECT * FROM webhook_events_internal.stats_of_webhook('$foreign{webhook}')"), '0||', 'statistics neither');
-	is(as($role, "SELECT count(*) FROM webhook_events_internal.queue_dispatches('$webhook{$tenant}', ARRAY['$foreign{event}'], now())"), 0, "another's event can't be queued");
-	is(as($role, "SELECT count(*) FROM webhook_events_internal.queue_dispatches('$foreign{webhook}', ARRAY['$own{$tenant}'], now())"), 0, "nor to another's webhook");
 	like(as($role, "SELECT webhook_events.test_webhook('$webhook{$tenant}', 'run-$other')"), qr/^P0002: no attached table has a run or build/, "nor is another's run test data");
 
 	# Nothing can be written in another's name.
-	like(as($role, "SELECT webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => '$other')"), qr/^42501: new row violates row-level security/, "a webhook for another user");
+	like(as($role, "SELECT webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => '$other')"), qr/^42501: webhooks of user "$other" are not yours/, "a webhook for another user");
 	like(as($role, qq{SELECT webhook_events.create_webhook('{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.CREATED"], "userId": "$other"}'::jsonb)}), qr/^42501/, 'in JSON as well');
 	like(as($role, qq{SELECT webhook_events.update_webhook('$webhook{$tenant}', '{"userId": $_}')}), qr/^42501/, "giving one away to $_") foreach "\"$other\"", 'null';
 	is(as($role, qq{SELECT user_id FROM webhook_events.create_ad_hoc_webhooks('run-$other', '[{"requestUrl": "$url?spy", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb)}), $tenant, "an ad-hoc webhook for another's run");
-	is(as($role, "UPDATE webhook_events_internal.webhooks SET description = 'x' WHERE id = '$foreign{webhook}' RETURNING 1"), '', 'an update finds nothing');
-	is(as($role, 'DELETE FROM webhook_events_internal.webhooks WHERE user_id <> current_setting($$webhook_events.user_id$$) RETURNING 1'), '', 'nor does a deletion');
-	like(as($role, "INSERT INTO webhook_events_internal.webhooks (id, request_url, event_types, user_id) VALUES ('$webhook{$tenant}', '$url', '{ACTOR.RUN.CREATED}', '$tenant')"), qr/^42501: id, created_at and created_xid/, 'ids can not be chosen');
 	like(as($role, $_), qr/^42501: permission denied/, "refused: $_")
 	  foreach "SET webhook_events.user_id = '$other'", "INSERT INTO webhook_events_internal.dispatches (id) VALUES ('x')", 'UPDATE webhook_events_internal.dispatches SET status = $$ACTIVE$$',
 	  'SELECT * FROM webhook_events_internal.webhook_stats_log', 'SELECT * FROM webhook_events_internal.cursors', 'SELECT * FROM webhook_events_internal.outbox_default',
@@ -126,7 +115,7 @@ foreach my $tenant (qw(a b))
 		SELECT count(*) FROM webhook_events.events WHERE pg_temp.leak(user_id);
 		SELECT count(*) FROM webhook_events.dispatches WHERE pg_temp.leak(user_id);
 		SELECT string_agg(DISTINCT t, ' ') FROM seen}) =~ s/.*\n//sr, $tenant, 'a leaky function sees nothing else');
-	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/Rows Removed by Filter: [2-9]|$foreign{webhook}/, 'nor does EXPLAIN tell ids');
+	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/$foreign{webhook}/, 'nor does EXPLAIN tell ids');
 	query("SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%spy'");
 }
 query("UPDATE actor_runs SET status = 'SUCCEEDED'");
@@ -145,18 +134,16 @@ is(as('tenant_b', 'SELECT count(*) FROM webhook_events.webhooks'), 1, "which is 
 
 # Readers see no templates, no secrets, no credentials.
 query("SELECT webhook_events.create_webhook('https://u:p\@example.com/x?key=secret&b=c#d', '{ACTOR.RUN.CREATED}', headers_template => '{\"Authorization\": \"secret\"}')");
-is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), "$url?*** https://***\@example.com/x?***", 'URLs are masked');
+is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), $url =~ s{/ok$}{}r . ' https://example.com', 'URLs are masked');
 like(as('reader', "SELECT $_ FROM webhook_events.webhooks"), qr/^42501: permission denied/, "$_ is not shown") foreach qw(headers_template secret request_url id);
 like(as('reader', "SELECT webhook_events.$_"), qr/^42501: permission denied/, "nor $_")
-  foreach "webhook_secret('$webhook{b}')", "preview('$webhook{b}', '$own{b}')", "build_request(NULL, 'x')", "create_webhook('$url', '{ACTOR.RUN.CREATED}')", "redeliver('$dispatch{b}')";
+  foreach "webhook_secret('$webhook{b}')", "preview('$webhook{b}', '$own{b}')", "create_webhook('$url', '{ACTOR.RUN.CREATED}')", "redeliver('$dispatch{b}')";
 cmp_ok(as('reader', 'SELECT count(*) FROM webhook_events.events'), '>', 3, 'events are');
 query('CREATE ROLE plain LOGIN; GRANT USAGE ON SCHEMA webhook_events TO plain; GRANT SELECT ON webhook_events.dispatches TO plain');
-cmp_ok(as('plain', 'SELECT count(*) FROM webhook_events.dispatches'), '>', 3, 'a plain grant on a table is enough');
+is(as('plain', 'SELECT count(*) FROM webhook_events.dispatches'), 0, 'a grant without an access shows nothing');
 is(as('manager', "SELECT count(*) FROM webhook_events.webhooks"), 2, 'a manager sees all webhooks');
 like(as('manager', "SELECT id FROM webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', user_id => 'c')"), qr/^\w{17}$/, 'and defines some for anyone');
-sql_fails($node, "SELECT webhook_events.grant_access('reader', 'owner')", qr/22023: access "owner" is neither "reader" nor "manager"/, 'other kinds of access do not exist');
-is(query("SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc WHERE pronamespace = 'webhook_events'::regnamespace AND prosecdef"),
-	'queue_dispatches stats_of_webhook status unrouted_events webhook_ended', 'the functions with the rights of their owner are these');
+sql_fails($node, "SELECT webhook_events.grant_access('reader', 'owner')", qr/22023: access "owner" does not exist/, 'other kinds of access do not exist');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
 done_testing();

@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.c
+ *	  What a role may see and do: the only place that decides it.
+ *
+ * What a role has is read from the table "grants" and remembered until that
+ * table or the membership of roles changes.
+ *
+ * IDENTIFICATION
+ *	  src/store/access.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "server/settings.h"
+#include "store/access.h"
+#include "store/day_table.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_sees_all);
+PG_FUNCTION_INFO_V1(webhook_events_own_user);
+PG_FUNCTION_INFO_V1(webhook_events_may_see);
+PG_FUNCTION_INFO_V1(webhook_events_caller);
+PG_FUNCTION_INFO_V1(webhook_events_grants_changed);
+
+/* The columns of "grants". */
+enum
+{
+	GRANTS_ROLE = 1,
+	GRANTS_ACCESS,
+	GRANTS_USER_ID
+};
+
+/* What is known about one role, the one that asked last. */
+typedef struct Rights
+{
+	bool		is_valid;
+	Oid			role;
+	bool		is_owner;		/* or a superuser */
+	bool		manages;
+	bool		reads;
+	List	   *users;			/* char *, whose tenant it is; in "context" */
+} Rights;
+
+static AccessFrame current_frame = {InvalidOid, InvalidOid};
+static Rights rights = {0};
+static MemoryContext context = NULL;
+static Oid	grants = InvalidOid;
+
+AccessFrame
+access_enter(Oid owner)
+{
+	AccessFrame previous = current_frame;
+	Oid			caller = access_caller();
+
+	current_frame.caller = caller;
+	current_frame.owner = owner;
+	return previous;
+}
+
+void
+access_leave(AccessFrame frame)
+{
+	current_frame = frame;
+}
+
+/*
+ * Behind the door foreign code can run too, as the owner of its table; that asks
+ * in its own name.
+ */
+Oid
+access_caller(void)
+{
+	if (OidIsValid(current_frame.caller) && GetUserId() == current_frame.owner)
+		return current_frame.caller;
+	return GetUserId();
+}
+
+static Oid
+inner_table(const char *name)
+{
+	Oid			namespace = day_table_namespace();
+
+	return OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
+}
+
+Oid
+access_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(inner_table("outbox")));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("extension \"webhook_events\" is not installed")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+forget_of_table(Datum arg pg_attribute_unused(), Oid relation)
+{
+	if (!OidIsValid(relation) || relation == grants)
+		rights.is_valid = false;
+}
+
+static void
+forget_of_role(Datum arg pg_attribute_unused(), int cache_id pg_attribute_unused(),
+			   uint32 hash_value pg_attribute_unused())
+{
+	rights.is_valid = false;
+}
+
+static void
+add_user(const char *user_id)
+{
+	MemoryContext old_context;
+	ListCell   *cell;
+
+	foreach(cell, rights.users)
+	{
+		if (strcmp(lfirst(cell), user_id) == 0)
+			return;
+	}
+	old_context = MemoryContextSwitchTo(context);
+	rights.users = lappend(rights.users, pstrdup(user_id));
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Adds what a row of "grants" gives to the role. */
+static void
+add_grant(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	char	   *access;
+
+	if (!has_privs_of_role(rights.role,
+						   DatumGetObjectId(heap_getattr(row, GRANTS_ROLE, desc, &isnull))))
+		return;
+	access = TextDatumGetCString(heap_getattr(row, GRANTS_ACCESS, desc, &isnull));
+	if (strcmp(access, "manager") == 0)
+		rights.manages = true;
+	else if (strcmp(access, "reader") == 0)
+		rights.reads = true;
+	else if (strcmp(access, "tenant") == 0)
+	{
+		Datum		user_id = heap_getattr(row, GRANTS_USER_ID, desc, &isnull);
+
+		if (!isnull)
+			add_user(TextDatumGetCString(user_id));
+	}
+}
+
+static void
+read_grants(void)
+{
+	Relation	relation = table_open(grants, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+		add_grant(row, RelationGetDescr(relation));
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+}
+
+/* What the role in whose name this runs has. */
+static const Rights *
+get_rights(void)
+{
+	Oid			role = access_caller();
+
+	if (rights.is_valid && rights.role == role)
+		return &rights;
+	if (context == NULL)
+	{
+		context = AllocSetContextCreate(TopMemoryContext, "webhook_events rights",
+										ALLOCSET_SMALL_SIZES);
+		CacheRegisterRelcacheCallback(forget_of_table, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_of_role, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, forget_of_role, (Datum) 0);
+	}
+	MemoryContextReset(context);
+	memset(&rights, 0, sizeof(rights));
+	rights.role = role;
+	grants = inner_table("grants");
+
+	/* Valid before it is read: what changes meanwhile makes it invalid again. */
+	rights.is_valid = true;
+	PG_TRY();
+	{
+		rights.is_owner = superuser_arg(role) || has_privs_of_role(role, access_owner());
+		if (!rights.is_owner && OidIsValid(grants))
+			read_grants();
+	}
+	PG_CATCH();
+	{
+		rights.is_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return &rights;
+}
+
+static bool
+is_unlimited(const Rights *of, AccessKind kind)
+{
+	return of->is_owner || of->manages || (kind == ACCESS_READ && of->reads);
+}
+
+/* The user that the setting narrows the session to; NULL if it does not. */
+static const char *
+narrowed_to(void)
+{
+	/* A background worker takes settings that were made for sessions, too. */
+	if (IsBackgroundWorker && !IsParallelWorker())
+		return NULL;
+	return setting_user_id != NULL && *setting_user_id != '\0' ? setting_user_id : NULL;
+}
+
+bool
+access_to_all(AccessKind kind)
+{
+	return narrowed_to() == NULL && is_unlimited(get_rights(), kind);
+}
+
+const char *
+access_user(AccessKind kind)
+{
+	const Rights *of = get_rights();
+	const char *narrowed = narrowed_to();
+	ListCell   *cell;
+
+	if (narrowed == NULL)
+
+		/*
+		 * Of several users none is the role's own, before the setting
+		 * chooses.
+		 */
+		return list_length(of->users) == 1 ? linitial(of->users) : NULL;
+	if (is_unlimited(of, kind))
+		return narrowed;
+	foreach(cell, of->users)
+	{
+		if (strcmp(lfirst(cell), narrowed) == 0)
+			return narrowed;
+	}
+	return NULL;
+}
+
+bool
+access_to(AccessKind kind, const char *user_id)
+{
+	const char *own;
+
+	if (access_to_all(kind))
+		return true;
+	own = access_user(kind);
+	return own != NULL && user_id != NULL && strcmp(own, user_id) == 0;
+}
+
+static AccessKind
+kind_argument(bool manages)
+{
+	return manages ? ACCESS_MANAGE : ACCESS_READ;
+}
+
+/* sees_all(manages boolean) RETURNS boolean */
+Datum
+webhook_events_sees_all(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(access_to_all(kind_argument(PG_GETARG_BOOL(0))));
+}
+
+/* own_user(manages boolean) RETURNS text */
+Datum
+webhook_events_own_user(PG_FUNCTION_ARGS)
+{
+	const char *user = access_user(kind_argument(PG_GETARG_BOOL(0)));
+
+	if (user == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(user));
+}
+
+/* may_see(user_id text) RETURNS boolean */
+Datum
+webhook_events_may_see(PG_FUNCTION_ARGS)
+{
+	char	   *user_id = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_BOOL(access_to(ACCESS_MANAGE, user_id));
+}
+
+/* caller() RETURNS oid */
+Datum
+webhook_events_caller(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_OID(access_caller());
+}
+
+/* grants_changed() RETURNS trigger; after each statement that changes "grants" */
+Datum
+webhook_events_grants_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function can only be called by a trigger of table \"grants\"")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}

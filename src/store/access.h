@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * access.h
+ *	  What a role may see and do: the only place that decides it.
+ *
+ * An access is bound to a role in the table "grants" and inherited as
+ * privileges are.  Superusers and the extension's owner see and do all; a role
+ * without any access nothing, whatever else it was granted.  The setting
+ * webhook_events.user_id can only narrow that.
+ *
+ * IDENTIFICATION
+ *	  src/store/access.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_ACCESS_H
+#define WEBHOOK_ACCESS_H
+
+/* What a role asks for: what a reader may see, or all of a webhook. */
+typedef enum AccessKind
+{
+	ACCESS_READ,
+	ACCESS_MANAGE
+} AccessKind;
+
+/* In whose name a documented function runs; of access_enter(). */
+typedef struct AccessFrame
+{
+	Oid			caller;
+	Oid			owner;
+} AccessFrame;
+
+/*
+ * From now on what runs as "owner" runs in the name of the role that is current
+ * now.  Returns what access_leave() needs.  Raises nothing.
+ */
+extern AccessFrame access_enter(Oid owner);
+extern void access_leave(AccessFrame frame);
+
+/* The role in whose name this runs: current_user, also behind the door. */
+extern Oid	access_caller(void);
+
+/* The owner of the extension's tables.  Raises an error if there are none. */
+extern Oid	access_owner(void);
+
+/* Is it everybody's rows that the role may see or manage? */
+extern bool access_to_all(AccessKind kind);
+
+/*
+ * The user whose rows the role may see or manage; NULL if there is none.  It is
+ * valid until the next call.
+ */
+extern const char *access_user(AccessKind kind);
+
+/* May the role see or manage rows of this user?  NULL: rows of nobody. */
+extern bool access_to(AccessKind kind, const char *user_id);
+
+#endif							/* WEBHOOK_ACCESS_H */
