@@ -1,84 +1,142 @@
 # Makefile
 #
-# "make" and "make install" are plain PGXS.  "make test" and "make demo" need
-# no installation, no running server and no write access outside tmp_check/:
-# they stage a copy of the server next to the freshly built module and work on
-# that.  As root they run the server as $(TESTUSER), since initdb refuses root.
+# "make" and "make install" are plain PGXS, in this directory or, with VPATH, in
+# another one.  "make test" and "make demo" need no installation, no running
+# server and no write access outside tmp_check/: they stage a copy of the server
+# next to the freshly built module and work on that.  What they need of the
+# system they name, and as root on Debian or Ubuntu they install it after saying
+# so; NO_INSTALL=1 refuses.  As root they run the server as $(TESTUSER), since
+# initdb refuses root.
+#
+#   make test            all tests                   make check-all   and all checks
+#   make test-regress    pg_regress                  make lint        clang-tidy, cppcheck
+#   make test-isolation  isolation specs             make coverage    lines that tests reach
+#   make test-tap PROVE_TESTS="test/t/020_delivery.pl"
+#   make installcheck    on a running server         make fuzz        random input, pure rooms
+#   make test-majors     on other versions           make indent      as PostgreSQL indents
+#   make bench PARTS=drain                           make demo        a server at work
+#   make dist, make deb  a tarball, Debian packages  make pages       generated documentation
 
 EXTENSION = webhook_events
 MODULE_big = webhook_events
-OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
-EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
-# The script of this version is put together from its chapters, in their order.
-chapters = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
-script = sql/$(EXTENSION)--$(EXTVERSION).sql
-# A script for each version that can be updated, of what differs in between.
-updates = $(patsubst sql/update/%.sql,sql/$(EXTENSION)--%.sql,$(wildcard sql/update/*--$(EXTVERSION).sql))
-DATA = $(filter-out $(script) $(updates),$(wildcard sql/$(EXTENSION)--*.sql))
-DATA_built = $(script) $(updates)
 PGFILEDESC = "webhook_events - typed events delivered to webhooks"
 
 PG_CONFIG ?= pg_config
 CURL_CONFIG ?= curl-config
-PG_CPPFLAGS = -Isrc -DEXTENSION_VERSION='"$(EXTVERSION)"' -isystem $(shell $(PG_CONFIG) --includedir-server) \
-	$(shell $(CURL_CONFIG) --cflags)
+PERL ?= perl
+TESTUSER ?= postgres
+here := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+setup = PG_CONFIG=$(PG_CONFIG) CURL_CONFIG=$(CURL_CONFIG) TESTUSER=$(TESTUSER) \
+	$(here)/test/setup.sh
+
+# Where PostgreSQL's or libcurl's development files are missing, make can't even
+# read PGXS: it has them installed, or says how, and starts again.
+ifeq ($(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))$(MAKE_RESTARTS),)
+.DEFAULT_GOAL := all
+.PHONY: all
+all $(filter-out all,$(MAKECMDGOALS)):
+	@$(setup) $(if $(filter test% demo bench check-all coverage,$@),,--say-only)
+	@$(MAKE) --no-print-directory MAKE_RESTARTS=1 $@
+else
+
+sources = $(patsubst $(here)/%,%,$(wildcard $(here)/src/*.c $(here)/src/*/*.c))
+OBJS = $(sources:.c=.o)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)/$(EXTENSION).control)
+
+# The script of this version is put together from its chapters, in their order;
+# there is one for each version that can be updated, of what differs in between.
+chapters = $(sort $(wildcard $(here)/sql/[0-9][0-9]_*.sql))
+script = sql/$(EXTENSION)--$(EXTVERSION).sql
+updates = $(patsubst $(here)/sql/update/%.sql,sql/$(EXTENSION)--%.sql,\
+	$(wildcard $(here)/sql/update/*--$(EXTVERSION).sql))
+DATA = $(filter-out $(script) $(updates),\
+	$(patsubst $(here)/%,%,$(wildcard $(here)/sql/$(EXTENSION)--*.sql)))
+DATA_built = $(script) $(updates)
+ifneq ($(wildcard $(here)/src/doc/*.md),)
+DOCS = $(patsubst $(here)/%,%,$(wildcard $(here)/src/doc/*.md))
+endif
+
+PG_CPPFLAGS = -I$(here)/src -DEXTENSION_VERSION='"$(EXTVERSION)"' \
+	-isystem $(shell $(PG_CONFIG) --includedir-server) $(shell $(CURL_CONFIG) --cflags)
 PG_CFLAGS = -Wall -Wextra -Werror
 SHLIB_LINK = $(shell $(CURL_CONFIG) --libs)
 
 # "make clean; make test SANITIZE=undefined" ends a process where C does not say
-# what happens.
+# what happens; COVERAGE=1 has it count its lines.
 ifdef SANITIZE
 PG_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-sanitize=alignment
 SHLIB_LINK += -fsanitize=$(SANITIZE)
 endif
+ifdef COVERAGE
+PG_CFLAGS += --coverage -fprofile-update=atomic
+SHLIB_LINK += --coverage
+endif
 
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=$(CURDIR)/test
-ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=$(CURDIR)/test --outputdir=.
+REGRESS = $(patsubst $(here)/test/sql/%.sql,%,$(sort $(wildcard $(here)/test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=$(here)/test
+ISOLATION = $(patsubst $(here)/test/specs/%.spec,%,$(sort $(wildcard $(here)/test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(here)/test --outputdir=.
 TAP_TESTS = 1
+NO_INSTALLCHECK = 1
 PROVE_TESTS ?= test/t/*.pl
 
-TESTUSER ?= postgres
 EXTRA_CLEAN = tmp_check
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h src/*/*.h) $(EXTENSION).control
+# A build elsewhere needs the folders that the sources are in, and sources without
+# what was built among them: make would take that for its own.
+ifneq ($(here),$(CURDIR))
+$(shell mkdir -p sql $(sort $(dir $(OBJS))))
+ifneq ($(wildcard $(here)/src/*.o $(here)/$(script)),)
+$(error $(here) holds a build of its own; run "make clean" there first)
+endif
+endif
 
-$(script): $(chapters) $(EXTENSION).control
+$(OBJS): $(wildcard $(here)/src/*.h $(here)/src/*/*.h) $(here)/$(EXTENSION).control
+
+$(script): $(chapters) $(here)/$(EXTENSION).control
 	@{ echo '/* $(notdir $@): made from sql/[0-9]*.sql by make */'; echo; cat $(chapters); } > $@
 
-sql/$(EXTENSION)--%--$(EXTVERSION).sql: sql/update.pl sql/$(EXTENSION)--%.sql $(script) sql/update/%--$(EXTVERSION).sql
-	@$(PERL) sql/update.pl $(wordlist 2,4,$^) > $@ || { rm -f $@; exit 1; }
+$(updates): sql/$(EXTENSION)--%--$(EXTVERSION).sql: $(here)/sql/update.pl \
+		$(here)/sql/$(EXTENSION)--%.sql $(script) $(here)/sql/update/%--$(EXTVERSION).sql
+	@$(PERL) $^ > $@ || { rm -f $@; exit 1; }
 
 tmp := $(CURDIR)/tmp_check
 root := $(tmp)/root
 drivers := $(dir $(PGXS))../test
 as_user := $(if $(filter 0,$(shell id -u)),runuser -u $(TESTUSER) --)
-env := PATH="$(root)$(bindir):$$PATH" PERL5LIB=$(CURDIR)/test/lib
+env := PATH="$(root)$(bindir):$$PATH" PERL5LIB=$(here)/test/lib
 temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$(tmp)/$@/data \
-	--temp-config=$(CURDIR)/test/regress.conf --no-locale --encoding=UTF8 \
+	--temp-config=$(here)/test/regress.conf --no-locale --encoding=UTF8 \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: test temp-install test-regress test-isolation test-tap test-majors demo bench fuzz indent
-.NOTPARALLEL: test
+.PHONY: setup test temp-install test-regress test-isolation test-tap test-majors \
+	installcheck demo bench fuzz indent lint coverage check-all dist deb pages
+.NOTPARALLEL: test check-all
+
+setup:
+	@$(setup)
 
 # All three drivers run whatever the others found; the summary counts what
 # their logs hold and fails unless every test passed.
-test: temp-install
+test: setup temp-install
 	-@$(MAKE) -s --no-print-directory test-regress
 	$(if $(ISOLATION),-@$(MAKE) -s --no-print-directory test-isolation)
 	-@$(MAKE) -s --no-print-directory test-tap
-	@$(PERL) test/summary.pl $(tmp)/test-regress.log $(tmp)/test-tap.log \
+	@$(PERL) $(here)/test/summary.pl $(tmp)/test-regress.log $(tmp)/test-tap.log \
 		$(if $(ISOLATION),$(tmp)/test-isolation.log)
 
 # Only postgres, initdb and pg_ctl look for their share directory relative to
-# where they really lie, so only these are copied; the rest are links.
+# where they really lie, so only these are copied; the rest are links.  Nothing is
+# done if what is staged is what was built last.
 temp-install: all
-	@rm -rf $(tmp)
+	@$(MAKE) -s --no-print-directory $(root)/.staged
+
+$(root)/.staged: $(shlib) $(DATA_built) $(addprefix $(here)/,$(DATA) $(EXTENSION).control)
+	@rm -rf $(tmp)/root $(tmp)/test-*
 	@$(MKDIR_P) $(foreach d,$(bindir) $(pkglibdir) $(datadir),'$(root)$(d)')
 	@for d in $(bindir) $(pkglibdir) $(datadir); do cp -rs $$d/. $(root)$$d/; done
 	@for p in postgres initdb pg_ctl; do \
@@ -86,16 +144,15 @@ temp-install: all
 	@$(MAKE) -s install DESTDIR=$(root)
 	@$(MKDIR_P) $(foreach d,regress isolation tap demo bench,$(tmp)/test-$(d))
 	@for d in test-regress test-isolation; do \
-		ln -s $(CURDIR)/expected $(CURDIR)/test/sql $(CURDIR)/test/specs $(tmp)/$$d/; done
+		ln -s $(here)/expected $(here)/test/sql $(here)/test/specs $(tmp)/$$d/; done
 	@$(if $(as_user),chown -R $(TESTUSER) $(tmp)/test-*)
+	@touch $@
 
-staged = $(if $(wildcard $(root)$(bindir)/postgres),,temp-install)
-
-test-regress: $(staged)
+test-regress: temp-install
 	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/regress/pg_regress \
 		$(temp_instance) $(REGRESS_OPTS) $(REGRESS) $(log_of)
 
-test-isolation: $(staged)
+test-isolation: temp-install
 	@cd $(tmp)/$@ && $(as_user) env $(env) $(drivers)/isolation/pg_isolation_regress \
 		$(temp_instance) $(ISOLATION_OPTS) $(ISOLATION) $(log_of)
 
@@ -104,32 +161,58 @@ tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$(1) TESTDATADIR=$(tmp)/$(1)/dat
 	TESTLOGDIR=$(tmp)/$(1)/log PG_REGRESS=$(drivers)/regress/pg_regress \
 	PGPORT=6$(DEF_PGPORT)
 
-test-tap: $(staged)
+test-tap: temp-install
 	@rm -rf $(tmp)/$@/tmp_check
-	@$(as_user) env $(call tap_env,$@) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+	@cd $(here) && $(as_user) env $(call tap_env,$@) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+
+# On a server that runs and has the extension installed (PGHOST, PGPORT, ...).
+installcheck:
+	@$(here)/test/installcheck.sh $(drivers)/regress/pg_regress '$(bindir)' $(REGRESS)
 
 # Shows the extension at work; needs nothing installed and leaves nothing behind.
-demo: temp-install
-	@$(as_user) env $(env) $(PERL) test/demo/demo.pl $(tmp)/test-demo
+demo: setup temp-install
+	@$(as_user) env $(env) $(PERL) $(here)/test/demo/demo.pl $(tmp)/test-demo
 
 # The suite on other versions of PostgreSQL, in chroots that are kept.
 MAJORS ?= $(CURDIR)/.majors
 test-majors:
-	@test/majors.sh $(MAJORS)
+	@$(here)/test/majors.sh $(MAJORS) $(SUITES)
 
 # Figures, in $(tmp)/test-bench/RESULTS.md; PARTS="heartbeat drain" measures some;
 # BENCH_FLAGS: see test/bench/bench.pl.
 MODE ?= quick
-bench: temp-install
+bench: setup temp-install
 	@$(as_user) env $(call tap_env,test-$@) \
-		COMMIT=$$(git rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
-		exec $(PERL) -I$(CURDIR)/test/lib $(CURDIR)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
+		COMMIT=$$(git -C $(here) rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
+		exec $(PERL) -I$(here)/test/lib $(here)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60
 fuzz:
-	@PG_CONFIG=$(PG_CONFIG) test/fuzz/run.sh $(tmp)/test-fuzz $(SECONDS)
+	@PG_CONFIG=$(PG_CONFIG) $(here)/test/fuzz/run.sh $(tmp)/test-fuzz $(SECONDS)
 
 # Indents the sources as PostgreSQL's are; "test/indent.sh --check" only looks.
 indent:
-	@PG_CONFIG=$(PG_CONFIG) test/indent.sh
+	@PG_CONFIG=$(PG_CONFIG) $(here)/test/indent.sh
+
+# What clang-tidy and cppcheck see; agreed exceptions stand in test/lint.
+lint:
+	@PG_CONFIG=$(PG_CONFIG) $(here)/test/lint/lint.sh $(sources) -- $(CPPFLAGS)
+
+# How much of the code the tests reach, in a copy that is built for it.
+coverage: setup
+	@$(here)/test/coverage.sh $(tmp)/coverage
+
+check-all: test
+	@$(here)/test/rooms.sh
+	@$(here)/test/indent.sh --check
+	@$(MAKE) -s --no-print-directory lint
+	@$(MAKE) -s --no-print-directory fuzz
+	@$(MAKE) -s --no-print-directory test-majors
+
+# A tarball that builds, with PGXN's META.json, and Debian packages for the
+# versions that are installed here.
+dist deb: $(script)
+	@PG_CONFIG=$(PG_CONFIG) $(here)/test/package/$@.sh $(EXTVERSION) $(tmp)/$@
+
+endif

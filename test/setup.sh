@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+#
+# setup.sh [--say-only]
+#	  Sees what building and testing need and this machine lacks.  As root on
+#	  Debian or Ubuntu it installs that, after a line that says so, unless
+#	  NO_INSTALL=1; else it names the one command that does.
+
+set -uo pipefail
+
+pg_config=${PG_CONFIG:-pg_config}
+curl_config=${CURL_CONFIG:-curl-config}
+user=${TESTUSER:-postgres}
+packages=()
+
+lacks()
+{
+	packages+=("$1")
+}
+
+# The newest version of PostgreSQL that the system's packages have.
+newest()
+{
+	apt-cache --names-only search '^postgresql-server-dev-[0-9]+$' 2>/dev/null |
+		sed -n 's/^postgresql-server-dev-\([0-9]*\) .*/\1/p' | sort -n | tail -1
+}
+
+has_module()
+{
+	perl -M"$1" -e 1 2>/dev/null
+}
+
+find_lacks()
+{
+	packages=()
+	command -v cc > /dev/null || command -v gcc > /dev/null || lacks gcc
+	command -v perl > /dev/null || lacks perl
+	if [ ! -f "$("$pg_config" --includedir-server 2>/dev/null)/postgres.h" ]; then
+		# What pg_config belongs to, or whatever the packages have.
+		local major
+		major=$("$pg_config" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+		lacks "postgresql-server-dev-${major:-MAJOR}"
+	fi
+	[ -x "$("$pg_config" --bindir 2>/dev/null)/initdb" ] || lacks "postgresql"
+	"$curl_config" --version > /dev/null 2>&1 || lacks libcurl4-openssl-dev
+	command -v openssl > /dev/null || lacks openssl
+	has_module IPC::Run || lacks libipc-run-perl
+	has_module IO::Socket::SSL || lacks libio-socket-ssl-perl
+	command -v prove > /dev/null || lacks perl
+	if [ "$(id -u)" = 0 ] && ! command -v runuser > /dev/null; then
+		lacks util-linux
+	fi
+}
+
+find_lacks
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
+	[ -z "${NO_INSTALL:-}" ] && [ "${1:-}" != --say-only ]; then
+	echo "setup: installing ${packages[*]/MAJOR/*} with apt-get (NO_INSTALL=1 refuses)"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq > /dev/null
+	apt-get install -y -qq --no-install-recommends "${packages[@]/MAJOR/$(newest)}" > /dev/null ||
+		{ echo "setup: apt-get failed" >&2; exit 1; }
+	find_lacks
+	[ ${#packages[@]} -eq 0 ] && exit 0
+	echo "setup: ${packages[*]} still missing" >&2
+	exit 1
+fi
+names=${packages[*]}
+if command -v apt-get > /dev/null; then
+	major=$(newest)
+	echo "setup: missing; run: apt-get install --no-install-recommends ${names//MAJOR/${major:-15}}" >&2
+else
+	echo "setup: missing, by the names of Debian's packages: ${names//MAJOR/15}" >&2
+fi
+exit 1
