@@ -1,130 +1,205 @@
 --
 -- Days
 --
+-- Each table is made and dropped for itself, so that one which somebody uses
+-- keeps no other one from it.
+--
 
-CREATE FUNCTION webhook_events_internal.create_days(first date, last date) RETURNS integer
+CREATE FUNCTION webhook_events_internal.has_own_outbox() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT count(*) > 0 AND bool_and(o.outbox = 'webhook_events_internal.outbox'::regclass
+        AND o.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+    FROM webhook_events_internal.origins AS o
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.has_own_outbox() IS
+    'whether this database writes the outbox: neither a new one nor a restored copy';
+REVOKE ALL ON FUNCTION webhook_events_internal.has_own_outbox() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.day_table(kind text, day date) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT 'webhook_events_internal.' || quote_ident(kind || to_char(day::timestamp, '_YYYYMMDD'))
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.day_table(text, date) IS
+    'the name of the table of a kind (outbox, dispatches or calls) for a day (UTC)';
+REVOKE ALL ON FUNCTION webhook_events_internal.day_table(text, date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.create_day(kind text, day date) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
 AS $function$
 DECLARE
-    day date;
-    parent text;
-    child text;
-    lower text;
-    upper text;
+    child constant text := webhook_events_internal.day_table(kind, day);
+    lower constant text := webhook_events.id_lower_bound(day::timestamp AT TIME ZONE 'UTC');
+    upper constant text := webhook_events.id_lower_bound((day + 1)::timestamp AT TIME ZONE 'UTC');
     occupied boolean;
-    created integer := 0;
 BEGIN
-    FOR day IN SELECT generate_series(first, last, '1 day')::date LOOP
-        lower := webhook_events.id_lower_bound(day::timestamp AT TIME ZONE 'UTC');
-        upper := webhook_events.id_lower_bound((day + 1)::timestamp AT TIME ZONE 'UTC');
-        FOREACH parent IN ARRAY ARRAY['outbox', 'dispatches', 'calls'] LOOP
-            child := parent || to_char(day, '_YYYYMMDD');
-            CONTINUE WHEN to_regclass('webhook_events_internal.' || child) IS NOT NULL;
-            -- A day that has begun in the default table stays there.
-            EXECUTE format(
-                'SELECT EXISTS (SELECT FROM webhook_events_internal.%I WHERE %I >= %L AND %2$I < %4$L)',
-                parent || '_default',
-                CASE parent WHEN 'calls' THEN 'dispatch_id' ELSE 'id' END,
-                lower, upper) INTO occupied;
-            CONTINUE WHEN occupied;
-            EXECUTE format(
-                'CREATE TABLE webhook_events_internal.%I (LIKE webhook_events_internal.%I INCLUDING INDEXES)',
-                child, parent || '_default');
-            EXECUTE format(
-                'ALTER TABLE webhook_events_internal.%I ATTACH PARTITION webhook_events_internal.%I FOR VALUES FROM (%L) TO (%L)',
-                parent, child, lower, upper);
-            created := created + 1;
-        END LOOP;
-    END LOOP;
-    RETURN created;
+    IF to_regclass(child) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- A day that has begun in the default table stays there.
+    EXECUTE format(
+        'SELECT EXISTS (SELECT FROM webhook_events_internal.%I WHERE %I >= %L AND %2$I < %4$L)',
+        kind || '_default', CASE kind WHEN 'calls' THEN 'dispatch_id' ELSE 'id' END,
+        lower, upper) INTO occupied;
+    IF occupied THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %s (LIKE webhook_events_internal.%I INCLUDING INDEXES)',
+        child, kind || '_default');
+    PERFORM webhook_events_internal.own_table(child::regclass);
+    EXECUTE format(
+        'ALTER TABLE webhook_events_internal.%I ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+        kind, child, lower, upper);
+    RETURN true;
 END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.create_day(text, date) IS
+    'makes the table of a kind for a day (UTC), unless it is there or the default table has rows of it';
+REVOKE ALL ON FUNCTION webhook_events_internal.create_day(text, date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.missing_days(first date, last date)
+    RETURNS TABLE (kind text, day date)
+    LANGUAGE sql STABLE STRICT ROWS 12
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT k.kind, d.day::date
+    FROM generate_series(first, last, '1 day') AS d (day)
+        CROSS JOIN unnest(ARRAY['outbox', 'dispatches', 'calls']) WITH ORDINALITY AS k (kind, number)
+    WHERE to_regclass(webhook_events_internal.day_table(k.kind, d.day::date)) IS NULL
+    ORDER BY d.day, k.number
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.missing_days(date, date) IS
+    'the tables that these days (UTC) lack';
+REVOKE ALL ON FUNCTION webhook_events_internal.missing_days(date, date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.create_days(first date, last date) RETURNS integer
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT count(*) FILTER (WHERE webhook_events_internal.create_day(m.kind, m.day))::integer
+    FROM webhook_events_internal.missing_days(first, last) AS m
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.create_days(date, date) IS
     'makes the tables of these days (UTC) and returns how many were missing';
 REVOKE ALL ON FUNCTION webhook_events_internal.create_days(date, date) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events_internal.drop_days(before date) RETURNS integer
+CREATE FUNCTION webhook_events_internal.past_days(before date) RETURNS TABLE (kind text, day date)
+    LANGUAGE sql STABLE STRICT ROWS 3
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT p.relname::text, d.day
+    FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhparent
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
+    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
+            'webhook_events_internal.dispatches'::regclass, 'webhook_events_internal.calls'::regclass)
+        AND c.relname ~ '^(outbox|dispatches|calls)_[0-9]{8}$'
+        AND d.day < before
+        -- Events that nobody has routed are kept, and all that comes after them.
+        AND (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= coalesce(
+            (SELECT oldest_at FROM webhook_events_internal.waiting_events()), 'infinity')
+    ORDER BY d.day, p.relname
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.past_days(date) IS
+    'the tables of days (UTC) before this one in which all was routed';
+REVOKE ALL ON FUNCTION webhook_events_internal.past_days(date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.is_needed(kind text, day date) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+AS $function$
+DECLARE
+    lower constant text := webhook_events.id_lower_bound(day::timestamp AT TIME ZONE 'UTC');
+    upper constant text := webhook_events.id_lower_bound((day + 1)::timestamp AT TIME ZONE 'UTC');
+BEGIN
+    -- A dispatch that was made later can wait for an event of this day.
+    IF kind = 'outbox' THEN
+        RETURN EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
+            WHERE d.status = 'ACTIVE' AND d.event_id >= lower AND d.event_id < upper);
+    END IF;
+    RETURN EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
+        WHERE d.status = 'ACTIVE' AND d.id >= lower AND d.id < upper);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.is_needed(text, date) IS
+    'whether a dispatch waits that a table of this kind and day has to do with';
+REVOKE ALL ON FUNCTION webhook_events_internal.is_needed(text, date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.drop_day(kind text, day date) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
-    SET enable_seqscan = off
 AS $function$
 DECLARE
-    day date;
-    suffix text;
-    parent text;
-    waits boolean;
-    oldest_waiting timestamptz := (SELECT oldest_at FROM webhook_events_internal.waiting_events());
-    dropped integer := 0;
+    child constant text := webhook_events_internal.day_table(kind, day);
 BEGIN
-    FOR day IN
-        SELECT to_date(right(c.relname, 8), 'YYYYMMDD')
-        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'webhook_events_internal.outbox'::regclass
-            AND c.relname ~ '^outbox_[0-9]{8}$'
-        ORDER BY 1
-    LOOP
-        EXIT WHEN day >= before;
-        -- Neither events that nobody has routed nor what waits is dropped.
-        EXIT WHEN oldest_waiting < (day + 1)::timestamp AT TIME ZONE 'UTC';
-        suffix := to_char(day, '_YYYYMMDD');
-        EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events_internal.%I WHERE status = ''ACTIVE'')',
-            'dispatches' || suffix) INTO waits;
-        -- A dispatch that was made later can wait for an event of this day.
-        CONTINUE WHEN waits OR EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
-            WHERE d.status = 'ACTIVE'
-                AND d.event_id >= webhook_events.id_lower_bound(day::timestamp AT TIME ZONE 'UTC')
-                AND d.event_id < webhook_events.id_lower_bound((day + 1)::timestamp AT TIME ZONE 'UTC'));
-        FOREACH parent IN ARRAY ARRAY['calls', 'dispatches', 'outbox'] LOOP
-            EXECUTE format('DROP TABLE IF EXISTS webhook_events_internal.%I', parent || suffix);
-        END LOOP;
-        dropped := dropped + 1;
-    END LOOP;
-    RETURN dropped;
+    IF webhook_events_internal.is_needed(kind, day) THEN
+        RETURN false;
+    END IF;
+    -- Somebody can have come before the lock: to replay one of its events, say.
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', child);
+    IF webhook_events_internal.is_needed(kind, day) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE %s', child);
+    RETURN true;
 END
 $function$;
+COMMENT ON FUNCTION webhook_events_internal.drop_day(text, date) IS
+    'drops the table of a kind and a day (UTC), unless a dispatch waits that needs it';
+REVOKE ALL ON FUNCTION webhook_events_internal.drop_day(text, date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.drop_days(before date) RETURNS integer
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT count(*) FILTER (WHERE webhook_events_internal.drop_day(p.kind, p.day))::integer
+    FROM webhook_events_internal.past_days(before) AS p
+$function$;
 COMMENT ON FUNCTION webhook_events_internal.drop_days(date) IS
-    'drops the tables of the days (UTC) before this one, unless something in them waits';
+    'drops the tables of the days (UTC) before this one, but for what is needed; returns how many';
 REVOKE ALL ON FUNCTION webhook_events_internal.drop_days(date) FROM PUBLIC;
 
 -- Rows can't be dropped by the day here, so they are deleted, oldest first, up to
--- the first one that somebody may still need.
-CREATE FUNCTION webhook_events_internal.delete_undated(before date, max_rows integer) RETURNS integer
+-- the first one that somebody may still need.  A row that somebody has locked stays.
+CREATE FUNCTION webhook_events_internal.delete_undated(kind text, before date, max_rows integer)
+    RETURNS integer
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
 AS $function$
 DECLARE
-    oldest_waiting timestamptz := (SELECT oldest_at FROM webhook_events_internal.waiting_events());
-    first_kept text := least(
-        webhook_events.id_lower_bound(before::timestamp AT TIME ZONE 'UTC'),
-        webhook_events.id_lower_bound(oldest_waiting),
+    name constant text := CASE kind WHEN 'calls' THEN 'dispatch_id' ELSE 'id' END;
+    first_kept text := webhook_events.id_lower_bound(before::timestamp AT TIME ZONE 'UTC');
+    found boolean;
+    deleted integer;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events_internal.%I WHERE %I < $1)',
+        kind || '_default', name) INTO found USING first_kept;
+    IF NOT found THEN
+        RETURN 0;
+    END IF;
+    first_kept := least(first_kept,
+        webhook_events.id_lower_bound((SELECT oldest_at FROM webhook_events_internal.waiting_events())),
         (SELECT min(w.event_id) FROM (SELECT event_id FROM webhook_events_internal.dispatches
             WHERE status = 'ACTIVE' OFFSET 0) AS w),
         (SELECT min(w.id) FROM (SELECT id FROM webhook_events_internal.dispatches_default
             WHERE status = 'ACTIVE' OFFSET 0) AS w)) COLLATE "C";
-    deleted integer := 0;
-    count integer;
-BEGIN
-    DELETE FROM webhook_events_internal.calls_default WHERE (dispatch_id, attempt) IN (
-        SELECT dispatch_id, attempt FROM webhook_events_internal.calls_default
-        WHERE dispatch_id < first_kept ORDER BY dispatch_id LIMIT max_rows);
+    EXECUTE format('DELETE FROM webhook_events_internal.%I WHERE ctid = ANY (ARRAY('
+        'SELECT ctid FROM webhook_events_internal.%1$I WHERE %2$I < $1'
+        ' ORDER BY %2$I LIMIT $2 FOR UPDATE SKIP LOCKED))',
+        kind || '_default', name) USING first_kept, max_rows;
     GET DIAGNOSTICS deleted = ROW_COUNT;
-    DELETE FROM webhook_events_internal.dispatches_default WHERE id IN (
-        SELECT id FROM webhook_events_internal.dispatches_default
-        WHERE id < first_kept ORDER BY id LIMIT max_rows - deleted);
-    GET DIAGNOSTICS count = ROW_COUNT;
-    deleted := deleted + count;
-    DELETE FROM webhook_events_internal.outbox_default WHERE id IN (
-        SELECT id FROM webhook_events_internal.outbox_default
-        WHERE id < first_kept ORDER BY id LIMIT max_rows - deleted);
-    GET DIAGNOSTICS count = ROW_COUNT;
-    RETURN deleted + count;
+    RETURN deleted;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.delete_undated(date, integer) IS
-    'deletes so many rows at most of before this day (UTC) from the default tables; returns how many';
-REVOKE ALL ON FUNCTION webhook_events_internal.delete_undated(date, integer) FROM PUBLIC;
-
+COMMENT ON FUNCTION webhook_events_internal.delete_undated(text, date, integer) IS
+    'deletes so many rows at most of before this day (UTC) from a kind''s default table; returns how many';
+REVOKE ALL ON FUNCTION webhook_events_internal.delete_undated(text, date, integer) FROM PUBLIC;

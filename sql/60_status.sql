@@ -12,6 +12,21 @@ COMMENT ON FUNCTION webhook_events_internal.worker_report() IS
     'what the server knows about the worker of this database';
 REVOKE ALL ON FUNCTION webhook_events_internal.worker_report() FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.days_report(OUT looked_at timestamptz,
+        OUT error text) RETURNS record
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_days_report';
+COMMENT ON FUNCTION webhook_events_internal.days_report() IS
+    'when the tables of days were looked after last, and what was in the way; it is tried again';
+REVOKE ALL ON FUNCTION webhook_events_internal.days_report() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.look_after_days() RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_look_after_days';
+COMMENT ON FUNCTION webhook_events_internal.look_after_days() IS
+    'has the tables of days looked after now, and not within the hour';
+REVOKE ALL ON FUNCTION webhook_events_internal.look_after_days() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
     LANGUAGE sql STABLE ROWS 100
     SET search_path = pg_catalog, pg_temp

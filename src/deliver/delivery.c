@@ -18,7 +18,6 @@
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
 #include "deliver/http.h"
-#include "deliver/maintenance.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
 #include "deliver/waiting.h"
@@ -167,7 +166,7 @@ time_to_wait(bool may_send)
 			return 0;
 		deadline = Min(deadline, waiting_deadline());
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
-		deadline = Min(deadline, Min(maintenance_deadline(), hosts_deadline()));
+		deadline = Min(deadline, hosts_deadline());
 	}
 	if (deadline <= now)
 		return 0;
@@ -185,7 +184,6 @@ delivery_run(uint32 wake, bool may_send)
 		return -1;
 	if (may_send)
 	{
-		maintenance_start();
 		if (!find_work())
 			return -1;
 		call();

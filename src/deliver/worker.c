@@ -18,7 +18,6 @@
 #include "compat.h"
 #include "deliver/delivery.h"
 #include "deliver/http.h"
-#include "deliver/maintenance.h"
 #include "deliver/worker.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -183,7 +182,6 @@ stop(SlotState next_state, bool record)
 		delivery_finish();
 	else
 		delivery_close();
-	maintenance_stop();
 	shared_worker_ends(next_state);
 	proc_exit(0);
 }

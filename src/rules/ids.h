@@ -6,7 +6,8 @@
  * An id is nine digits in base 62 for its time, in microseconds since
  * 2020-01-01 00:00 UTC, and eight for what tells it from others of the same
  * microsecond.  Compared byte by byte (COLLATE "C"), ids sort by time, and
- * those of one backend in the order in which they were made.
+ * those of one transaction in the order in which they were made.  A clock that
+ * was set back shows in new ids, but makes none twice.
  *
  * IDENTIFICATION
  *	  src/rules/ids.h
@@ -26,13 +27,33 @@
 typedef char Id[ID_LENGTH + 1];
 
 /*
- * No backend makes an id that is older than this time (microseconds, as
- * TimestampTz), whatever its clock says.  It lies in shared memory where there
- * is any; NULL means no floor.
+ * What the makers of ids share.  It lies in shared memory where there is any; NULL
+ * means that there is none.
  */
-extern pg_atomic_uint64 *ids_floor;
+typedef struct IdsShared
+{
+	pg_atomic_uint32 next_maker;
+	pg_atomic_uint64 floor;		/* a TimestampTz, see below */
+	pg_atomic_uint32 below_floor;	/* how many were made there */
+} IdsShared;
 
-/* Makes a new id; *created_at is set to the time in it. */
+extern IdsShared *ids_shared;
+
+/*
+ * Puts a floor under new ids: who makes one that is older than this time, because
+ * its clock was set back, counts that in below_floor before it makes use of the id.
+ * As long as the count stays no transaction that begins afterwards has an id
+ * below.  A lower floor than the last one counts as well.
+ */
+extern void ids_put_floor(TimestampTz time);
+
+/* Counts an id that was made elsewhere, if it is below the floor or none of ours. */
+extern void ids_note_foreign(const char *id, int length);
+
+/*
+ * Makes a new id; *created_at is set to the time in it, which is the clock's, but
+ * within the years that an id can hold.
+ */
 extern void id_make(Id id, TimestampTz *created_at);
 
 /*

@@ -2,7 +2,7 @@
  *
  * launcher.c
  *	  The process that keeps a worker running in each database that has the
- *	  extension.
+ *	  extension, and starts the maintenance of their tables.
  *
  * Only a worker can see whether its database has the extension, so each
  * database gets one at first.  Those without are remembered, until CREATE
@@ -24,6 +24,7 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "server/background.h"
+#include "server/clock.h"
 #include "server/launcher.h"
 #include "server/settings.h"
 #include "server/shared.h"
@@ -38,11 +39,14 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* How often the databases are listed although nothing was announced, in ms. */
-#define SWEEP_INTERVAL 60000
+/* How often the databases are listed although nothing was announced. */
+#define SWEEP_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
 /* A worker that has just ended can still take the place of the next one. */
-#define SHORTAGE_TIME 3000
+#define SHORTAGE_TIME (INT64CONST(3) * USECS_PER_SEC)
+
+/* Maintenance that can't be started, or ends without a word, comes again after this. */
+#define MAINTENANCE_DELAY (INT64CONST(60) * USECS_PER_SEC)
 
 /* So soon the postmaster starts a launcher that failed again, in s. */
 #define RESTART_TIME 5
@@ -54,12 +58,14 @@
 typedef struct Start
 {
 	int			slot;			/* -1: none */
-	Oid			database;
+	uint32		number;
 	BackgroundWorkerHandle *handle;
 } Start;
 
 static Start starts[MAX_STARTING];
 static HTAB *absent;			/* databases that lack the extension */
+
+static BackgroundWorkerHandle *maintenance = NULL;
 
 /* Since when no worker could be registered; 0: the last one could. */
 static TimestampTz shortage_since = 0;
@@ -176,14 +182,11 @@ check_starts(void)
 	for (int i = 0; i < MAX_STARTING; i++)
 	{
 		Start	   *start = &starts[i];
-		Oid			database;
-		TimestampTz next_start_at;
 		pid_t		pid;
 
 		if (start->slot < 0)
 			continue;
-		if (shared_slot_state(start->slot, &database, &next_start_at) == SLOT_STARTING &&
-			database == start->database)
+		if (shared_slot_is_starting(start->slot, start->number))
 		{
 			if (GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
 				continue;
@@ -219,12 +222,11 @@ free_start(void)
 static void
 note_shortage(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_now();
 
 	if (shortage_since == 0)
 		shortage_since = now;
-	if (shortage_logged ||
-		!TimestampDifferenceExceeds(shortage_since, now, SHORTAGE_TIME))
+	if (shortage_logged || now - shortage_since < SHORTAGE_TIME)
 		return;
 	ereport(LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -235,18 +237,17 @@ note_shortage(void)
 
 /* Registers the worker of a slot with the postmaster. */
 static void
-start_worker(int slot, Oid database, Start *start)
+start_worker(int slot, Start *start)
 {
 	BackgroundWorker worker = background_worker("webhook_events worker",
 												"webhook_events_worker_main",
 												Int32GetDatum(slot));
 
-	if (!shared_slot_starting(slot))
+	if (!shared_slot_starting(slot, &start->number))
 		return;
 	if (RegisterDynamicBackgroundWorker(&worker, &start->handle))
 	{
 		start->slot = slot;
-		start->database = database;
 		shortage_since = 0;
 		shortage_logged = false;
 		return;
@@ -259,7 +260,7 @@ start_worker(int slot, Oid database, Start *start)
 static TimestampTz
 start_workers(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_now();
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < shared_slot_count(); i++)
@@ -273,15 +274,74 @@ start_workers(void)
 		if (next_start_at > now)
 			next = Min(next, next_start_at);
 		else if (start != NULL)
-			start_worker(i, database, start);
+			start_worker(i, start);
 	}
 	return next;
+}
+
+/* Is the process of the last maintenance still there? */
+static bool
+is_maintaining(void)
+{
+	pid_t		pid;
+
+	if (maintenance == NULL)
+		return false;
+	if (GetBackgroundWorkerPid(maintenance, &pid) != BGWH_STOPPED)
+		return true;
+	pfree(maintenance);
+	maintenance = NULL;
+	return false;
+}
+
+static bool
+register_maintenance(int slot)
+{
+	BackgroundWorker worker = background_worker("webhook_events maintenance",
+												"webhook_events_maintenance_main",
+												Int32GetDatum(slot));
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	bool		registered = RegisterDynamicBackgroundWorker(&worker, &maintenance);
+
+	MemoryContextSwitchTo(old_context);
+	return registered;
+}
+
+/*
+ * Starts the maintenance of one database that is due, one after the other.  Returns when
+ * the next one is; the end of one wakes us.
+ */
+static TimestampTz
+start_maintenance(void)
+{
+	static bool logged = false;
+	TimestampTz next_at;
+	int			slot;
+
+	if (is_maintaining())
+		return DT_NOEND;
+	slot = shared_next_maintenance(&next_at);
+	if (slot < 0 || next_at > clock_now())
+		return next_at;
+	if (register_maintenance(slot))
+	{
+		shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY);
+		logged = false;
+		return DT_NOEND;
+	}
+	if (!logged)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("webhook_events has no free background worker slot to look after the tables of days"),
+				 errhint("Raise max_worker_processes.")));
+	logged = true;
+	shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY);
+	return clock_now() + MAINTENANCE_DELAY;
 }
 
 void
 webhook_events_launcher_main(Datum arg pg_attribute_unused())
 {
-	TimestampTz next_sweep_at = 0;
 	MemoryContext cycle_context;
 	uint32		wait_event = wait_event_named("WebhookEventsLauncherMain");
 
@@ -298,8 +358,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 
 	for (;;)
 	{
-		TimestampTz next_start_at;
-		long		wait;
+		TimestampTz next_at;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -320,15 +379,15 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 		take_announced();
 		check_starts();
 		assign_slots(list_databases());
-		next_start_at = start_workers();
+		next_at = start_workers();
+		next_at = Min(next_at, start_maintenance());
+		clock_watch();
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
 
-		next_sweep_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													SWEEP_INTERVAL);
-		wait = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-											   Min(next_start_at, next_sweep_at));
+		next_at = Min(next_at, clock_now() + SWEEP_INTERVAL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 wait, wait_event);
+						 TimestampDifferenceMilliseconds(clock_now(), next_at),
+						 wait_event);
 	}
 }

@@ -6,7 +6,8 @@
  * Slots and holds are protected by one LWLock, which is held for a few
  * instructions.  What a committing backend touches (wake bits, the number of
  * the process to wake, the list of announcements) is atomic or protected by a
- * spinlock, because a commit must neither fail nor wait at that point.
+ * spinlock, because a commit must neither fail nor wait at that point.  Times are
+ * those of clock_now(), but for what is only shown.
  *
  * Processes are known by the number of their PGPROC, never by a pointer of
  * their own.  A number can have been taken over by another process: that one
@@ -19,10 +20,12 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "rules/ids.h"
+#include "server/clock.h"
 #include "server/shared.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -37,8 +40,8 @@
 /* How many databases can be dropped or copied at once. */
 #define MAX_HOLDS 64
 
-/* Milliseconds that a worker has to stop by itself before it is terminated. */
-#define PATIENCE 2000
+/* A worker has so long to stop by itself before it is terminated. */
+#define PATIENCE (INT64CONST(2) * USECS_PER_SEC)
 
 /* A failed worker comes back after 1 s, then twice as long, up to this. */
 #define MAX_RESTART_DELAY (INT64CONST(300) * USECS_PER_SEC)
@@ -57,8 +60,16 @@ typedef struct Slot
 	WorkerHold	hold;
 	pid_t		pid;
 	int			failures;		/* in a row */
-	TimestampTz started_at;
+	uint32		nstarts;
+	TimestampTz started_at;		/* shown */
+	TimestampTz runs_since;
 	TimestampTz next_start_at;
+	bool		has_extension;	/* as the last worker saw it */
+	pid_t		maintenance_pid;
+	TimestampTz maintenance_at; /* the next time */
+	TimestampTz days_at;		/* shown: when it has ended last, ... */
+	TimestampTz days_error_at;	/* ... and failed last; 0: not the last time */
+	char		days_error[SLOT_ERROR_SIZE];
 	TimestampTz last_error_at;
 	char		last_error[SLOT_ERROR_SIZE];
 
@@ -82,7 +93,8 @@ typedef struct Hold
 
 typedef struct SharedState
 {
-	pg_atomic_uint64 ids_floor;
+	IdsShared	ids;
+	ClockShared clock;
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
 	pg_atomic_uint32 async_commits; /* under way */
 	pg_atomic_uint64 ended_async_commits;
@@ -132,7 +144,10 @@ static void
 initialize(void)
 {
 	memset(shared, 0, shared_size());
-	pg_atomic_init_u64(&shared->ids_floor, 0);
+	clock_initialize(&shared->clock);
+	pg_atomic_init_u32(&shared->ids.next_maker, pg_prng_uint32(&pg_global_prng_state));
+	pg_atomic_init_u64(&shared->ids.floor, 0);
+	pg_atomic_init_u32(&shared->ids.below_floor, 0);
 	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
 	pg_atomic_init_u32(&shared->async_commits, 0);
 	pg_atomic_init_u64(&shared->ended_async_commits, 0);
@@ -169,7 +184,8 @@ startup_hook(void)
 	LWLockRelease(AddinShmemInitLock);
 
 	lock = &(GetNamedLWLockTranche("webhook_events"))->lock;
-	ids_floor = &shared->ids_floor;
+	ids_shared = &shared->ids;
+	clock_attach(&shared->clock);
 }
 
 void
@@ -332,23 +348,30 @@ add_hold(Oid database)
 			 errdetail("The limit is %d.", MAX_HOLDS)));
 }
 
-/* Asks a database's worker to stop; the process, or 0 if there is none. */
-static pid_t
-stop_worker(Oid database)
+/*
+ * Asks a database's worker to stop, or ends it "now", and its maintenance in any
+ * case.  Returns whether there is one of them.
+ */
+static bool
+stop_processes(Oid database, bool now)
 {
 	Slot	   *slot;
-	pid_t		pid = 0;
+	bool		found;
 
 	LWLockAcquire(lock, LW_SHARED);
 	slot = find_slot(database);
-	if (slot != NULL && slot->pid != 0)
+	found = (slot != NULL && (slot->pid != 0 || slot->maintenance_pid != 0));
+	if (found && slot->maintenance_pid != 0)
+		kill(slot->maintenance_pid, SIGTERM);
+	if (found && slot->pid != 0)
 	{
-		pid = slot->pid;
 		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
 		wake_process(&slot->process);
+		if (now)
+			kill(slot->pid, SIGTERM);
 	}
 	LWLockRelease(lock);
-	return pid;
+	return found;
 }
 
 /*
@@ -359,9 +382,8 @@ stop_worker(Oid database)
 void
 shared_hold_database(Oid database)
 {
-	TimestampTz asked_at = GetCurrentTimestamp();
+	TimestampTz patient_until = clock_now() + PATIENCE;
 	uint32		wait_event;
-	pid_t		pid;
 
 	if (shared == NULL)
 		return;
@@ -371,13 +393,8 @@ shared_hold_database(Oid database)
 	LWLockRelease(lock);
 
 	ConditionVariablePrepareToSleep(&shared->worker_gone);
-	while ((pid = stop_worker(database)) != 0)
-	{
-		if (TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(),
-									   PATIENCE))
-			kill(pid, SIGTERM);
+	while (stop_processes(database, clock_now() > patient_until))
 		ConditionVariableTimedSleep(&shared->worker_gone, 500, wait_event);
-	}
 	ConditionVariableCancelSleep();
 }
 
@@ -415,12 +432,16 @@ shared_report(Oid database, WorkerReport *report)
 		report->hold = slot->hold;
 		report->pid = (int) slot->pid;
 		report->started_at = slot->started_at;
-		report->next_start_at = slot->next_start_at;
+		report->next_start_at = slot->next_start_at == 0 ? 0 :
+			GetCurrentTimestamp() + slot->next_start_at - clock_now();
 		report->delivered = pg_atomic_read_u64(&slot->delivered);
 		report->failed = pg_atomic_read_u64(&slot->failed);
 		report->in_flight = pg_atomic_read_u32(&slot->in_flight);
 		report->last_error_at = slot->last_error_at;
 		strlcpy(report->last_error, slot->last_error, SLOT_ERROR_SIZE);
+		report->days_at = slot->days_at;
+		report->days_error_at = slot->days_error_at;
+		strlcpy(report->days_error, slot->days_error, SLOT_ERROR_SIZE);
 	}
 	LWLockRelease(lock);
 	return slot != NULL;
@@ -495,6 +516,12 @@ shared_slot_allocate(Oid database)
 		slot->failures = 0;
 		slot->started_at = 0;
 		slot->next_start_at = 0;
+		slot->has_extension = false;
+		slot->maintenance_pid = 0;
+		slot->maintenance_at = 0;
+		slot->days_at = 0;
+		slot->days_error_at = 0;
+		slot->days_error[0] = '\0';
 		slot->last_error_at = 0;
 		slot->last_error[0] = '\0';
 		pg_atomic_write_u32(&slot->wake, 0);
@@ -514,7 +541,8 @@ shared_slot_retire(int index)
 	Slot	   *slot = &shared->slots[index];
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	if (slot->state == SLOT_WAITING || slot->state == SLOT_ABSENT)
+	if ((slot->state == SLOT_WAITING || slot->state == SLOT_ABSENT) &&
+		slot->maintenance_pid == 0)
 	{
 		slot->state = SLOT_FREE;
 		slot->database = InvalidOid;
@@ -529,7 +557,7 @@ shared_slot_retire(int index)
 }
 
 bool
-shared_slot_starting(int index)
+shared_slot_starting(int index, uint32 *start)
 {
 	Slot	   *slot = &shared->slots[index];
 	bool		wanted;
@@ -538,9 +566,24 @@ shared_slot_starting(int index)
 	wanted = (slot->state == SLOT_WAITING &&
 			  !is_held(slot->database));
 	if (wanted)
+	{
 		slot->state = SLOT_STARTING;
+		*start = ++slot->nstarts;
+	}
 	LWLockRelease(lock);
 	return wanted;
+}
+
+bool
+shared_slot_is_starting(int index, uint32 start)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		result;
+
+	LWLockAcquire(lock, LW_SHARED);
+	result = (slot->state == SLOT_STARTING && slot->nstarts == start);
+	LWLockRelease(lock);
+	return result;
 }
 
 /* Puts off the next start; the lock is held. */
@@ -552,7 +595,7 @@ back_off(Slot *slot)
 	for (int i = 0; i < slot->failures && delay < MAX_RESTART_DELAY; i++)
 		delay *= 2;
 	slot->failures++;
-	slot->next_start_at = GetCurrentTimestamp() + Min(delay, MAX_RESTART_DELAY);
+	slot->next_start_at = clock_now() + Min(delay, MAX_RESTART_DELAY);
 }
 
 /* Notes an error; the lock is held. */
@@ -572,9 +615,107 @@ shared_slot_failed(int index, const char *error)
 	if (slot->state == SLOT_STARTING && slot->pid == 0)
 	{
 		slot->state = SLOT_WAITING;
-		slot->next_start_at = GetCurrentTimestamp() + START_DELAY;
+		slot->next_start_at = clock_now() + START_DELAY;
 		note_error(slot, error);
 	}
+	LWLockRelease(lock);
+}
+
+/*
+ * Maintenance
+ */
+
+static Slot *maintained_slot = NULL;
+
+int
+shared_next_maintenance(TimestampTz *next_at)
+{
+	int			found = -1;
+
+	*next_at = DT_NOEND;
+	LWLockAcquire(lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *slot = &shared->slots[i];
+
+		if (slot->state == SLOT_FREE || !slot->has_extension ||
+			slot->maintenance_pid != 0 || slot->maintenance_at >= *next_at)
+			continue;
+		*next_at = slot->maintenance_at;
+		found = i;
+	}
+	LWLockRelease(lock);
+	return found;
+}
+
+void
+shared_put_off_maintenance(int index, TimestampTz next_at)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	shared->slots[index].maintenance_at = next_at;
+	LWLockRelease(lock);
+}
+
+void
+shared_want_maintenance(void)
+{
+	Slot	   *slot;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	slot = find_slot(MyDatabaseId);
+	if (slot != NULL)
+		slot->maintenance_at = 0;
+	LWLockRelease(lock);
+	shared_wake_launcher();
+}
+
+static void
+detach_maintenance(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	maintained_slot->maintenance_pid = 0;
+	LWLockRelease(lock);
+	ConditionVariableBroadcast(&shared->worker_gone);
+	shared_wake_launcher();
+}
+
+bool
+shared_attach_maintenance(int index, Oid *database)
+{
+	Slot	   *slot = &shared->slots[index];
+	bool		wanted;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	wanted = (slot->state != SLOT_FREE && slot->has_extension &&
+			  slot->maintenance_pid == 0 && !is_held(slot->database));
+	if (wanted)
+	{
+		slot->maintenance_pid = MyProcPid;
+		*database = slot->database;
+		maintained_slot = slot;
+	}
+	LWLockRelease(lock);
+	if (wanted)
+		before_shmem_exit(detach_maintenance, 0);
+	return wanted;
+}
+
+bool
+shared_maintenance_fails(void)
+{
+	return maintained_slot->days_error_at != 0;
+}
+
+void
+shared_report_maintenance(const char *error, int64 delay)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	maintained_slot->days_at = GetCurrentTimestamp();
+	maintained_slot->days_error_at = error ? maintained_slot->days_at : 0;
+	strlcpy(maintained_slot->days_error, error ? error : "", SLOT_ERROR_SIZE);
+	maintained_slot->maintenance_at = clock_now() + delay;
 	LWLockRelease(lock);
 }
 
@@ -587,12 +728,14 @@ detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->state = my_next_state;
+	if (my_next_state == SLOT_ABSENT)
+		my_slot->has_extension = false;
 	my_slot->pid = 0;
 	my_slot->hold = HOLD_NONE;
 	my_slot->next_start_at = 0;
 	if (my_end_is_failure)
 	{
-		if (GetCurrentTimestamp() - my_slot->started_at > GOOD_RUN)
+		if (clock_now() - my_slot->runs_since > GOOD_RUN)
 			my_slot->failures = 0;
 		back_off(my_slot);
 	}
@@ -622,6 +765,7 @@ shared_attach_worker(int index, Oid *database)
 	{
 		slot->pid = MyProcPid;
 		slot->started_at = GetCurrentTimestamp();
+		slot->runs_since = clock_now();
 		*database = slot->database;
 		pg_atomic_write_u32(&slot->announced, 0);
 		pg_atomic_write_u32(&slot->wake, WAKE_EVENTS | WAKE_COMMANDS);
@@ -645,6 +789,7 @@ shared_worker_runs(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->state = SLOT_RUNNING;
+	my_slot->has_extension = true;
 	LWLockRelease(lock);
 	shared_wake_launcher();
 }
@@ -665,9 +810,17 @@ shared_take_wake(void)
 void
 shared_worker_holds(WorkerHold hold)
 {
+	bool		has_claimed;
+
 	LWLockAcquire(lock, LW_EXCLUSIVE);
+	has_claimed = ((my_slot->hold == HOLD_NOT_ATTACHED ||
+					my_slot->hold == HOLD_RESTORED_COPY) && hold != my_slot->hold);
 	my_slot->hold = hold;
+	if (has_claimed)
+		my_slot->maintenance_at = 0;
 	LWLockRelease(lock);
+	if (has_claimed)
+		shared_wake_launcher();
 
 	/* Other holds can end by what nobody announces, such as a restore. */
 	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_PAUSED ? WAKE_EVENTS : 0);

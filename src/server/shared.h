@@ -67,6 +67,9 @@ typedef struct WorkerReport
 	uint32		in_flight;
 	TimestampTz last_error_at;	/* 0 if there was none */
 	char		last_error[SLOT_ERROR_SIZE];
+	TimestampTz days_at;		/* when days were looked after; 0: not yet */
+	TimestampTz days_error_at;	/* 0 if all went well then */
+	char		days_error[SLOT_ERROR_SIZE];
 } WorkerReport;
 
 /* Asks for the memory; called in the postmaster while libraries are loaded. */
@@ -119,7 +122,7 @@ extern void shared_attach_launcher(void);
 #define MAX_ANNOUNCED 32
 extern bool shared_take_announced(Oid announced[MAX_ANNOUNCED], int *count);
 
-/* The number of slots, and one slot's database and state. */
+/* The number of slots, and one slot's database and state; times of clock_now(). */
 extern int	shared_slot_count(void);
 extern SlotState shared_slot_state(int slot, Oid *database,
 								   TimestampTz *next_start_at);
@@ -133,11 +136,33 @@ extern int	shared_slot_allocate(Oid database);
 /* Frees a slot that has no worker; asks a worker to stop. */
 extern void shared_slot_retire(int slot);
 
-/* WAITING to STARTING; false if the database is held. */
-extern bool shared_slot_starting(int slot);
+/*
+ * WAITING to STARTING; false if the database is held.  "start" is set to the number
+ * of this start, by which shared_slot_is_starting() knows it: a worker can come and
+ * go, and the next one be on its way, before anybody looks.
+ */
+extern bool shared_slot_starting(int slot, uint32 *start);
+extern bool shared_slot_is_starting(int slot, uint32 start);
 
 /* STARTING to WAITING, after a worker that never came up. */
 extern void shared_slot_failed(int slot, const char *error);
+
+/*
+ * Maintenance: the slot whose database wants it next, -1 if there is none, and when;
+ * another time for that; and, for a session, as soon as can be.
+ */
+extern int	shared_next_maintenance(TimestampTz *next_at);
+extern void shared_put_off_maintenance(int slot, TimestampTz next_at);
+extern void shared_want_maintenance(void);
+
+/*
+ * For the process that does it: takes a slot, false if it is not wanted any more; has
+ * the last one failed?  Tells how it went, NULL if well, and when it wants to be started
+ * again, in microseconds.
+ */
+extern bool shared_attach_maintenance(int slot, Oid *database);
+extern bool shared_maintenance_fails(void);
+extern void shared_report_maintenance(const char *error, int64 delay);
 
 /*
  * For the worker.

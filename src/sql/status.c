@@ -24,6 +24,8 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
+PG_FUNCTION_INFO_V1(webhook_events_days_report);
+PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
 
@@ -127,6 +129,36 @@ webhook_events_worker_report(PG_FUNCTION_ARGS)
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/* days_report() RETURNS record */
+Datum
+webhook_events_days_report(PG_FUNCTION_ARGS)
+{
+	WorkerReport report;
+	bool		known = shared_report(MyDatabaseId, &report) && report.days_at != 0;
+	bool		failed = known && report.days_error_at != 0;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {!known, !failed};
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (known)
+		values[0] = TimestampTzGetDatum(report.days_at);
+	if (failed)
+		values[1] = CStringGetTextDatum(report.days_error);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+/* look_after_days() RETURNS void */
+Datum
+webhook_events_look_after_days(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	shared_want_maintenance();
+	PG_RETURN_VOID();
 }
 
 /* wake_worker() RETURNS void */

@@ -30,8 +30,13 @@
 /* So many cursors are kept behind the newest, for whoever looks. */
 #define CURSORS_KEPT 100
 
-/* How often a floor is put under new ids, and how many floors are known. */
+/*
+ * How often a floor is put under new ids, how many floors are known, and how far
+ * below the time they are: it is days that are skipped, and ids that were made
+ * elsewhere, or by a clock that was corrected a little, come late.
+ */
 #define FLOOR_INTERVAL (INT64CONST(600) * USECS_PER_SEC)
+#define FLOOR_DEPTH (INT64CONST(3600) * USECS_PER_SEC)
 #define MAX_FLOORS 64
 
 struct CursorMark
@@ -61,6 +66,7 @@ static int64 pruned_before;
 
 static Floor floors[MAX_FLOORS];
 static int	nfloors = 0;
+static uint32 below_floor;		/* the count while these hold */
 
 #define EVENT_COLUMNS \
 	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
@@ -220,6 +226,19 @@ cursor_reset(void)
 	nfloors = 0;
 }
 
+/* Have all ids since kept to the floors?  Otherwise none is known any more. */
+static void
+check_floors(void)
+{
+	uint32		count;
+
+	pg_read_barrier();
+	count = pg_atomic_read_u32(&ids_shared->below_floor);
+	if (count != below_floor)
+		nfloors = 0;
+	below_floor = count;
+}
+
 /*
  * Floors under the ids, so that a read need not look at days that are over.
  * The order matters: first the floor, then the next transaction's id.
@@ -227,29 +246,35 @@ cursor_reset(void)
 static void
 put_floor(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz floor = GetCurrentTimestamp() - FLOOR_DEPTH;
 
-	if (ids_floor == NULL ||
-		(nfloors > 0 && now - floors[nfloors - 1].time < FLOOR_INTERVAL))
+	if (ids_shared == NULL)
 		return;
+	check_floors();
+	if (nfloors > 0 && floor >= floors[nfloors - 1].time &&
+		floor - floors[nfloors - 1].time < FLOOR_INTERVAL)
+		return;
+	ids_put_floor(floor);
+	check_floors();
 	if (nfloors == MAX_FLOORS)
 		memmove(floors, floors + 1, --nfloors * sizeof(Floor));
-	if ((TimestampTz) pg_atomic_read_u64(ids_floor) < now)
-		pg_atomic_write_u64(ids_floor, (uint64) now);
-	pg_memory_barrier();
-	floors[nfloors].time = now;
+	floors[nfloors].time = floor;
 	floors[nfloors++].xid = U64FromFullTransactionId(ReadNextFullTransactionId());
 }
 
-/* No event that "from" did not see has an id before this one. */
+/*
+ * No event that "from" did not see has an id before this one.  The snapshot must
+ * have been taken by now: who made an id below has counted it before it committed.
+ */
 static void
 least_new_id(struct varlena *from, Id id)
 {
 	uint64		xmin;
 
 	id[0] = '\0';
-	if (from == NULL)
+	if (from == NULL || ids_shared == NULL)
 		return;
+	check_floors();
 	xmin = snapshot_xmin(from);
 	for (int i = nfloors; i-- > 0;)
 	{

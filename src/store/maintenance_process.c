@@ -4,6 +4,9 @@
  *	  What is done now and then: tables for the days to come, and an end of those
  *	  that are over.
  *
+ * Each table is made or dropped in a transaction of its own, so that what somebody
+ * has locked, or made something depend on, is all that stays as it is.
+ *
  * IDENTIFICATION
  *	  src/store/maintenance_process.c
  *
@@ -16,49 +19,66 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "server/clock.h"
 #include "server/settings.h"
+#include "server/shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/maintenance_process.h"
 #include "store/statement.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* So long after a failure it is tried again. */
+/* How often it is done, and how soon again if something was in the way. */
+#define INTERVAL (INT64CONST(3600) * USECS_PER_SEC)
 #define RETRY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
 /*
  * So many webhooks are deleted at once, and so many rows that are in no table of a
- * day; and so soon come the next ones.
+ * day; so soon come the next ones, and after so long it is another database's turn.
  */
 #define MAX_DELETED 1000
 #define DELETE_INTERVAL USECS_PER_SEC
+#define MAX_DURATION (INT64CONST(60) * USECS_PER_SEC)
 
 /*
- * An extension that was just created gets its days from attach() or from the
- * dump that is being restored into it, not from here.
+ * So long a lock is waited for: attaching and dropping tables must not make others
+ * queue behind us.
  */
-static Statement create_days_statement = {
-	"SELECT webhook_events_internal.create_days(today, today + 3)"
-	" FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today)"
-	" WHERE EXISTS (SELECT FROM pg_inherits"
-	" WHERE inhparent = 'webhook_events_internal.outbox'::regclass"
-	" AND inhrelid <> 'webhook_events_internal.outbox_default'::regclass)"
-	" OR EXISTS (SELECT FROM webhook_events_internal.outbox)",
-	0, {0}, NULL
+#define LOCK_TIMEOUT "100ms"
+
+/*
+ * What there is to do.  An extension that was just created gets its days from
+ * attach() or from the dump that is being restored into it, not from here, and a
+ * restored copy keeps what it has until it is resumed.
+ */
+static Statement find_tasks_statement = {
+	"SELECT true, m.kind, m.day FROM webhook_events_internal.missing_days($1, $1 + 3) AS m"
+	" WHERE webhook_events_internal.has_own_outbox()"
+	" UNION ALL"
+	" SELECT false, p.kind, p.day FROM webhook_events_internal.past_days($2) AS p"
+	" WHERE $2 IS NOT NULL AND webhook_events_internal.has_own_outbox()",
+	2, {DATEOID, DATEOID}, NULL
 };
 
-static Statement drop_days_statement = {
-	"SELECT webhook_events_internal.drop_days((now() AT TIME ZONE 'UTC'"
-	" - $1 * interval '1 minute')::date)",
-	1, {INT4OID}, NULL
+static Statement create_day_statement = {
+	"SELECT webhook_events_internal.create_day($1, $2)",
+	2, {TEXTOID, DATEOID}, NULL
+};
+
+static Statement drop_day_statement = {
+	"SELECT webhook_events_internal.drop_day($1, $2)",
+	2, {TEXTOID, DATEOID}, NULL
 };
 
 static Statement delete_undated_statement = {
-	"SELECT webhook_events_internal.delete_undated((now() AT TIME ZONE 'UTC'"
-	" - $1 * interval '1 minute')::date, $2)",
-	2, {INT4OID, INT4OID}, NULL
+	"SELECT webhook_events_internal.delete_undated($1, $2, $3)"
+	" WHERE webhook_events_internal.has_own_outbox()",
+	3, {TEXTOID, DATEOID, INT4OID}, NULL
 };
 
 /* What happened to ad-hoc webhooks of that age is dropped as well. */
@@ -66,103 +86,209 @@ static Statement delete_webhooks_statement = {
 	"DELETE FROM webhook_events_internal.webhooks WHERE id IN ("
 	" SELECT id FROM webhook_events_internal.webhooks"
 	" WHERE is_ad_hoc AND NOT is_enabled"
-	" AND modified_at < now() - $1 * interval '1 minute'"
+	" AND modified_at < $1::timestamp AT TIME ZONE 'UTC'"
 	" ORDER BY modified_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-	2, {INT4OID, INT4OID}, NULL
+	2, {DATEOID, INT4OID}, NULL
 };
 
-/* Attaching and dropping tables must not make others queue behind us. */
-static void
-look_after_days(void)
+/* One thing to do, which may fail without harm to the others. */
+typedef struct Task
 {
-	Datum		retention = Int32GetDatum(setting_retention);
+	const char *activity;
+	Statement  *statement;
+	Datum		values[3];
+	bool		is_deletion;	/* there is more if it deletes MAX_DELETED */
+	bool		has_more;
+} Task;
 
-	(void) set_config_option("lock_timeout", "100ms", PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-	statement_write(&create_days_statement, NULL, NULL);
-	if (setting_retention > 0)
-		statement_write(&drop_days_statement, &retention, NULL);
+/* The first error of this run, for status(); NULL: all went well. */
+static char *first_error = NULL;
+
+/* A day (UTC) as SQL's date. */
+static DateADT
+day_of(TimestampTz time)
+{
+	return (DateADT) ((time - time % USECS_PER_DAY) / USECS_PER_DAY) -
+		(time % USECS_PER_DAY < 0 ? 1 : 0);
+}
+
+static void
+run_task(void *argument)
+{
+	Task	   *task = argument;
+	bool		isnull;
+	uint64		count;
+
+	count = statement_write(task->statement, task->values, NULL);
+	if (!task->is_deletion)
+		return;
+	if (task->statement != &delete_webhooks_statement)
+		count = count == 0 ? 0 : DatumGetInt32(statement_value(0, 1, &isnull));
+	task->has_more = (count == MAX_DELETED);
+}
+
+/* Logs the first thing that went wrong, and keeps it for status(). */
+static void
+note_error(const char *activity, const char *error)
+{
+	if (first_error != NULL)
+		return;
+	first_error = MemoryContextStrdup(TopMemoryContext,
+									  psprintf("%s: %s", activity, error));
+	if (!shared_maintenance_fails())
+		ereport(LOG,
+				(errmsg("webhook_events will try again to look after its tables of days, after an error while %s",
+						first_error)));
+}
+
+/* Does one thing in a transaction; returns whether it may have left some. */
+static bool
+try_task(Task *task)
+{
+	char	   *error;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!work_begin(task->activity))
+		proc_exit(0);
+	error = work_try(run_task, task);
+	if (error != NULL)
+		note_error(task->activity, error);
+	work_commit();
+	return error == NULL && task->has_more;
+}
+
+/* What tables there are to be made and dropped. */
+typedef struct Search
+{
+	MemoryContext context;		/* of the tasks */
+	DateADT		today;
+	DateADT		before;
+	bool		drops;
+	List	   *tasks;
+} Search;
+
+static void
+find_tasks(void *argument)
+{
+	Search	   *search = argument;
+	Datum		values[] = {
+		DateADTGetDatum(search->today), DateADTGetDatum(search->before)
+	};
+	const bool	nulls[] = {false, !search->drops};
+	uint64		count = statement_read(&find_tasks_statement, values, nulls, 0);
+
+	for (uint64 row = 0; row < count; row++)
+	{
+		bool		isnull;
+		bool		makes = DatumGetBool(statement_value(row, 1, &isnull));
+		char	   *kind = statement_text(row, 2);
+		Datum		day = statement_value(row, 3, &isnull);
+		MemoryContext old_context = MemoryContextSwitchTo(search->context);
+		Task	   *task = palloc0(sizeof(Task));
+
+		task->activity = psprintf("%s a table of a day of %s",
+								  makes ? "making" : "dropping", kind);
+		task->statement = makes ? &create_day_statement : &drop_day_statement;
+		task->values[0] = CStringGetTextDatum(kind);
+		task->values[1] = day;
+		search->tasks = lappend(search->tasks, task);
+		MemoryContextSwitchTo(old_context);
+	}
+}
+
+static void
+look_after_days(DateADT today, DateADT before, bool drops)
+{
+	Search		search = {
+		.context = AllocSetContextCreate(TopMemoryContext,
+										 "webhook_events maintenance",
+										 ALLOCSET_DEFAULT_SIZES),
+		.today = today,
+		.before = before,
+		.drops = drops
+	};
+	char	   *error;
+	ListCell   *cell;
+
+	if (!work_begin("looking for tables of days"))
+		proc_exit(0);
+	error = work_try(find_tasks, &search);
+	if (error != NULL)
+		note_error("looking for them", error);
+	work_commit();
+	foreach(cell, search.tasks)
+		(void) try_task(lfirst(cell));
 }
 
 /* Deletes some of what can't be dropped; returns whether there may be more. */
 static bool
-delete_old_rows(void)
+delete_old_rows(DateADT before)
 {
-	Datum		values[] = {
-		Int32GetDatum(setting_retention), Int32GetDatum(MAX_DELETED)
+	static const char *const kinds[] = {"calls", "dispatches", "outbox"};
+	Task		webhooks = {
+		.activity = "deleting ad-hoc webhooks",
+		.statement = &delete_webhooks_statement,
+		.values = {DateADTGetDatum(before), Int32GetDatum(MAX_DELETED)},
+		.is_deletion = true
 	};
-	bool		isnull;
-	bool		more;
+	bool		more = try_task(&webhooks);
 
-	if (setting_retention == 0)
-		return false;
-	more = statement_write(&delete_webhooks_statement, values, NULL) == MAX_DELETED;
-	statement_write(&delete_undated_statement, values, NULL);
-	return DatumGetInt32(statement_value(0, 1, &isnull)) == MAX_DELETED || more;
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		Task		task = {
+			.activity = "deleting rows that are in no table of a day",
+			.statement = &delete_undated_statement,
+			.values = {CStringGetTextDatum(kinds[i]), DateADTGetDatum(before),
+			Int32GetDatum(MAX_DELETED)},
+			.is_deletion = true
+		};
+
+		more |= try_task(&task);
+	}
+	return more;
 }
 
-/* Does what there is to do; returns through "argument" whether there may be more. */
 static void
-do_maintenance(void *argument)
+rest(int64 duration)
 {
-	bool	   *more = argument;
+	TimestampTz until = clock_now() + duration;
+	TimestampTz now;
 
-	look_after_days();
-	*more = delete_old_rows();
-}
-
-/*
- * Does what there is to do, and sets *next_at to when there may be more, which is
- * 0 when all is done.  Returns false if the extension is gone.
- */
-static bool
-look_after_tables(TimestampTz *next_at)
-{
-	static bool has_failed = false;
-	TimestampTz now = GetCurrentTimestamp();
-	bool		more = false;
-	char	   *error;
-
-	if (!work_begin("looking after the tables of days"))
-		return false;
-	error = work_try(do_maintenance, &more);
-	if (error != NULL && !has_failed)
-		ereport(LOG,
-				(errmsg("could not make or drop the tables of days: %s", error)));
-	has_failed = (error != NULL);
-	if (has_failed)
-		*next_at = now + RETRY_INTERVAL;
-	else
-		*next_at = more ? now + DELETE_INTERVAL : 0;
-	work_commit();
-	return true;
+	while ((now = clock_now()) < until)
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, until),
+						 wait_event_named("WebhookEventsMaintenance"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 void
 webhook_events_maintenance_main(Datum arg)
 {
-	TimestampTz next_at = 0;
+	TimestampTz end_at = clock_now() + MAX_DURATION;
+	DateADT		today;
+	DateADT		before;
+	bool		more = false;
+	Oid			database;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	work_connect(DatumGetObjectId(arg));
-	while (look_after_tables(&next_at) && next_at != 0)
-	{
-		TimestampTz now;
-
-		while ((now = GetCurrentTimestamp()) < next_at)
-		{
-			(void) WaitLatch(MyLatch,
-							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 TimestampDifferenceMilliseconds(now, next_at),
-							 wait_event_named("WebhookEventsMaintenance"));
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
-		if (ConfigReloadPending)
-			ProcessConfigFile(PGC_SIGHUP);
-		ConfigReloadPending = false;
-	}
+	if (!shared_attach_maintenance(DatumGetInt32(arg), &database))
+		proc_exit(0);
+	work_connect(database);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	today = day_of(GetCurrentTimestamp());
+	before = day_of(GetCurrentTimestamp() -
+					setting_retention * INT64CONST(60) * USECS_PER_SEC);
+	look_after_days(today, before, setting_retention > 0);
+	while (setting_retention > 0 && (more = delete_old_rows(before)) &&
+		   clock_now() < end_at)
+		rest(DELETE_INTERVAL);
+	shared_report_maintenance(first_error, first_error != NULL ? RETRY_INTERVAL :
+							  more ? DELETE_INTERVAL : INTERVAL);
 	proc_exit(0);
 }

@@ -27,6 +27,31 @@ SELECT relname FROM pg_class WHERE relname ~ '^(calls|dispatches|outbox)_2021050
 DELETE FROM webhook_events_internal.calls;
 SELECT webhook_events_internal.drop_days('2021-06-01');
 
+-- each table for itself: one that somebody has made something of keeps no other one
+SELECT webhook_events_internal.create_day('dispatches', '2021-05-01'), webhook_events_internal.create_day('dispatches', '2021-05-01');
+SELECT * FROM webhook_events_internal.missing_days('2021-05-01', '2021-05-01');
+SELECT webhook_events_internal.create_days('2021-05-01', '2021-05-01');
+DROP TABLE webhook_events_internal.outbox_20210501;
+SELECT * FROM webhook_events_internal.past_days('2021-05-02');
+CREATE TEMP TABLE copy (row webhook_events_internal.calls_20210501);
+SELECT webhook_events_internal.drop_day('dispatches', '2021-05-01');
+\set VERBOSITY terse
+SELECT webhook_events_internal.drop_day('calls', '2021-05-01');
+\set VERBOSITY default
+DROP TABLE copy;
+SELECT webhook_events_internal.drop_day('calls', '2021-05-01');
+SELECT * FROM webhook_events_internal.past_days('2021-05-02');
+
+-- nobody else has a privilege on a new table, whatever is granted by default
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO pg_monitor WITH GRANT OPTION;
+SELECT webhook_events_internal.create_day('outbox', '2021-05-01');
+SELECT count(*) FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+    WHERE c.relname = 'outbox_20210501' AND a.grantee <> c.relowner;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM pg_monitor;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM PUBLIC;
+SELECT webhook_events_internal.drop_days('2021-06-01');
+
 -- but for what is old there, which is deleted in steps
 CREATE FUNCTION id_at(at timestamptz) RETURNS text LANGUAGE sql AS
 $$ SELECT rpad(webhook_events.id_lower_bound(at), 17, '0') $$;
@@ -36,25 +61,27 @@ INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_
     SELECT id, id, 'w', event_type, 'SUCCEEDED', created_at, 1 FROM webhook_events_internal.outbox;
 INSERT INTO webhook_events_internal.calls (dispatch_id, attempt, started_at, finished_at)
     SELECT id, 1, created_at, created_at FROM webhook_events.dispatches;
+CREATE FUNCTION delete_undated(before date, max_rows integer) RETURNS integer LANGUAGE sql AS
+$$ SELECT sum(webhook_events_internal.delete_undated(kind, before, max_rows))::integer FROM unnest('{calls,dispatches,outbox}'::text[]) AS kind $$;
 CREATE VIEW kept AS SELECT (SELECT count(*) FROM webhook_events.calls) AS calls,
     (SELECT count(*) FROM webhook_events.dispatches) AS dispatches, (SELECT count(*) FROM webhook_events_internal.outbox) AS events;
 -- not before it was routed
-SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
+SELECT delete_undated('2021-05-10', 100);
 INSERT INTO webhook_events_internal.cursors (number, window_to) VALUES (1, pg_current_snapshot());
-SELECT webhook_events_internal.delete_undated('2021-05-01', 100);
-SELECT webhook_events_internal.delete_undated('2021-05-03', 4);
+SELECT delete_undated('2021-05-01', 100);
+SELECT delete_undated('2021-05-03', 1);
 SELECT * FROM kept;
-SELECT webhook_events_internal.delete_undated('2021-05-03', 4);
+SELECT delete_undated('2021-05-03', 1);
 SELECT * FROM kept;
 -- not what waits, nor what comes after it, nor its event
 UPDATE webhook_events_internal.dispatches SET status = 'ACTIVE' WHERE id = id_at('2021-05-04 12:00+00');
-SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
+SELECT delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
 UPDATE webhook_events_internal.dispatches SET event_id = id_at('2021-05-02 12:00+00');
-SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
+SELECT delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
 UPDATE webhook_events_internal.dispatches SET status = 'SUCCEEDED';
-SELECT webhook_events_internal.delete_undated('2021-05-10', 100);
+SELECT delete_undated('2021-05-10', 100);
 SELECT * FROM kept;
 
 -- nor is the day dropped whose event a later dispatch waits for
@@ -66,4 +93,4 @@ DELETE FROM webhook_events_internal.dispatches;
 SELECT webhook_events_internal.drop_days('2021-07-02');
 DELETE FROM webhook_events_internal.cursors;
 DROP VIEW kept;
-DROP FUNCTION id_at;
+DROP FUNCTION id_at, delete_undated;

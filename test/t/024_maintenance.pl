@@ -26,11 +26,25 @@ sub log_count
 	return scalar(() = $log =~ /$pattern/g);
 }
 
-# Ends the worker; the one that follows starts the process anew.
-sub restart_worker
+# Has the tables looked after now, and not within the hour.
+sub look_after_days
 {
-	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
-		  . " WHERE backend_type = 'webhook_events worker' AND datname = 'postgres'");
+	$node->safe_psql('postgres', 'SELECT webhook_events_internal.look_after_days()');
+	return;
+}
+
+# Is there a table of the last day that is made ahead?
+sub has_table
+{
+	my $kind = shift;
+
+	return "SELECT to_regclass(format('webhook_events_internal.${kind}_%s',"
+	  . " to_char((now() AT TIME ZONE 'UTC')::date + 3, 'YYYYMMDD'))) IS NOT NULL";
+}
+
+sub wait_for_end_of_process
+{
+	wait_for_sql($node, "SELECT count(*) $process", 0);
 	return;
 }
 
@@ -49,33 +63,62 @@ create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED');
 deliver('first');
 
 # It makes what is missing, and ends.
-wait_for_sql($node, "SELECT count(*) $process", 0);
+wait_for_sql($node, 'SELECT error IS NULL AND looked_at IS NOT NULL FROM webhook_events_internal.days_report()', 't');
+wait_for_end_of_process();
 my $missing = $node->safe_psql('postgres', "SELECT $last_day");
 $node->safe_psql('postgres', "DROP TABLE $missing");
-restart_worker();
-wait_for_sql($node, "SELECT $last_day IS NOT NULL", 't');
-wait_for_sql($node, "SELECT count(*) $process", 0);
+look_after_days();
+wait_for_sql($node, has_table('outbox'), 't');
+wait_for_end_of_process();
 pass('a missing day was made and the process has ended');
 
-# What it can't lock it tries again later.
-$node->safe_psql('postgres', "DROP TABLE $missing");
-$node->safe_psql('postgres', 'BEGIN; LOCK TABLE webhook_events_internal.outbox IN SHARE UPDATE EXCLUSIVE MODE;'
-	  . " PREPARE TRANSACTION 'locks'");
-restart_worker();
-wait_for_sql($node, "SELECT wait_event_type $process", 'Extension');
-is(log_count('could not make or drop the tables of days: canceling statement due to lock timeout'),
-	1, 'a failure is logged');
+# What it can't lock it tries again later, and that alone: one who reads the events
+# keeps neither tables of other kinds from being made, nor any delivery.
+$node->safe_psql('postgres', join '; ', map { "DROP TABLE $missing" =~ s/outbox/$_/r } qw(calls dispatches outbox));
+$node->safe_psql('postgres', 'SELECT webhook_events_internal.create_days(day, day)'
+	  . " FROM (VALUES (date '2021-03-01')) AS t (day)");
+$node->safe_psql('postgres', 'BEGIN; SELECT count(*) FROM webhook_events.events;'
+	  . " PREPARE TRANSACTION 'reads'");
+look_after_days();
+wait_for_sql($node, has_table('dispatches'), 't');
+wait_for_sql($node, has_table('calls'), 't');
+wait_for_sql($node, "SELECT error LIKE '%outbox: canceling statement due to lock timeout'"
+	  . ' FROM webhook_events_internal.days_report()', 't');
+is($node->safe_psql('postgres', has_table('outbox')), 'f', 'what is in use is left for later');
+is($node->safe_psql('postgres', "SELECT string_agg(relname, ' ') FROM pg_class WHERE relname ~ '_20210301\$'"),
+	'outbox_20210301', 'each table is dropped for itself');
+is(log_count('will try again to look after its tables of days'), 1, 'a failure is logged');
 deliver('beside a failure');
 pass('deliveries go on beside a failure');
-$node->safe_psql('postgres', "COMMIT PREPARED 'locks'");
+wait_for_end_of_process();
+look_after_days();
+wait_for_end_of_process();
+is(log_count('will try again to look after its tables of days'), 1, 'a failure that lasts is logged once');
 
-# It waits for its next try then, but never keeps its database in use.
+# Also while nothing is delivered.
+$node->safe_psql('postgres', "COMMIT PREPARED 'reads'; SELECT webhook_events.pause()");
+look_after_days();
+wait_for_sql($node, has_table('outbox'), 't');
+wait_for_sql($node, "SELECT count(*) FROM pg_class WHERE relname ~ '_20210301\$'", 0);
+wait_for_sql($node, 'SELECT error IS NULL FROM webhook_events_internal.days_report()', 't');
+pass('it was done while delivery was paused');
+$node->safe_psql('postgres', 'SELECT webhook_events.resume()');
+deliver('after the pause');
+
+# A process that has much to do never keeps its database in use.
+$node->safe_psql('postgres', 'INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type)'
+	  . " SELECT webhook_events.id_lower_bound('2021-03-01 00:00+00') || lpad(i::text, 8, '0'), now(), '3', 'ACTOR.RUN.CREATED'"
+	  . ' FROM generate_series(1, 50000) AS i');
+look_after_days();
+wait_until { $node->safe_psql('postgres', "SELECT count(*) $process AND wait_event_type = 'Extension'") > 0 }
+	'it rests between deletions';
 my $pid = $node->safe_psql('postgres', "SELECT pid $process");
 $node->safe_psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
 is($node->safe_psql('template1', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 0,
 	'it made way for a copy of its database');
-wait_for_sql($node, "SELECT $last_day IS NOT NULL", 't');
-pass('its successor did what it could not do');
+is($node->safe_psql('copy', "SELECT count(*) > 0 FROM webhook_events_internal.outbox WHERE id < '1'"), 't',
+	'which has what was not deleted yet');
+deliver('after the copy');
 
 # Without a slot for it deliveries go on.
 $node->append_conf('postgresql.conf', 'max_worker_processes = 2');
