@@ -95,9 +95,19 @@ CREATE TABLE webhook_events_internal.calls (
     finished_at timestamptz NOT NULL,
     response_status integer,
     response_body text,
-    error_message text
+    error_message text,
+    url text,
+    duration interval,
+    address text
 ) PARTITION BY RANGE (dispatch_id);
 COMMENT ON TABLE webhook_events_internal.calls IS 'HTTP attempts of dispatches';
+COMMENT ON COLUMN webhook_events_internal.calls.error_message IS
+    'why it failed; or, of one that was answered with 2XX, what was odd with the answer';
+COMMENT ON COLUMN webhook_events_internal.calls.url IS 'where it was sent to';
+COMMENT ON COLUMN webhook_events_internal.calls.duration IS
+    'from its start to its end, by a clock that nobody sets';
+COMMENT ON COLUMN webhook_events_internal.calls.address IS
+    'the address that it was sent to, or last tried; NULL: none was found';
 CREATE TABLE webhook_events_internal.calls_default PARTITION OF webhook_events_internal.calls (
     CONSTRAINT calls_default_pkey PRIMARY KEY (dispatch_id, attempt)
 ) DEFAULT;

@@ -20,7 +20,10 @@ COMMENT ON VIEW webhook_events.dispatches IS
     'one event for one webhook, until it is delivered or given up';
 
 CREATE VIEW webhook_events.calls WITH (security_barrier = true) AS
-    SELECT * FROM webhook_events_internal.calls AS c
+    SELECT dispatch_id, attempt, started_at, finished_at, response_status, response_body,
+        error_message, pg_catalog.regexp_replace(url,
+            '^([A-Za-z]+://)([^/?#]*@)?([^/?#]*).*$', '\1\3') AS url, duration, address
+    FROM webhook_events_internal.calls AS c
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR EXISTS (SELECT FROM webhook_events_internal.dispatches AS d WHERE d.id = c.dispatch_id
             AND d.user_id = (SELECT webhook_events_internal.own_user(false)));

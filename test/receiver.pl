@@ -34,6 +34,11 @@
 #	/half				half of a status line, then closes
 #	/big/BYTES			200, a body of that length
 #	/endless			200, a chunked body without end, about 1 MB a second
+#	/extension			200, a chunk extension without end, as fast as it is taken
+#	/continues			"100 Continue" without end, likewise
+#	/cut/BYTES			200, the first bytes of a longer body, then closes
+#	/gzip				200, "ok" in gzip's encoding; ?cut= shortens that to so
+#						many bytes
 #	/headers/BYTES		200, with a header field of that length
 #	/utf8				200, "a" and 1000 times a character of three bytes, in
 #						chunks that end inside of characters; ?cut= shortens the
@@ -153,6 +158,10 @@ my %route = (
 	'half' => sub { return answer_raw($_[0], 'HTTP/1.1 2', 'close', 'half') },
 	'big' => \&answer_big,
 	'endless' => \&answer_endless,
+	'extension' => \&answer_extension,
+	'continues' => sub { return answer_flood($_[0], "HTTP/1.1 100 Continue\r\n\r\n" x 4096) },
+	'cut' => \&answer_cut,
+	'gzip' => \&answer_gzip,
 	'headers' => \&answer_headers,
 	'utf8' => \&answer_utf8,
 	'latin1' => \&answer_latin1,
@@ -1198,6 +1207,62 @@ sub answer_endless
 
 	$more->();
 	return 'endless';
+}
+
+# Goes on with the same bytes.
+sub answer_flood
+{
+	my ($c, $bytes) = @_;
+
+	$c->{source} = sub { return $bytes };
+	push @dirty, $c;
+	return 'flood';
+}
+
+sub answer_extension
+{
+	my ($c, $query) = @_;
+
+	answer_head(
+		$c, $query,
+		$query->{status} // 200,
+		'Content-Type' => 'text/plain',
+		'Transfer-Encoding' => 'chunked');
+	$c->{out} .= '2;';
+	return answer_flood($c, 'x' x PIECE);
+}
+
+sub answer_cut
+{
+	my ($c, $query, $request, $bytes) = @_;
+
+	return unless ($bytes // '') =~ /\A[0-9]+\z/;
+	answer_head(
+		$c, $query,
+		$query->{status} // 200,
+		'Content-Type' => 'text/plain',
+		'Content-Length' => $bytes + 1);
+	return answer_raw($c, 'x' x $bytes, 'close', 'cut');
+}
+
+sub answer_gzip
+{
+	my ($c, $query) = @_;
+	my $body;
+
+	require IO::Compress::Gzip;
+	IO::Compress::Gzip::gzip(\'ok' => \$body) or return;
+	$body = substr($body, 0, $query->{cut})
+	  if ($query->{cut} // '') =~ /\A[0-9]+\z/;
+	answer_head(
+		$c, $query,
+		$query->{status} // 200,
+		'Content-Type' => 'text/plain',
+		'Content-Encoding' => 'gzip',
+		'Content-Length' => length $body);
+	$c->{out} .= $body;
+	$c->{done} = 1;
+	return $query->{status} // 200;
 }
 
 sub answer_headers

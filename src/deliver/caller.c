@@ -78,11 +78,15 @@ build(const Dispatch *dispatch, Request *request, char **error)
 	return built;
 }
 
-/* Starts the call of a dispatch, or ends it if there can be none. */
+/*
+ * Starts the call of a dispatch, or ends it if there can be none.  A first retry
+ * may follow the end of a kept connection, so it has one of its own.
+ */
 static void
 start_call(Dispatch *dispatch)
 {
 	Request		request;
+	HttpRequest wire;
 	const char *reason = subscriber_refusal(dispatch->subscriber,
 											dispatch->event_type);
 	char	   *error = NULL;
@@ -99,10 +103,16 @@ start_call(Dispatch *dispatch)
 	memcpy(dispatch->body, request.body, request.body_length);
 	body_bytes += request.body_length;
 	dispatch->body_length = request.body_length;
+	dispatch->call_url = MemoryContextStrdup(bodies_context, request.url);
 	dispatch_start(dispatch);
-	http_start(request.url, request.headers, dispatch->body,
-			   request.body_length,
-			   !dispatch->subscriber->webhook->ignore_ssl_errors, dispatch);
+	wire.url = request.url;
+	wire.headers = request.headers;
+	wire.body = dispatch->body;
+	wire.body_length = request.body_length;
+	wire.verify_tls = !dispatch->subscriber->webhook->ignore_ssl_errors;
+	wire.is_repeated = (dispatch->attempts == 1);
+	wire.owner = dispatch;
+	http_start(&wire);
 	dispatch_release_event(dispatch);
 }
 
@@ -149,6 +159,10 @@ next_attempt(const Dispatch *dispatch, const HttpResult *result)
 
 	if (result->status == 410 || (webhook && webhook->do_not_retry))
 		return 0;
+
+	/* That connection had ended before, most likely, without our knowing. */
+	if (result->was_lost && dispatch->attempts == 1 && policy.max_retries > 0)
+		return result->finished_at;
 	if (dispatch->event_type == EVENT_TEST)
 		policy.max_retries = Min(policy.max_retries, TEST_MAX_RETRIES);
 	delay = retry_delay(&policy, dispatch->attempts,
@@ -169,6 +183,11 @@ take_answer(const HttpResult *result)
 	dispatch->was_called = true;
 	dispatch->is_gone = (result->status == 410);
 	dispatch->call_started_at = result->started_at;
+	dispatch->call_duration = result->duration;
+	strlcpy(dispatch->call_address, result->address,
+			sizeof(dispatch->call_address));
+	if (result->note)
+		dispatch->call_note = MemoryContextStrdup(bodies_context, result->note);
 	dispatch->response_status = result->status;
 	dispatch->response_length = result->body_length;
 	if (answered)

@@ -285,6 +285,10 @@ dispatch_forget(Dispatch *dispatch)
 		pfree(unconstify(char *, dispatch->error));
 	if (dispatch->response_body)
 		pfree(dispatch->response_body);
+	if (dispatch->call_url)
+		pfree(dispatch->call_url);
+	if (dispatch->call_note)
+		pfree(dispatch->call_note);
 	dispatch->subscriber->references--;
 	hash_search(dispatches, dispatch->id, HASH_REMOVE, NULL);
 }

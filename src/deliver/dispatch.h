@@ -19,6 +19,7 @@
 #define WEBHOOK_DISPATCH_H
 
 #include "deliver/subscribers.h"
+#include "rules/address.h"
 #include "store/cursor.h"
 #include "store/day_table.h"
 
@@ -79,6 +80,11 @@ typedef struct Dispatch
 	bool		was_called;		/* the rest is about the call */
 	bool		is_gone;		/* the answer was 410 */
 	TimestampTz call_started_at;
+	int64		call_duration;	/* microseconds */
+	char	   *call_url;		/* palloc'd, NULL if there was no call */
+	char		call_address[ADDRESS_TEXT_SIZE];	/* empty: not known */
+	char	   *call_note;		/* palloc'd: what was odd with a call that
+								 * went well; or NULL */
 	int			response_status;
 	char	   *response_body;	/* palloc'd bytes, as they came */
 	size_t		response_length;

@@ -8,6 +8,9 @@
  * is readable or the time is up, and http_next_result() hands out what ended.
  * Nothing here blocks, knows the database, or raises, but where it says so.
  *
+ * A request is sent once: whether to send it again, when its connection dies, is
+ * for the caller to say.
+ *
  * IDENTIFICATION
  *	  src/deliver/http.h
  *
@@ -19,14 +22,33 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+/* A POST that is to be sent. */
+typedef struct HttpRequest
+{
+	const char *url;			/* copied */
+	List	   *headers;		/* of Header (rules/headers.h), copied */
+	const char *body;			/* not copied: it must live until the result
+								 * was taken */
+	size_t		body_length;	/* bytes */
+	bool		verify_tls;
+	bool		is_repeated;	/* it goes over a connection of its own */
+	void	   *owner;			/* comes back with the result, not NULL */
+} HttpRequest;
+
 /* An answer, or the lack of one.  Strings belong to the client. */
 typedef struct HttpResult
 {
 	void	   *owner;			/* as given to http_start() */
 	TimestampTz started_at;
 	TimestampTz finished_at;
+	int64		duration;		/* microseconds, by a clock that isn't set */
+	const char *address;		/* where the request went to; empty: nowhere */
 	int			status;			/* 0: no answer */
-	const char *error;			/* NULL if the whole exchange went well */
+	const char *error;			/* NULL if the exchange went well, ... */
+	const char *note;			/* but if only the body of a 2XX broke off:
+								 * what happened; else NULL */
+	bool		was_lost;		/* a kept connection died before a byte of an
+								 * answer */
 	const char *body;			/* its beginning, as it came */
 	size_t		body_length;	/* bytes, at most response_body_limit */
 	int64		retry_after;	/* microseconds, 0: the answer asks for
@@ -49,14 +71,10 @@ extern int	http_descriptor(void);
 extern long http_timeout(void);
 
 /*
- * Starts a POST.  "headers" is a list of Header; they are copied, "body" is
- * not: it must live until the result was taken.  "owner" comes back with the
- * result and is not NULL.  Failure is a result like any other and comes with
- * the next ones.  Raises only out-of-memory.
+ * Starts a POST.  Failure is a result like any other and comes with the next
+ * ones.  Raises only out-of-memory.
  */
-extern void http_start(const char *url, List *headers,
-					   const char *body, size_t body_length,
-					   bool verify_tls, void *owner);
+extern void http_start(const HttpRequest *request);
 
 /* Does what can be done without waiting. */
 extern void http_process(void);

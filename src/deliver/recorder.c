@@ -139,8 +139,11 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
 		.attempt = dispatch->attempts,
 		.started_at = dispatch->call_started_at,
 		.finished_at = dispatch->ended_at,
+		.duration = dispatch->call_duration,
+		.url = dispatch->call_url,
+		.address = dispatch->call_address,
 		.response_status = dispatch->response_status,
-		.error_message = dispatch->error
+		.error_message = dispatch->call_note ? dispatch->call_note : dispatch->error
 	};
 
 	if (dispatch->response_body)

@@ -29,6 +29,7 @@ int			setting_max_in_flight_per_host;
 int			setting_request_timeout;
 int			setting_connect_timeout;
 int			setting_dns_cache_time;
+int			setting_connection_age;
 int			setting_disable_after;
 int			setting_retention;
 int			setting_response_body_limit;
@@ -42,6 +43,7 @@ char	   *setting_ca_file;
 char	   *setting_client_certificate_file;
 char	   *setting_client_key_file;
 int			setting_tls_min_version;
+int			setting_http2;
 int			setting_client_generation = 0;
 
 static int	max_retries;
@@ -57,6 +59,13 @@ static const struct config_enum_entry tls_versions[] = {
 	{"TLSv1.1", CURL_SSLVERSION_TLSv1_1, false},
 	{"TLSv1.2", CURL_SSLVERSION_TLSv1_2, false},
 	{"TLSv1.3", CURL_SSLVERSION_TLSv1_3, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry http2_choices[] = {
+	{"auto", HTTP2_AUTO, false},
+	{"on", HTTP2_ON, false},
+	{"off", HTTP2_OFF, false},
 	{NULL, 0, false}
 };
 
@@ -201,14 +210,14 @@ check_proxy(char **newval, void **extra pg_attribute_unused(),
 }
 
 static void
-assign_tls_text(const char *newval pg_attribute_unused(),
-				void *extra pg_attribute_unused())
+assign_client_text(const char *newval pg_attribute_unused(),
+				   void *extra pg_attribute_unused())
 {
 	setting_client_generation++;
 }
 
 static void
-assign_tls_version(int newval pg_attribute_unused(),
+assign_client_enum(int newval pg_attribute_unused(),
 				   void *extra pg_attribute_unused())
 {
 	setting_client_generation++;
@@ -219,7 +228,7 @@ define_file(const char *name, const char *description, char **variable)
 {
 	DefineCustomStringVariable(name, description, NULL, variable, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   NULL, assign_tls_text, NULL);
+							   NULL, assign_client_text, NULL);
 }
 
 static void
@@ -265,6 +274,9 @@ settings_define(void)
 	define_int("webhook_events.dns_cache_time",
 			   "How long the addresses of a name are used again without asking for them.",
 			   &setting_dns_cache_time, 60, 0, INT_MAX, GUC_UNIT_S);
+	define_int("webhook_events.connection_age",
+			   "Age at which a connection is not used again; 0 sets no limit.",
+			   &setting_connection_age, 300, 0, INT_MAX, GUC_UNIT_S);
 	define_int("webhook_events.max_retries",
 			   "Calls of a dispatch after the first one.",
 			   &max_retries, 11, 0, 100, 0);
@@ -332,7 +344,7 @@ settings_define(void)
 							   "The proxy decides which addresses names lead to.",
 							   &setting_proxy, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
-							   check_proxy, assign_tls_text, NULL);
+							   check_proxy, assign_client_text, NULL);
 	define_file("webhook_events.ca_file",
 				"File with the certificates of authorities that are trusted.",
 				&setting_ca_file);
@@ -347,7 +359,13 @@ settings_define(void)
 							 NULL,
 							 &setting_tls_min_version, CURL_SSLVERSION_TLSv1_2,
 							 tls_versions, PGC_SIGHUP, 0,
-							 NULL, assign_tls_version, NULL);
+							 NULL, assign_client_enum, NULL);
+	DefineCustomEnumVariable("webhook_events.http2",
+							 "Speaks HTTP/2 with endpoints that can.",
+							 "auto does where libcurl is 8.13 or newer.",
+							 &setting_http2, HTTP2_AUTO,
+							 http2_choices, PGC_SIGHUP, 0,
+							 NULL, assign_client_enum, NULL);
 
 	MarkGUCPrefixReserved("webhook_events");
 }

@@ -14,6 +14,14 @@
 #include "rules/address.h"
 #include "rules/schedule.h"
 
+/* Whether HTTP/2 is spoken with those who can: auto asks libcurl's version. */
+typedef enum Http2Setting
+{
+	HTTP2_AUTO,
+	HTTP2_ON,
+	HTTP2_OFF
+} Http2Setting;
+
 extern char *setting_databases;
 extern bool setting_delivery;
 extern bool setting_emit;
@@ -22,6 +30,7 @@ extern int	setting_max_in_flight_per_host;
 extern int	setting_request_timeout;	/* milliseconds */
 extern int	setting_connect_timeout;	/* milliseconds */
 extern int	setting_dns_cache_time; /* seconds */
+extern int	setting_connection_age; /* seconds, 0: no limit */
 extern int	setting_disable_after;	/* minutes, 0: never */
 extern int	setting_retention;	/* minutes, 0 for ever */
 extern int	setting_response_body_limit;	/* bytes */
@@ -37,6 +46,7 @@ extern char *setting_ca_file;	/* empty: the system's */
 extern char *setting_client_certificate_file;	/* empty: none */
 extern char *setting_client_key_file;
 extern int	setting_tls_min_version;	/* CURL_SSLVERSION_* */
+extern int	setting_http2;		/* an Http2Setting */
 extern int	setting_client_generation;
 
 /* Defines the settings; called once, when the library is loaded. */

@@ -44,6 +44,9 @@ enum
 	CALL_RESPONSE_STATUS,
 	CALL_RESPONSE_BODY,
 	CALL_ERROR_MESSAGE,
+	CALL_URL,
+	CALL_DURATION,
+	CALL_ADDRESS,
 	N_CALL
 };
 
@@ -60,7 +63,8 @@ static const DayKind calls_kind = {
 	"calls", N_CALL,
 	{
 		"dispatch_id", "attempt", "started_at", "finished_at",
-		"response_status", "response_body", "error_message"
+		"response_status", "response_body", "error_message", "url", "duration",
+		"address"
 	}
 };
 
@@ -384,6 +388,7 @@ void
 dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 {
 	DayRows    *rows;
+	Interval	duration = {.time = row->duration};
 
 	(void) begin_row(&writer->calls, &calls_kind, row->dispatch_id);
 	rows = writer->calls;
@@ -395,6 +400,10 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 		day_rows_set(rows, CALL_RESPONSE_STATUS, Int32GetDatum(row->response_status));
 	day_rows_set_text(rows, CALL_RESPONSE_BODY, row->response_body);
 	day_rows_set_text(rows, CALL_ERROR_MESSAGE, row->error_message);
+	day_rows_set_text(rows, CALL_URL, row->url);
+	day_rows_set(rows, CALL_DURATION, IntervalPGetDatum(&duration));
+	if (row->address[0] != '\0')
+		day_rows_set_text(rows, CALL_ADDRESS, row->address);
 	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0,
 					 NULL);
 }

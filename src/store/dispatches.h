@@ -54,6 +54,9 @@ typedef struct CallRow
 	int			response_status;	/* 0 for NULL */
 	const char *response_body;
 	const char *error_message;
+	const char *url;
+	int64		duration;		/* microseconds */
+	const char *address;		/* empty for NULL */
 } CallRow;
 
 /* Rows to be written together; allocated in CurrentMemoryContext. */

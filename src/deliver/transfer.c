@@ -1,0 +1,545 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.c
+ *	  One exchange of the HTTP client: a handle of libcurl, and what is noted of
+ *	  a request and its answer.
+ *
+ * No error is raised and nothing is palloc'd inside libcurl's callbacks: they
+ * note what happened, and return.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/transfer.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "deliver/sockets.h"
+#include "deliver/transfer.h"
+#include "rules/headers.h"
+#include "server/settings.h"
+#include "store/request.h"
+#include "utils/timestamp.h"
+
+/* So much of a body is read beyond what is kept, to save the connection. */
+#define MAX_DISCARDED (64 * 1024)
+
+/* So long the heads of an answer, and what stands between chunks, may be. */
+#define MAX_HEAD (256 * 1024)
+
+/* So many handles are kept for later requests. */
+#define MAX_IDLE_HANDLES 1024
+
+static dlist_head idle = DLIST_STATIC_INIT(idle);
+static int	nidle = 0;
+
+/*
+ * libcurl's callbacks
+ */
+
+/* A proxy is where we were told to go; it judges what is behind it. */
+static bool
+allow(Transfer *transfer, const struct sockaddr *address)
+{
+	if (*setting_proxy || settings_allow_address(address))
+		return true;
+	transfer->was_refused = true;
+	snprintf(transfer->refused, sizeof(transfer->refused), "address %s",
+			 transfer->address);
+	return false;
+}
+
+/*
+ * Is libcurl about to send a request for the second time?  It does so by itself
+ * when a connection that was used before dies without an answer, although the
+ * server may have read the request.
+ */
+static bool
+is_sent_again(Transfer *transfer)
+{
+	long		sent = 0;
+
+	if (!transfer->was_asked || transfer->may_repeat)
+		return false;
+	curl_easy_getinfo(transfer->handle, CURLINFO_REQUEST_SIZE, &sent);
+	transfer->was_lost = (sent > transfer->unsent);
+	return transfer->was_lost;
+}
+
+/* Makes a socket for an address, if it is one that may be reached. */
+static curl_socket_t
+open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
+					 struct curl_sockaddr *address)
+{
+	Transfer   *transfer = client;
+	curl_socket_t result;
+
+	address_to_text(&address->addr, transfer->address);
+	if (!allow(transfer, &address->addr) || is_sent_again(transfer))
+		return CURL_SOCKET_BAD;
+	result = socket_make(address->family, address->socktype, address->protocol,
+						 &transfer->lacks_descriptors);
+	if (result != CURL_SOCKET_BAD)
+	{
+		transfer->sockets[transfer->nsockets % TRANSFER_MAX_SOCKETS] = result;
+		transfer->nsockets++;
+	}
+	return result;
+}
+
+static int
+close_socket_callback(void *client pg_attribute_unused(), curl_socket_t socket)
+{
+	return socket_end(socket);
+}
+
+#if LIBCURL_VERSION_NUM >= 0x075000
+/* A connection that is used again may lead where it no longer may. */
+static int
+before_request_callback(void *client, char *address,
+						char *local_address pg_attribute_unused(),
+						int port pg_attribute_unused(),
+						int local_port pg_attribute_unused())
+{
+	Transfer   *transfer = client;
+	struct sockaddr_storage peer;
+
+	strlcpy(transfer->address, address, sizeof(transfer->address));
+	if (!address_from_text(address, &peer) ||
+		!allow(transfer, (struct sockaddr *) &peer) || is_sent_again(transfer))
+		return CURL_PREREQFUNC_ABORT;
+	transfer->was_asked = true;
+	transfer->may_repeat = false;
+	curl_easy_getinfo(transfer->handle, CURLINFO_REQUEST_SIZE, &transfer->unsent);
+	return CURL_PREREQFUNC_OK;
+}
+#endif
+
+/*
+ * The only word of libcurl's that HTTP/2's server refused a request before it did
+ * anything, as it does when it closes a connection: then it may be sent again.
+ */
+static int
+debug_callback(CURL *handle pg_attribute_unused(), curl_infotype type,
+			   char *text, size_t length, void *client)
+{
+	static const char refused[] = "REFUSED_STREAM";
+
+	if (type == CURLINFO_TEXT &&
+		memmem(text, length, refused, sizeof(refused) - 1) != NULL)
+		((Transfer *) client)->may_repeat = true;
+	return 0;
+}
+
+/* Stops an answer that goes on with what is no body. */
+static void
+stop_flood(Transfer *transfer)
+{
+	transfer->was_cut = true;
+	transfer->was_flooded = true;
+}
+
+static size_t
+head_callback(char *line, size_t size, size_t count, void *client)
+{
+	Transfer   *transfer = client;
+	size_t		length = size * count;
+	long		status = 0;
+
+	transfer->head += length;
+	if (transfer->head > MAX_HEAD)
+	{
+		stop_flood(transfer);
+		return 0;
+	}
+	if (line[0] == '\r' || line[0] == '\n')
+	{
+		curl_easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
+		transfer->has_head = (status >= 200);
+	}
+	return length;
+}
+
+static size_t
+body_callback(char *data, size_t size, size_t count, void *client)
+{
+	Transfer   *transfer = client;
+	size_t		length = size * count;
+	size_t		room = transfer->body_size - transfer->kept;
+	size_t		taken = Min(room, length);
+
+	if (taken > 0)
+		memcpy(transfer->body + transfer->kept, data, taken);
+	transfer->kept += taken;
+	transfer->received += length;
+	if (transfer->received > transfer->body_size + MAX_DISCARDED)
+	{
+		transfer->was_cut = true;
+		return 0;
+	}
+	return length;
+}
+
+/*
+ * Chunk extensions and such reach no callback, so the socket is asked.  HTTP/2 has
+ * nothing of the kind, and many answers on one socket.
+ */
+bool
+transfer_is_flooded(Transfer *transfer)
+{
+	long		version = CURL_HTTP_VERSION_NONE;
+	uint64		received;
+
+	curl_easy_getinfo(transfer->handle, CURLINFO_HTTP_VERSION, &version);
+	if (version > CURL_HTTP_VERSION_1_1 ||
+		(version == CURL_HTTP_VERSION_NONE && transfer->may_use_http2))
+		return false;
+	received = socket_received(transfer->socket);
+	if (transfer->flood_base == 0)
+		transfer->flood_base = received;
+	if (received - transfer->flood_base <=
+		MAX_HEAD + transfer->body_size + MAX_DISCARDED)
+		return false;
+	stop_flood(transfer);
+	return true;
+}
+
+/*
+ * Handles
+ */
+
+/* Is HTTP/2 spoken with those who can?  Old versions get its endings wrong. */
+static bool
+wants_http2(void)
+{
+	if (setting_http2 == HTTP2_AUTO)
+		return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080d00;
+	return setting_http2 == HTTP2_ON;
+}
+
+/* Sets the options that all requests share. */
+static void
+set_common_options(Transfer *transfer)
+{
+	CURL	   *handle = transfer->handle;
+
+	transfer->may_use_http2 = wants_http2();
+	curl_easy_setopt(handle, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, transfer->error_buffer);
+	curl_easy_setopt(handle, CURLOPT_USERAGENT, REQUEST_USER_AGENT);
+	curl_easy_setopt(handle, CURLOPT_PROXY, setting_proxy);
+	curl_easy_setopt(handle, CURLOPT_NOPROXY, "");
+	curl_easy_setopt(handle, CURLOPT_HTTP_VERSION,
+					 (long) (transfer->may_use_http2 ? CURL_HTTP_VERSION_2TLS :
+							 CURL_HTTP_VERSION_1_1));
+	curl_easy_setopt(handle, CURLOPT_SSLVERSION, (long) setting_tls_min_version);
+	if (*setting_ca_file)
+		curl_easy_setopt(handle, CURLOPT_CAINFO, setting_ca_file);
+	if (*setting_client_certificate_file)
+		curl_easy_setopt(handle, CURLOPT_SSLCERT, setting_client_certificate_file);
+	if (*setting_client_key_file)
+		curl_easy_setopt(handle, CURLOPT_SSLKEY, setting_client_key_file);
+	/* Without one an encrypted key is asked for at the server's terminal. */
+	curl_easy_setopt(handle, CURLOPT_KEYPASSWD, "");
+	curl_easy_setopt(handle, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
+	/* Answers are decoded, though the request doesn't ask for an encoding. */
+	curl_easy_setopt(handle, CURLOPT_ACCEPT_ENCODING, "");
+#if LIBCURL_VERSION_NUM >= 0x075500
+	curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+	curl_easy_setopt(handle, CURLOPT_PROTOCOLS,
+					 (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+	curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, open_socket_callback);
+	curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, transfer);
+	curl_easy_setopt(handle, CURLOPT_CLOSESOCKETFUNCTION, close_socket_callback);
+#if LIBCURL_VERSION_NUM >= 0x075000
+	curl_easy_setopt(handle, CURLOPT_PREREQFUNCTION, before_request_callback);
+	curl_easy_setopt(handle, CURLOPT_PREREQDATA, transfer);
+#endif
+	curl_easy_setopt(handle, CURLOPT_DEBUGFUNCTION, debug_callback);
+	curl_easy_setopt(handle, CURLOPT_DEBUGDATA, transfer);
+	curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, head_callback);
+	curl_easy_setopt(handle, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, body_callback);
+	curl_easy_setopt(handle, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(handle, CURLOPT_POST, 1L);
+}
+
+void
+transfer_free(Transfer *transfer)
+{
+	if (transfer->handle)
+		curl_easy_cleanup(transfer->handle);
+	curl_slist_free_all(transfer->headers);
+	free(transfer->body);
+	free(transfer);
+}
+
+static void
+out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("An HTTP request could not be made.")));
+}
+
+/* Forgets the last exchange. */
+static void
+reset(Transfer *transfer)
+{
+	transfer->duration = 0;
+	transfer->status = 0;
+	transfer->retry_after = 0;
+	transfer->received = 0;
+	transfer->head = 0;
+	transfer->has_head = false;
+	transfer->was_cut = false;
+	transfer->was_flooded = false;
+	transfer->flood_base = 0;
+	transfer->was_refused = false;
+	transfer->lacks_descriptors = false;
+	transfer->watch_error = 0;
+	transfer->socket = CURL_SOCKET_BAD;
+	transfer->nsockets = 0;
+	transfer->address[0] = '\0';
+	transfer->was_asked = false;
+	transfer->unsent = 0;
+	transfer->may_repeat = false;
+	transfer->was_lost = false;
+	transfer->kept = 0;
+	transfer->error_buffer[0] = '\0';
+}
+
+Transfer *
+transfer_get(void)
+{
+	size_t		body_size = setting_response_body_limit;
+	Transfer   *transfer = NULL;
+
+	while (nidle > 0 && transfer == NULL)
+	{
+		transfer = dlist_container(Transfer, node, dlist_pop_head_node(&idle));
+		nidle--;
+		if (transfer->generation == setting_client_generation)
+			break;
+		transfer_free(transfer);
+		transfer = NULL;
+	}
+	if (transfer == NULL)
+	{
+		transfer = calloc(1, sizeof(Transfer));
+		if (transfer == NULL)
+			out_of_memory();
+		transfer->handle = curl_easy_init();
+		if (transfer->handle == NULL)
+		{
+			transfer_free(transfer);
+			out_of_memory();
+		}
+		transfer->generation = setting_client_generation;
+		set_common_options(transfer);
+	}
+	if (transfer->body_size != body_size)
+	{
+		free(transfer->body);
+		transfer->body = malloc(body_size + 1);
+		if (transfer->body == NULL)
+		{
+			transfer_free(transfer);
+			out_of_memory();
+		}
+		transfer->body_size = body_size;
+	}
+	reset(transfer);
+	return transfer;
+}
+
+void
+transfer_put(Transfer *transfer)
+{
+	curl_slist_free_all(transfer->headers);
+	transfer->headers = NULL;
+	if (nidle >= MAX_IDLE_HANDLES)
+	{
+		transfer_free(transfer);
+		return;
+	}
+	dlist_push_head(&idle, &transfer->node);
+	nidle++;
+}
+
+void
+transfer_free_idle(void)
+{
+	while (!dlist_is_empty(&idle))
+		transfer_free(dlist_container(Transfer, node, dlist_pop_head_node(&idle)));
+	nidle = 0;
+}
+
+/*
+ * The request
+ */
+
+static void
+add_header(Transfer *transfer, const char *line)
+{
+	struct curl_slist *list = curl_slist_append(transfer->headers, line);
+
+	if (list == NULL)
+	{
+		transfer_put(transfer);
+		out_of_memory();
+	}
+	transfer->headers = list;
+}
+
+static void
+add_headers(Transfer *transfer, List *headers)
+{
+	bool		asks_for_encoding = false;
+	StringInfoData line;
+	ListCell   *cell;
+
+	initStringInfo(&line);
+	foreach(cell, headers)
+	{
+		Header	   *header = lfirst(cell);
+
+		/* libcurl has its own way to write a header without a value. */
+		resetStringInfo(&line);
+		appendStringInfoString(&line, header->name);
+		appendStringInfoString(&line, header->value[0] == '\0' ? ";" : ": ");
+		appendStringInfoString(&line, header->value);
+		add_header(transfer, line.data);
+		asks_for_encoding |= (pg_strcasecmp(header->name, "Accept-Encoding") == 0);
+	}
+	pfree(line.data);
+
+	/* What libcurl would add. */
+	add_header(transfer, "Expect:");
+	if (!asks_for_encoding)
+		add_header(transfer, "Accept-Encoding:");
+}
+
+void
+transfer_prepare(Transfer *transfer, const HttpRequest *request)
+{
+	CURL	   *handle = transfer->handle;
+	bool		listens = transfer->may_use_http2 &&
+	pg_strncasecmp(request->url, "https:", 6) == 0;
+
+	transfer->owner = request->owner;
+	transfer->started_at = GetCurrentTimestamp();
+	add_headers(transfer, request->headers);
+	curl_easy_setopt(handle, CURLOPT_URL, request->url);
+	curl_easy_setopt(handle, CURLOPT_HTTPHEADER, transfer->headers);
+	curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->body);
+	curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE,
+					 (curl_off_t) request->body_length);
+	curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long) setting_request_timeout);
+	curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long) setting_connect_timeout);
+	curl_easy_setopt(handle, CURLOPT_DNS_CACHE_TIMEOUT, (long) setting_dns_cache_time);
+	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, request->verify_tls ? 1L : 0L);
+	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, request->verify_tls ? 2L : 0L);
+	curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, request->is_repeated ? 1L : 0L);
+	curl_easy_setopt(handle, CURLOPT_VERBOSE, listens ? 1L : 0L);
+#if LIBCURL_VERSION_NUM >= 0x075000
+	curl_easy_setopt(handle, CURLOPT_MAXLIFETIME_CONN, (long) setting_connection_age);
+#else
+	/* It would send requests again by itself, and nobody could tell. */
+	curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, 1L);
+#endif
+}
+
+/*
+ * The answer
+ */
+
+void
+transfer_note_end(Transfer *transfer, CURLcode code)
+{
+	curl_off_t	retry_after = 0;
+	curl_off_t	duration = 0;
+
+	transfer->code = code;
+	transfer->finished_at = GetCurrentTimestamp();
+	curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &duration);
+	transfer->duration = duration;
+	curl_easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &transfer->status);
+	if (transfer->status == 429 || transfer->status == 503)
+		curl_easy_getinfo(transfer->handle, CURLINFO_RETRY_AFTER, &retry_after);
+	transfer->retry_after = Min(retry_after, PG_INT32_MAX) * USECS_PER_SEC;
+
+	/* Of its sockets those that led nowhere are closed now, perhaps silently. */
+	if (transfer->nsockets > TRANSFER_MAX_SOCKETS)
+		sockets_check_all();
+	else if (code != CURLE_OK || transfer->nsockets > 1)
+	{
+		for (int i = 0; i < transfer->nsockets; i++)
+			socket_check(transfer->sockets[i]);
+	}
+}
+
+/* Says in one line why a transfer failed. */
+static void
+describe_failure(Transfer *transfer, const char *prefix)
+{
+	const char *text = transfer->error_buffer[0] ?
+	transfer->error_buffer : curl_easy_strerror(transfer->code);
+	char	   *error = transfer->error;
+	size_t		size = sizeof(transfer->error);
+
+	if (transfer->was_refused)
+		snprintf(error, size, "%s is not allowed", transfer->refused);
+	else if (transfer->was_lost)
+		strlcpy(error, "Empty reply: connection was closed or reset before an answer was received", size);
+	else if (transfer->watch_error != 0)
+		snprintf(error, size, "could not listen to its socket: %s",
+				 strerror(transfer->watch_error));
+	else if (transfer->lacks_descriptors)
+		strlcpy(error, "no file descriptor was left; raise the system's limit or lower webhook_events.max_in_flight",
+				size);
+	else if (transfer->was_flooded)
+		snprintf(error, size, "%sanswer has more than %d bytes that are not its body",
+				 prefix, MAX_HEAD);
+	else
+		snprintf(error, size, "%s%s", prefix, text);
+	for (char *p = error; *p; p++)
+	{
+		if ((unsigned char) *p < ' ')
+			*p = ' ';
+	}
+}
+
+void
+transfer_result(Transfer *transfer, HttpResult *result)
+{
+	bool		went_well = (transfer->code == CURLE_OK ||
+							 (transfer->was_cut && !transfer->was_flooded &&
+							  transfer->code == CURLE_WRITE_ERROR));
+	bool		was_accepted = (transfer->has_head &&
+								transfer->status >= 200 && transfer->status <= 299);
+
+	if (!went_well)
+		describe_failure(transfer, was_accepted ? "answer broke off: " : "");
+	memset(result, 0, sizeof(HttpResult));
+	result->owner = transfer->owner;
+	result->started_at = transfer->started_at;
+	result->finished_at = transfer->finished_at;
+	result->duration = transfer->duration;
+	result->address = transfer->address;
+	result->status = (int) transfer->status;
+	if (!went_well && was_accepted)
+		result->note = transfer->error;
+	else if (!went_well)
+		result->error = transfer->error;
+	result->was_lost = transfer->was_lost;
+	result->body = transfer->body;
+	result->body_length = transfer->kept;
+	result->retry_after = transfer->retry_after;
+}

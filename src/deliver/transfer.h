@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.h
+ *	  One exchange of the HTTP client: a handle of libcurl, and what is noted of
+ *	  a request and its answer.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/transfer.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_TRANSFER_H
+#define WEBHOOK_TRANSFER_H
+
+#include <curl/curl.h>
+
+#include "datatype/timestamp.h"
+#include "deliver/http.h"
+#include "lib/ilist.h"
+#include "rules/address.h"
+
+/* So many sockets that a request made are looked after one by one. */
+#define TRANSFER_MAX_SOCKETS 8
+
+typedef struct Transfer
+{
+	int			generation;		/* of the settings that the handle was made
+								 * for */
+	dlist_node	node;			/* in a list of http.c, or among the idle ones */
+	CURL	   *handle;
+	struct curl_slist *headers;
+	void	   *owner;
+	bool		may_use_http2;
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	int64		duration;		/* microseconds */
+	CURLcode	code;
+	long		status;
+	int64		retry_after;
+	size_t		received;		/* bytes of the body */
+	size_t		head;			/* bytes of all heads, and of trailers */
+	bool		has_head;		/* of the final answer, to its end */
+	bool		was_cut;		/* we stopped it, having read enough */
+	bool		was_flooded;	/* ... of what is no body */
+	uint64		flood_base;		/* bytes that its socket had received then; 0:
+								 * not asked yet */
+	bool		was_refused;	/* because of "address x" or "port n" */
+	char		refused[ADDRESS_TEXT_SIZE + 16];
+	bool		lacks_descriptors;
+	int			watch_error;	/* errno: its socket can't be listened to */
+	curl_socket_t socket;		/* the last one that it listened to */
+	int			nsockets;		/* that it made; the first ones are ... */
+	curl_socket_t sockets[TRANSFER_MAX_SOCKETS];
+	char		address[ADDRESS_TEXT_SIZE]; /* where to; empty: not known */
+
+	/* What libcurl may not do by itself: send it again. */
+	bool		was_asked;		/* it may be sent, once */
+	long		unsent;			/* bytes that count as sent before that */
+	bool		may_repeat;		/* the server has said that it did nothing */
+	bool		was_lost;		/* its connection died before an answer */
+
+	size_t		kept;			/* bytes in body */
+	char	   *body;			/* malloc'd, body_size bytes */
+	size_t		body_size;
+	char		error_buffer[CURL_ERROR_SIZE];
+	char		error[CURL_ERROR_SIZE + 64];
+} Transfer;
+
+/*
+ * Takes a transfer that isn't in use, made for the settings as they are now, with
+ * nothing noted.  Raises only out-of-memory.  transfer_put() gives it back, and
+ * transfer_free_idle() frees those that were.
+ */
+extern Transfer *transfer_get(void);
+extern void transfer_put(Transfer *transfer);
+extern void transfer_free(Transfer *transfer);
+extern void transfer_free_idle(void);
+
+/*
+ * Says what is to be sent; see http_start().  Raises only out-of-memory, and has
+ * given the transfer back then.
+ */
+extern void transfer_prepare(Transfer *transfer, const HttpRequest *request);
+
+/* Notes how it ended, in libcurl's words. */
+extern void transfer_note_end(Transfer *transfer, CURLcode code);
+
+/*
+ * Has its answer become longer than any, by bytes that are not its body?  To be
+ * asked while it reads.
+ */
+extern bool transfer_is_flooded(Transfer *transfer);
+
+/* The result, whose strings belong to the transfer. */
+extern void transfer_result(Transfer *transfer, HttpResult *result);
+
+#endif							/* WEBHOOK_TRANSFER_H */
