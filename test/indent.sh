@@ -18,8 +18,10 @@ typedefs=$(mktemp)
 work=$(mktemp -d)
 trap 'rm -rf "$typedefs" "$work"' EXIT
 
-# Names that a typedef gives: those before its ";", or in "(*name) (".
-find src "$(${PG_CONFIG:-pg_config} --includedir-server)" -name '*.[ch]' -print0 |
+# Names that a typedef gives: those before its ";", or in "(*name) (".  Headers of
+# other extensions, which install theirs among PostgreSQL's, have no say.
+find src "$(${PG_CONFIG:-pg_config} --includedir-server)" -path '*/server/extension' -prune -o \
+	-name '*.[ch]' -print0 |
 	xargs -0 perl -0777 -ne '
 		while (/\btypedef\b(?:[^;{}]|(\{(?:[^{}]|(?1))*\}))*?(?:\(\s*\*\s*(\w+)\s*\)[^;]*|\b(\w+)\s*(?:\[[^\]]*\])?\s*);/g)
 		{
