@@ -1,24 +1,20 @@
 #!/usr/bin/env bash
 #
-# majors.sh
+# majors.sh DIRECTORY [SUITE ...]
 #	  Runs the test suite on other versions of PostgreSQL, each in a chroot of
-#	  the Debian suite that has it: 17 in trixie, 18 in sid.
+#	  the Debian suite that has it: 17 in trixie, 18 in sid; 19 in experimental
+#	  is only built.  No suite of Debian has 16.
 #
-# Usage: majors.sh DIRECTORY [SUITE ...]
-#
-# The chroots are made in DIRECTORY and kept there.  Where one can't be made
-# (that needs root, debootstrap, and a mirror that can be reached), the suite is
-# skipped with a word about it, and that is no failure.  The last line counts.
+# The chroots are made in DIRECTORY and kept there.  The suites run side by side,
+# each with a network of its own where that can be had.  Where a chroot can't be
+# made (that needs root, debootstrap, and a mirror that can be reached), the suite
+# is skipped with a word about it, and that is no failure.  The last line counts.
 
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 directory=$1
 shift
 suites=${*:-trixie sid}
-
-passed=0
-failed=0
-skipped=()
 
 # The mirror that this machine uses itself.
 mirror()
@@ -27,19 +23,27 @@ mirror()
 		awk '/^deb /{print $2; exit} /^URIs:/{print $2; exit}'
 }
 
+# What an experimental package needs lies in sid.
 make_chroot()
 {
-	local suite=$1 root=$2
+	local suite=$1 root=$2 base=$1 server=postgresql
 
-	debootstrap --variant=minbase "$suite" "$root" "$(mirror)" &&
+	if [ "$suite" = experimental ]; then
+		base=sid
+		server="-t experimental postgresql-19 postgresql-server-dev-19"
+	fi
+	debootstrap --variant=minbase "$base" "$root" "$(mirror)" &&
 		printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d" &&
 		chmod +x "$root/usr/sbin/policy-rc.d" &&
 		mount_proc "$root" &&
+		{ [ "$suite" = "$base" ] ||
+			echo "deb $(mirror) experimental main" > "$root/etc/apt/sources.list.d/experimental.list"; } &&
 		chroot "$root" apt-get -o Acquire::Check-Valid-Until=false update &&
 		DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y \
-			--no-install-recommends postgresql postgresql-server-dev-all gcc \
-			make libcurl4-openssl-dev libipc-run-perl libio-socket-ssl-perl \
-			openssl libkrb5-dev
+			--no-install-recommends gcc make libcurl4-openssl-dev libipc-run-perl \
+			libio-socket-ssl-perl openssl libkrb5-dev nginx-light iproute2 &&
+		DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y \
+			--no-install-recommends $server $([ "$suite" = experimental ] || echo postgresql-server-dev-all)
 }
 
 mount_proc()
@@ -47,14 +51,23 @@ mount_proc()
 	mountpoint -q "$1/proc" || mount -t proc proc "$1/proc"
 }
 
+# Tests of two suites must not take each other's ports.
+isolated()
+{
+	if unshare -n true 2>/dev/null && command -v ip > /dev/null; then
+		unshare -n sh -c 'ip link set lo up; exec "$@"' sh "$@"
+	else
+		"$@"
+	fi
+}
+
+# Writes what is to be said to SUITE.result, the counted line last.
 run_suite()
 {
-	local suite=$1 root=$directory/$1 log=$directory/$1.log line
+	local suite=$1 root=$directory/$1 log=$directory/$1.log target=test
 
 	if [ ! -e "$root/.complete" ]; then
-		echo "$suite: making a chroot"
 		if ! make_chroot "$suite" "$root" > "$log" 2>&1; then
-			skipped+=("$suite")
 			echo "$suite: SKIPPED, no chroot could be made; see $log"
 			return
 		fi
@@ -64,31 +77,33 @@ run_suite()
 	rm -rf "${root:?}/webhook_events"
 	mkdir "$root/webhook_events"
 	tar -C "$here" --exclude=./tmp_check --exclude=./.majors --exclude='*.o' \
-		--exclude='*.so' -cf - . | tar -C "$root/webhook_events" -xf -
+		--exclude='*.so' --exclude='*.bc' -cf - . | tar -C "$root/webhook_events" -xf -
 	echo "$suite: $(chroot "$root" pg_config --version)"
-	chroot "$root" make -C /webhook_events \
-		--no-print-directory with_llvm=no test > "$log" 2>&1
-	line=$(tail -1 "$log")
-	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
-		passed=$((passed + BASH_REMATCH[1]))
-		failed=$((failed + BASH_REMATCH[2]))
-		echo "$suite: $line"
-	else
-		failed=$((failed + 1))
-		echo "$suite: the tests did not run; see $log"
+	[ "$suite" != experimental ] || target=all
+	if isolated chroot "$root" env LC_ALL=C.UTF-8 NO_INSTALL=1 make -C /webhook_events \
+		--no-print-directory with_llvm=no $target > "$log" 2>&1 && [ $target = all ]; then
+		echo "$suite: it builds"
 	fi
 	umount "$root/proc"
+	if ! grep -E '^[0-9]+ passed, [0-9]+ failed$|^failed: ' "$log" | sed "s/^/$suite: /" && [ $target = test ]; then
+		echo "$suite: the tests did not run; see $log"
+		tail -5 "$log"
+		echo "$suite: 0 passed, 1 failed"
+	fi
 }
 
 mkdir -p "$directory"
 for suite in $suites; do
 	if [ "$(id -u)" != 0 ] || ! command -v debootstrap > /dev/null; then
-		skipped+=("$suite")
-		echo "$suite: SKIPPED, a chroot needs root and debootstrap"
+		echo "$suite: SKIPPED, a chroot needs root and debootstrap" > "$directory/$suite.result"
 	else
-		run_suite "$suite"
+		run_suite "$suite" > "$directory/$suite.result" 2>&1 &
 	fi
 done
-[ ${#skipped[@]} -eq 0 ] || echo "skipped: ${skipped[*]}"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+wait
+for suite in $suites; do
+	cat "$directory/$suite.result"
+done | tee "$directory/results"
+perl -ne '
+	if (/: (\d+) passed, (\d+) failed$/) { $passed += $1; $failed += $2; }
+	END { printf "%d passed, %d failed\n", $passed, $failed; exit($failed > 0); }' "$directory/results"
