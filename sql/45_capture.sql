@@ -42,6 +42,9 @@ CREATE FUNCTION webhook_events_internal.attach(relation regclass, kind text DEFA
         columns jsonb DEFAULT '{}', exclude text[] DEFAULT '{}',
         resource regprocedure DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET default_tablespace = ''
+    SET default_table_access_method = heap
     AS 'MODULE_PATHNAME', 'webhook_events_attach';
 COMMENT ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure) IS
     'makes a table of runs or builds raise events; again: with another mapping';
@@ -50,6 +53,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, tex
 
 CREATE FUNCTION webhook_events_internal.detach(relation regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_detach';
 COMMENT ON FUNCTION webhook_events_internal.detach(regclass) IS
     'makes a table raise no more events';
@@ -73,7 +77,7 @@ CREATE VIEW webhook_events.sources AS
         CROSS JOIN LATERAL webhook_events_internal.source_mapping(t.tgrelid, t.tgargs) AS m (mapping)
     WHERE t.tgfoid IN ('webhook_events.run_changed()'::pg_catalog.regprocedure,
             'webhook_events.build_changed()'::pg_catalog.regprocedure)
-        AND t.tgname = 'webhook_events_insert' AND t.tgparentid = 0;
+        AND t.tgtype = 5 AND t.tgnargs = 1 AND t.tgparentid = 0;
 COMMENT ON VIEW webhook_events.sources IS
     'the attached tables, and what their columns mean';
 

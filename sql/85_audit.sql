@@ -2,6 +2,17 @@
 -- Audit
 --
 
+CREATE FUNCTION webhook_events_internal.read_as_owner(relation regclass, query text,
+        since timestamptz, until timestamptz, ids text[])
+    RETURNS TABLE (resource_id text, status text)
+    LANGUAGE c STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_read_as_owner';
+COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[]) IS
+    'what a query about an attached table returns, run as that table''s owner';
+REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[])
+    FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz)
     RETURNS TABLE (relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
@@ -9,11 +20,10 @@ CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until 
 AS $function$
 DECLARE
     source record;
-    resource_column text;
     finished text;
+    ids text[];
 BEGIN
     FOR source IN SELECT s.relation, s.kind, s.columns FROM webhook_events.sources AS s LOOP
-        resource_column := 'actor_' || source.kind || '_id';
         SELECT format(CASE a.atttypid WHEN 'timestamp'::regtype
                 THEN '(r.%I AT TIME ZONE ''UTC'')' ELSE 'r.%I' END, a.attname)
         INTO finished FROM pg_attribute AS a
@@ -23,22 +33,27 @@ BEGIN
         ORDER BY a.attnum LIMIT 1;
         -- A table that does not say when a row ended is asked about the rows
         -- that had an event in the span.
-        RETURN QUERY EXECUTE format(
-            'SELECT %L::regclass, r.%I::text FROM %s AS r'
-            ' WHERE replace(r.%I::text, ''_'', ''-'')'
-            '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND '
-            || CASE WHEN finished IS NULL
-                THEN 'r.%2$I::text IN (SELECT o.%5$I FROM webhook_events_internal.outbox AS o'
-                    ' WHERE o.id >= webhook_events.id_lower_bound($1)'
-                    '     AND o.id < webhook_events.id_lower_bound($2))'
-                ELSE '%6$s >= $1 AND %6$s < $2' END
-            || ' AND NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o'
-            ' WHERE o.id >= webhook_events.id_lower_bound($1 - interval ''1 hour'')'
-            '     AND o.%5$I = r.%2$I::text AND o.event_type::text'
-            '         = ''ACTOR.%7$s.'' || replace(r.%4$I::text, ''-'', ''_''))',
-            source.relation, source.columns ->> 'id', source.relation,
-            source.columns ->> 'status', resource_column, finished, upper(source.kind))
-        USING since, until;
+        ids := CASE WHEN finished IS NULL THEN ARRAY(
+            SELECT DISTINCT CASE source.kind WHEN 'run' THEN o.actor_run_id ELSE o.actor_build_id END
+            FROM webhook_events_internal.outbox AS o
+            WHERE o.id >= webhook_events.id_lower_bound(since)
+                AND o.id < webhook_events.id_lower_bound(until)) ELSE '{}' END;
+        RETURN QUERY
+            SELECT source.relation, r.resource_id
+            FROM webhook_events_internal.read_as_owner(source.relation, format(
+                'SELECT r.%I::text, replace(r.%I::text, ''-'', ''_'') FROM %s AS r'
+                ' WHERE replace(r.%2$I::text, ''_'', ''-'')'
+                '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND %4$s',
+                source.columns ->> 'id', source.columns ->> 'status', source.relation,
+                CASE WHEN finished IS NULL
+                    THEN format('r.%I::text = ANY ($3)', source.columns ->> 'id')
+                    ELSE format('%1$s >= $1 AND %1$s < $2', finished) END),
+                since, until, ids) AS r
+            WHERE NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o
+                WHERE o.id >= webhook_events.id_lower_bound(since - interval '1 hour')
+                    AND r.resource_id = CASE source.kind WHEN 'run' THEN o.actor_run_id
+                        ELSE o.actor_build_id END
+                    AND o.event_type::text = format('ACTOR.%s.%s', upper(source.kind), r.status));
     END LOOP;
 END
 $function$;
@@ -114,6 +129,11 @@ BEGIN
     IF since IS NULL OR until IS NULL THEN
         RAISE EXCEPTION 'audit needs a time to start from and one to end at'
             USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    -- It tells of everybody's rows.
+    IF NOT webhook_events_internal.sees_all(false) THEN
+        RAISE EXCEPTION 'audit is for those who see everybody''s events'
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
     -- This loads the library, if the server has not; then its settings are there.
     PERFORM webhook_events.id_lower_bound(since);

@@ -46,11 +46,15 @@
 #if PG_VERSION_NUM < 160000
 #define relation_is_owned_by(oid, role) pg_class_ownercheck(oid, role)
 #define database_is_owned_by(oid, role) pg_database_ownercheck(oid, role)
+#define function_is_executable_by(oid, role) \
+	(pg_proc_aclcheck(oid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #else
 #define relation_is_owned_by(oid, role) \
 	object_ownercheck(RelationRelationId, oid, role)
 #define database_is_owned_by(oid, role) \
 	object_ownercheck(DatabaseRelationId, oid, role)
+#define function_is_executable_by(oid, role) \
+	(object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 /* PostgreSQL 16 tells which indexes want an entry for a row's new version. */

@@ -16,6 +16,9 @@
 #include "access/tupconvert.h"
 #include "capture/source.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -457,16 +460,38 @@ source_get(Relation relation, const Trigger *trigger, SourceKind kind)
 	return source;
 }
 
+/* A name is no proof of what a trigger is; only its function is. */
+bool
+source_is_trigger_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc form;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	result = form->prolang == ClanguageId &&
+		form->pronamespace == get_namespace_oid("webhook_events", true) &&
+		(strcmp(NameStr(form->proname), "run_changed") == 0 ||
+		 strcmp(NameStr(form->proname), "build_changed") == 0);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 const Trigger *
 source_find_trigger(Relation relation, const char *operation)
 {
-	char	   *name = psprintf("webhook_events_%s", operation);
+	int16		type = TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER |
+	(strcmp(operation, "insert") == 0 ? TRIGGER_TYPE_INSERT :
+	 strcmp(operation, "update") == 0 ? TRIGGER_TYPE_UPDATE : TRIGGER_TYPE_DELETE);
 
 	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &relation->trigdesc->triggers[i];
 
-		if (strcmp(trigger->tgname, name) == 0)
+		if (trigger->tgtype == type && trigger->tgnargs == 1 &&
+			source_is_trigger_function(trigger->tgfoid))
 			return trigger;
 	}
 	return NULL;

@@ -64,6 +64,9 @@ extern SourceMapping *source_mapping_read(const char *argument,
 extern Oid	source_mapping_function(const SourceMapping *mapping,
 									Oid row_type);
 
+/* Is it run_changed() or build_changed()? */
+extern bool source_is_trigger_function(Oid function);
+
 /*
  * The trigger that attach() made on a table for an operation: "insert", which
  * every attached table has, "update" or "delete"; NULL if there is none.  It is

@@ -4,7 +4,8 @@
  *	  Putting the triggers on a platform's tables, and taking them off.
  *
  * The caller must own the table.  The triggers themselves are made by the
- * extension's owner, so that nobody else needs a right on their functions.
+ * extension's owner, as whom this runs, so that nobody else needs a right on their
+ * functions.
  *
  * IDENTIFICATION
  *	  src/sql/attach.c
@@ -17,19 +18,24 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "capture/source.h"
 #include "catalog/catalog.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -67,22 +73,41 @@ is_attached(Oid oid)
 	return found;
 }
 
+static void
+check_owner(Oid oid)
+{
+	const char *name = get_rel_name(oid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", oid)));
+	if (!relation_is_owned_by(oid, access_caller()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
+}
+
 /*
- * Locks a table and checks that the caller may attach it.
+ * Locks a table and checks that the caller may attach it.  Who may not must not
+ * wait for the lock, nor have others wait.
  */
 static Relation
 open_table(Oid oid)
 {
-	Relation	relation = relation_open(oid, ShareRowExclusiveLock);
-	char		relkind = relation->rd_rel->relkind;
-	const char *name = RelationGetRelationName(relation);
+	Relation	relation;
+	char		relkind;
+	const char *name;
+
+	check_owner(oid);
+	relation = relation_open(oid, ShareRowExclusiveLock);
+	/* It can have been given away while we waited. */
+	check_owner(oid);
+	relkind = relation->rd_rel->relkind;
+	name = RelationGetRelationName(relation);
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", name)));
-	if (!relation_is_owned_by(oid, access_caller()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
 	if (IsCatalogRelation(relation) ||
 		RelationGetNamespace(relation) == day_table_namespace())
 		ereport(ERROR,
@@ -287,99 +312,130 @@ read_function(Relation relation, Oid function, SourceMapping *mapping)
 						format_procedure(function)),
 				 errdetail("It must take one row of table \"%s\" and return json or jsonb.",
 						   RelationGetRelationName(relation))));
+	if (!function_is_executable_by(function, relation->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("owner of table \"%s\" may not execute function %s",
+						RelationGetRelationName(relation), format_procedure(function))));
 	mapping->function_schema = get_namespace_name(form->pronamespace);
 	mapping->function_name = pstrdup(NameStr(form->proname));
 	ReleaseSysCache(tuple);
 }
 
 /*
- * Runs statements as the extension's owner, with a search_path of our own.
+ * Triggers are dropped and made by OIDs: nothing is looked up by name once more,
+ * and the comparison is pg_catalog's, whatever the caller's search_path is.
  */
 static void
-run_as_owner(const char *statements)
+drop_triggers(Relation relation)
 {
-	HeapTuple	tuple;
-	Oid			owner;
-	Oid			user;
-	int			security_context;
-	int			result;
+	TriggerDesc *triggers = relation->trigdesc;
+	List	   *oids = NIL;
+	ListCell   *cell;
 
-	tuple = SearchSysCache1(RELOID,
-							ObjectIdGetDatum(get_relname_relid("outbox",
-															   day_table_namespace())));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "table webhook_events_internal.outbox does not exist");
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-
-	GetUserIdAndSecContext(&user, &security_context);
-	SetUserIdAndSecContext(owner, security_context | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	result = SPI_execute(statements, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not run \"%s\": %s", statements,
-			 SPI_result_code_string(result));
-	SPI_finish();
-	SetUserIdAndSecContext(user, security_context);
-}
-
-static const char *
-qualified_name(Relation relation)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-									  RelationGetRelationName(relation));
-}
-
-static void
-append_drop(StringInfo out, Relation relation)
-{
-	static const char *const operations[] = {"insert", "update", "delete"};
-
-	for (size_t i = 0; i < lengthof(operations); i++)
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 	{
-		if (source_find_trigger(relation, operations[i]) != NULL)
-			appendStringInfo(out, "DROP TRIGGER webhook_events_%s ON %s;\n",
-							 operations[i], qualified_name(relation));
+		if (source_is_trigger_function(triggers->triggers[i].tgfoid))
+			oids = lappend_oid(oids, triggers->triggers[i].tgoid);
 	}
+	foreach(cell, oids)
+	{
+		ObjectAddress object;
+
+		ObjectAddressSet(object, TriggerRelationId, lfirst_oid(cell));
+		performDeletion(&object, DROP_RESTRICT, 0);
+	}
+	CommandCounterIncrement();
+}
+
+/* OLD.column IS DISTINCT FROM NEW.column */
+static Node *
+make_when(const char *column)
+{
+	ColumnRef  *old = makeNode(ColumnRef);
+	ColumnRef  *new = makeNode(ColumnRef);
+
+	old->fields = list_make2(makeString("old"), makeString(pstrdup(column)));
+	old->location = -1;
+	new->fields = list_make2(makeString("new"), makeString(pstrdup(column)));
+	new->location = -1;
+	return (Node *) makeA_Expr(AEXPR_DISTINCT,
+							   list_make2(makeString("pg_catalog"), makeString("=")),
+							   (Node *) old, (Node *) new, -1);
 }
 
 static void
-append_create(StringInfo out, Relation relation, const char *operation,
-			  const char *condition, SourceKind kind, const char *argument)
+make_trigger(Relation relation, const char *name, int16 event, Node *when,
+			 Oid function, char *argument)
 {
-	appendStringInfo(out,
-					 "CREATE TRIGGER webhook_events_%s AFTER %s ON %s FOR EACH ROW %s"
-					 " EXECUTE FUNCTION webhook_events.%s(%s);\n",
-					 operation, operation, qualified_name(relation), condition,
-					 kind == SOURCE_RUN ? "run_changed" : "build_changed",
-					 argument);
+	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
+
+	statement->trigname = pstrdup(name);
+	statement->args = list_make1(makeString(argument));
+	statement->row = true;
+	statement->timing = TRIGGER_TYPE_AFTER;
+	statement->events = event;
+	statement->whenClause = when;
+	CreateTrigger(statement, NULL, RelationGetRelid(relation), InvalidOid,
+				  InvalidOid, InvalidOid, function, InvalidOid, NULL, false, false);
+	CommandCounterIncrement();
+}
+
+static Oid
+trigger_function(SourceKind kind)
+{
+	oidvector  *no_arguments = buildoidvector(NULL, 0);
+	const char *name = kind == SOURCE_RUN ? "run_changed" : "build_changed";
+	Oid			oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+									  CStringGetDatum(name), PointerGetDatum(no_arguments),
+									  ObjectIdGetDatum(get_namespace_oid("webhook_events", false)));
+
+	if (!OidIsValid(oid))
+		elog(ERROR, "function webhook_events.%s() does not exist", name);
+	return oid;
 }
 
 static void
 make_triggers(Relation relation, SourceKind kind, const SourceMapping *mapping)
 {
-	const char *argument =
-	quote_literal_cstr(source_mapping_write(mapping, relation));
-	const char *status =
-	quote_identifier(get_attname(RelationGetRelid(relation),
-								 mapping->columns[ROLE_STATUS], false));
-	StringInfoData statements;
+	char	   *argument = source_mapping_write(mapping, relation);
+	char	   *status = get_attname(RelationGetRelid(relation),
+									 mapping->columns[ROLE_STATUS], false);
+	Oid			function = trigger_function(kind);
 
-	initStringInfo(&statements);
-	append_drop(&statements, relation);
-	append_create(&statements, relation, "insert", "", kind, argument);
-	append_create(&statements, relation, "update",
-				  psprintf("WHEN (OLD.%s IS DISTINCT FROM NEW.%s)", status, status),
-				  kind, argument);
+	drop_triggers(relation);
+	make_trigger(relation, "webhook_events_insert", TRIGGER_TYPE_INSERT, NULL,
+				 function, argument);
+	make_trigger(relation, "webhook_events_update", TRIGGER_TYPE_UPDATE,
+				 make_when(status), function, argument);
 	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation->rd_rel->relispartition)
-		append_create(&statements, relation, "delete", "", kind, argument);
-	appendStringInfoString(&statements,
-						   "SELECT webhook_events_internal.claim_outbox();\n"
-						   "SELECT webhook_events_internal.create_days(today, today + 3)"
-						   " FROM (SELECT (pg_catalog.now() AT TIME ZONE 'UTC')"
-						   "::pg_catalog.date) AS t (today)");
-	run_as_owner(statements.data);
+		make_trigger(relation, "webhook_events_delete", TRIGGER_TYPE_DELETE, NULL,
+					 function, argument);
+}
+
+/* Runs a statement without a result. */
+static void
+run(const char *statement)
+{
+	int			result;
+
+	SPI_connect();
+	result = SPI_execute(statement, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", statement,
+			 SPI_result_code_string(result));
+	SPI_finish();
+}
+
+/* The first table that is attached makes the database the one of its events. */
+static void
+prepare_log(void)
+{
+	run("SELECT webhook_events_internal.claim_outbox()");
+	run("SELECT webhook_events_internal.create_days(today, today + 3)"
+		" FROM (SELECT (pg_catalog.now() AT TIME ZONE 'UTC')"
+		"::pg_catalog.date) AS t (today)");
 }
 
 /*
@@ -413,6 +469,7 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		read_function(relation, PG_GETARG_OID(4), &mapping);
 	make_triggers(relation, kind, &mapping);
+	prepare_log();
 	relation_close(relation, NoLock);
 	PG_RETURN_VOID();
 }
@@ -422,7 +479,6 @@ Datum
 webhook_events_detach(PG_FUNCTION_ARGS)
 {
 	Relation	relation = open_table(PG_GETARG_OID(0));
-	StringInfoData statements;
 
 	check_not_attached_above(relation);
 	if (source_find_trigger(relation, "insert") == NULL)
@@ -430,9 +486,7 @@ webhook_events_detach(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not attached",
 						RelationGetRelationName(relation))));
-	initStringInfo(&statements);
-	append_drop(&statements, relation);
-	run_as_owner(statements.data);
+	drop_triggers(relation);
 	relation_close(relation, NoLock);
 	PG_RETURN_VOID();
 }

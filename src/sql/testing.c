@@ -13,15 +13,21 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "capture/outbox.h"
 #include "capture/source.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "store/access.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_source_event);
 PG_FUNCTION_INFO_V1(webhook_events_raise_test);
@@ -37,37 +43,65 @@ enum
 	N_SOURCE_EVENT
 };
 
+static Oid
+get_typ_namespace(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	result = ((Form_pg_type) GETSTRUCT(tuple))->typnamespace;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The column as an expression, and the value that it is compared with. */
+static char *
+comparison(Form_pg_attribute attribute, const char *id)
+{
+	Oid			type = getBaseType(attribute->atttypid);
+	const char *column = quote_identifier(NameStr(attribute->attname));
+
+	/*
+	 * Only types of pg_catalog have operators of pg_catalog, and indexes by
+	 * them.
+	 */
+	if (get_typ_namespace(type) != PG_CATALOG_NAMESPACE)
+		return psprintf("t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s::pg_catalog.text",
+						column, quote_literal_cstr(id));
+	return psprintf("t.%s OPERATOR(pg_catalog.=) %s::%s", column, quote_literal_cstr(id),
+					format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+}
+
 /*
- * Finds the row with this id, by the caller's rights; NULL if there is none.
- * The id is compared as a value of its column, so that an index can be used.
+ * Finds where the row with this id lies, in the table or in a partition of it;
+ * false if there is none.  A row is never taken from a result: there "t" would be
+ * a column of that name.
  */
-static HeapTuple
-find_row(Relation relation, AttrNumber id_column, const char *id)
+static bool
+find_row(Relation relation, AttrNumber id_column, const char *id, Oid *leaf,
+		 ItemPointer tid)
 {
 	Form_pg_attribute attribute =
 	TupleDescAttr(RelationGetDescr(relation), id_column - 1);
-	HeapTuple	tuple;
-	HeapTupleHeader row;
 	bool		isnull;
 	char	   *sql =
-	psprintf("SELECT r FROM %s AS r WHERE r.%s = %s::%s",
+	psprintf("SELECT t.tableoid, t.ctid FROM %s %s AS t WHERE %s",
+			 relation->rd_rel->relkind == RELKIND_RELATION ? "ONLY" : "",
 			 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 										RelationGetRelationName(relation)),
-			 quote_identifier(NameStr(attribute->attname)),
-			 quote_literal_cstr(id),
-			 format_type_with_typemod(attribute->atttypid, -1));
+			 comparison(attribute, id));
 
 	if (SPI_execute(sql, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read table \"%s\"", RelationGetRelationName(relation));
 	if (SPI_processed == 0)
-		return NULL;
-	row = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[0],
-												SPI_tuptable->tupdesc, 1, &isnull));
-	tuple = palloc0(sizeof(HeapTupleData));
-	tuple->t_len = HeapTupleHeaderGetDatumLength(row);
-	tuple->t_tableOid = RelationGetRelid(relation);
-	tuple->t_data = row;
-	return tuple;
+		return false;
+	*leaf = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+										   SPI_tuptable->tupdesc, 1, &isnull));
+	*tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+														SPI_tuptable->tupdesc, 2, &isnull));
+	return true;
 }
 
 static void
@@ -78,36 +112,29 @@ set_text(Datum *values, bool *nulls, int column, const char *text)
 		values[column] = CStringGetTextDatum(text);
 }
 
-/* source_event(relation regclass, kind text, id text) RETURNS record */
-Datum
-webhook_events_source_event(PG_FUNCTION_ARGS)
+/* Reads what an event of a row would hold; as the table's owner, within SPI. */
+static bool
+read_row(Relation relation, SourceKind kind, const char *id,
+		 MemoryContext context, Datum *values, bool *nulls)
 {
-	Relation	relation = table_open(PG_GETARG_OID(0), AccessShareLock);
-	char	   *id = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	MemoryContext context = CurrentMemoryContext;
-	Datum		values[N_SOURCE_EVENT] = {0};
-	bool		nulls[N_SOURCE_EVENT];
-	TupleDesc	desc;
-	SourceKind	kind = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "run") == 0 ?
-	SOURCE_RUN : SOURCE_BUILD;
 	Source	   *source = source_get_attached(relation, kind);
-	HeapTuple	row;
+	Oid			oid;
+	ItemPointerData tid;
+	Relation	leaf;
+	TupleTableSlot *slot;
+	bool		found;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	memset(nulls, true, sizeof(nulls));
-	nulls[SOURCE_EVENT_FOUND] = false;
-	SPI_connect();
-	row = find_row(relation, source_column(source, ROLE_ID), id);
-	MemoryContextSwitchTo(context);
-	if (row != NULL)
+	if (!find_row(relation, source_column(source, ROLE_ID), id, &oid, &tid))
+		return false;
+	leaf = table_open(oid, AccessShareLock);
+	source = source_get_attached(leaf, kind);
+	slot = table_slot_create(leaf, NULL);
+	found = table_tuple_fetch_row_version(leaf, &tid, GetActiveSnapshot(), slot);
+	if (found)
 	{
-		TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation),
-														&TTSOpsHeapTuple);
-		char	   *resource;
 		size_t		length;
+		MemoryContext spi_context = MemoryContextSwitchTo(context);
 
-		ExecStoreHeapTuple(row, slot, false);
 		values[SOURCE_EVENT_FOUND] = BoolGetDatum(true);
 		set_text(values, nulls, SOURCE_EVENT_USER_ID,
 				 source_text(source, slot, ROLE_USER_ID));
@@ -115,32 +142,46 @@ webhook_events_source_event(PG_FUNCTION_ARGS)
 				 source_text(source, slot, ROLE_ACTOR_ID));
 		set_text(values, nulls, SOURCE_EVENT_ACTOR_TASK_ID,
 				 source_text(source, slot, ROLE_ACTOR_TASK_ID));
-		resource = source_resource(source, slot, &length);
-		set_text(values, nulls, SOURCE_EVENT_RESOURCE, resource);
-		ExecDropSingleTupleTableSlot(slot);
+		set_text(values, nulls, SOURCE_EVENT_RESOURCE,
+				 source_resource(source, slot, &length));
+		MemoryContextSwitchTo(spi_context);
 	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(leaf, AccessShareLock);
+	return found;
+}
+
+/*
+ * source_event(relation regclass, kind text, id text) RETURNS record
+ *
+ * Types, casts and the resource function are the table owner's, so they run as
+ * that.
+ */
+Datum
+webhook_events_source_event(PG_FUNCTION_ARGS)
+{
+	Relation	relation = table_open(PG_GETARG_OID(0), AccessShareLock);
+	char	   *id = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	Datum		values[N_SOURCE_EVENT] = {0};
+	bool		nulls[N_SOURCE_EVENT];
+	TupleDesc	desc;
+	AccessUser	user;
+	SourceKind	kind = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "run") == 0 ?
+	SOURCE_RUN : SOURCE_BUILD;
+	MemoryContext context = CurrentMemoryContext;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(nulls, true, sizeof(nulls));
+	nulls[SOURCE_EVENT_FOUND] = false;
+	user = access_become(relation->rd_rel->relowner);
+	SPI_connect();
+	(void) read_row(relation, kind, id, context, values, nulls);
 	SPI_finish();
+	access_return(user);
 	table_close(relation, NoLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
-}
-
-/* Raises an error unless the caller may see this webhook. */
-static void
-check_visible(const char *webhook_id)
-{
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(webhook_id);
-
-	SPI_connect();
-	if (SPI_execute_with_args("SELECT FROM webhook_events_internal.webhooks WHERE id = $1",
-							  1, &type, &value, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for a webhook");
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("webhook \"%s\" does not exist", webhook_id)));
-	SPI_finish();
 }
 
 /*
@@ -169,7 +210,6 @@ webhook_events_raise_test(PG_FUNCTION_ARGS)
 	event.actor_build_id = texts[5];
 	event.resource = texts[6];
 	event.resource_length = texts[6] ? strlen(texts[6]) : 0;
-	check_visible(event.webhook_id);
 	outbox_insert(&event, event_id);
 	id_make_dispatch(dispatch_id, event_id, event.webhook_id);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(dispatch_id, ID_LENGTH));

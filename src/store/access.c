@@ -27,6 +27,7 @@
 #include "store/day_table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -90,6 +91,27 @@ access_caller(void)
 	if (OidIsValid(current_frame.caller) && GetUserId() == current_frame.owner)
 		return current_frame.caller;
 	return GetUserId();
+}
+
+AccessUser
+access_become(Oid role)
+{
+	AccessUser	before;
+
+	GetUserIdAndSecContext(&before.user, &before.security_context);
+	SetUserIdAndSecContext(role, before.security_context |
+						   SECURITY_RESTRICTED_OPERATION);
+	before.guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return before;
+}
+
+void
+access_return(AccessUser user)
+{
+	AtEOXact_GUC(false, user.guc_level);
+	SetUserIdAndSecContext(user.user, user.security_context);
 }
 
 static Oid

@@ -40,6 +40,22 @@ extern void access_leave(AccessFrame frame);
 /* The role in whose name this runs: current_user, also behind the door. */
 extern Oid	access_caller(void);
 
+/* Who a process was before access_become(). */
+typedef struct AccessUser
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;
+} AccessUser;
+
+/*
+ * What follows is evaluated as this role in a security-restricted operation,
+ * with search_path = pg_catalog, pg_temp: for types, casts and functions that are
+ * somebody else's.  An error needs no access_return().
+ */
+extern AccessUser access_become(Oid role);
+extern void access_return(AccessUser user);
+
 /* The owner of the extension's tables.  Raises an error if there are none. */
 extern Oid	access_owner(void);
 
