@@ -20,11 +20,13 @@ CREATE FUNCTION webhook_events_internal.webhook_ended() RETURNS trigger
 COMMENT ON FUNCTION webhook_events_internal.webhook_ended() IS
     'has the worker give up what waits for a webhook that is gone or disabled';
 REVOKE ALL ON FUNCTION webhook_events_internal.webhook_ended() FROM PUBLIC;
+-- What retires has nothing that waits.
 CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events_internal.webhooks
-    FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled)
+    FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled AND NOT NEW.is_retired)
     EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
-    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.webhook_ended();
+    REFERENCING OLD TABLE AS ended
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 
 CREATE FUNCTION webhook_events_internal.insert_webhook(webhook webhook_events_internal.webhooks)
     RETURNS webhook_events_internal.webhooks

@@ -20,6 +20,7 @@
 #include "deliver/http.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
+#include "deliver/tally.h"
 #include "deliver/waiting.h"
 #include "server/settings.h"
 #include "server/shared.h"
@@ -36,6 +37,9 @@
 
 /* How often requests are started before results are looked after. */
 #define MAX_ROUNDS 16
+
+/* So long, in microseconds, a worker that ends goes on adding up statistics. */
+#define FINISH_TIME 200000
 
 static MemoryContext delivery_context = NULL;
 static TimestampTz next_poll_at;
@@ -57,6 +61,7 @@ delivery_open(void)
 	router_open();
 	waiting_open();
 	recorder_open();
+	tally_open();
 	health_open();
 	next_poll_at = 0;
 	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
@@ -79,13 +84,28 @@ delivery_close(void)
 	shared_set_in_flight(0);
 }
 
+/* The rest is in the log for the next worker. */
+static void
+finish_tally(void)
+{
+	TimestampTz until = GetCurrentTimestamp() + FINISH_TIME;
+
+	tally_hurry();
+	while (tally_deadline() != DT_NOEND && GetCurrentTimestamp() < until)
+	{
+		if (!tally_work())
+			return;
+	}
+}
+
 void
 delivery_finish(void)
 {
 	if (delivery_context == NULL)
 		return;
 	caller_take_answers();
-	recorder_finish();
+	if (recorder_flush())
+		finish_tally();
 	wal_flush_commits();
 	delivery_close();
 }
@@ -155,7 +175,7 @@ static long
 time_to_wait(bool may_send)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz deadline = Min(recorder_deadline(is_idle()),
+	TimestampTz deadline = Min(Min(recorder_deadline(is_idle()), tally_deadline()),
 							   Min(work_report_deadline(), wal_deadline()));
 	long		http_wait = http_timeout();
 	long		wait;
@@ -189,6 +209,8 @@ delivery_run(uint32 wake, bool may_send)
 		call();
 	}
 	if (!record_if_due())
+		return -1;
+	if (tally_deadline() <= GetCurrentTimestamp() && !tally_work())
 		return -1;
 	if (wal_deadline() <= GetCurrentTimestamp())
 		wal_flush_commits();

@@ -25,34 +25,60 @@
 static TimestampTz last_success_at; /* or when we started */
 static bool has_succeeded;
 static bool failed_since_success;
-static bool must_forgive;		/* an outage has ended and is not written */
+static TimestampTz forgiven_at; /* an outage ended, which is not written; or 0 */
 
+/*
+ * Webhooks of which so many are looked at in a step, and so many are disabled;
+ * and up to so many of what waits for one of those is counted.
+ */
+#define MAX_WRITTEN 256
+#define MAX_DISABLED 10
+#define MAX_COUNTED 1000
+
+/*
+ * Of those that have a row which nobody has locked.  The conflict is certain, and
+ * the way to find the row that the planner can't choose another for.
+ */
 static Statement write_statement = {
-	"UPDATE webhook_events_internal.webhook_stats AS s"
-	" SET failing_since = n.failing_since"
-	" FROM unnest($1, $2) AS n (webhook_id, failing_since)"
-	" WHERE s.webhook_id = n.webhook_id",
+	"INSERT INTO webhook_events_internal.webhook_stats AS s (webhook_id,"
+	" total_dispatches, last_dispatch_id, last_status, failing_since)"
+	" SELECT l.webhook_id, 0, '', 'ACTIVE', n.failing_since"
+	" FROM unnest($1, $2) AS n (webhook_id, failing_since) CROSS JOIN LATERAL ("
+	" SELECT s.webhook_id FROM webhook_events_internal.webhook_stats AS s"
+	" WHERE s.webhook_id = n.webhook_id FOR UPDATE SKIP LOCKED) AS l"
+	" ON CONFLICT (webhook_id) DO UPDATE"
+	" SET failing_since = excluded.failing_since"
+	" RETURNING s.webhook_id, s.failing_since",
 	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
 };
 
 static Statement forgive_statement = {
 	"UPDATE webhook_events_internal.webhook_stats SET failing_since = $1"
-	" WHERE failing_since IS NOT NULL",
-	1, {TIMESTAMPTZOID}, NULL
+	" WHERE webhook_id = ANY (ARRAY(SELECT webhook_id"
+	" FROM webhook_events_internal.webhook_stats"
+	" WHERE failing_since < $1 AND failing_since IS NOT NULL"
+	" ORDER BY failing_since LIMIT $2 FOR UPDATE SKIP LOCKED))",
+	2, {TIMESTAMPTZOID, INT4OID}, NULL
 };
 
+/* The table's trigger takes failing_since from what is disabled. */
 static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks AS w"
 	" SET is_enabled = false, disabled_reason ="
 	" format('All calls have failed since %s; %s dispatches were waiting.',"
-	" f.failing_since, (SELECT count(*) FROM webhook_events_internal.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = f.id))"
-	" FROM (SELECT w.id, s.failing_since FROM webhook_events_internal.webhook_stats AS s"
-	" JOIN webhook_events_internal.webhooks AS w ON w.id = s.webhook_id"
-	" WHERE s.failing_since < $1 AND s.failing_since IS NOT NULL"
-	" AND w.is_enabled LIMIT 100 FOR UPDATE OF w SKIP LOCKED) AS f"
-	" WHERE w.id = f.id RETURNING w.id",
-	1, {TIMESTAMPTZOID}, NULL
+	" (SELECT s.failing_since FROM webhook_events_internal.webhook_stats AS s"
+	" WHERE s.webhook_id = w.id),"
+	" (SELECT CASE WHEN count(*) > $3 THEN 'more than ' || $3 ELSE count(*)::text END"
+	" FROM (SELECT FROM webhook_events_internal.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id LIMIT $3 + 1) AS d))"
+	" WHERE w.id = ANY (ARRAY("
+	" SELECT l.id FROM (SELECT webhook_id FROM webhook_events_internal.webhook_stats"
+	" WHERE failing_since < $1 AND failing_since IS NOT NULL"
+	" ORDER BY failing_since OFFSET 0) AS s CROSS JOIN LATERAL ("
+	" SELECT w.id FROM webhook_events_internal.webhooks AS w"
+	" WHERE w.id = s.webhook_id AND w.is_enabled FOR UPDATE SKIP LOCKED) AS l"
+	" LIMIT $2)) RETURNING w.id",
+	3, {TIMESTAMPTZOID, INT4OID, INT4OID}, NULL
 };
 
 void
@@ -61,7 +87,7 @@ health_open(void)
 	last_success_at = GetCurrentTimestamp();
 	has_succeeded = false;
 	failed_since_success = false;
-	must_forgive = false;
+	forgiven_at = 0;
 }
 
 void
@@ -70,68 +96,92 @@ health_note(Subscriber *subscriber, bool succeeded, TimestampTz time)
 	if (!succeeded)
 	{
 		if (subscriber->failing_since == 0)
-			subscriber->failing_since = time;
+			subscriber_set_failing(subscriber, time);
 		failed_since_success = true;
 		return;
 	}
 	if (failed_since_success && time - last_success_at > OUTAGE_TIME)
 	{
-		must_forgive = true;
+		forgiven_at = time;
 		subscribers_forgive(time);
 	}
-	subscriber->failing_since = 0;
+	if (subscriber->failing_since != 0)
+		subscriber_set_failing(subscriber, 0);
 	last_success_at = time;
 	has_succeeded = true;
 	failed_since_success = false;
 }
 
-static void
+/* Disables some; returns whether there may be more. */
+static bool
 disable_failing(TimestampTz before)
+{
+	Datum		values[3];
+	uint64		count;
+
+	values[0] = TimestampTzGetDatum(before);
+	values[1] = Int32GetDatum(MAX_DISABLED);
+	values[2] = Int32GetDatum(MAX_COUNTED);
+	count = statement_write(&disable_statement, values, NULL);
+	for (uint64 row = 0; row < count; row++)
+	{
+		Subscriber *subscriber = subscriber_find(statement_text(row, 1));
+
+		if (subscriber != NULL)
+			subscriber_knows_failing(subscriber, 0);
+	}
+	return count == MAX_DISABLED;
+}
+
+/* Lets some begin anew; returns whether there may be more. */
+static bool
+forgive(void)
+{
+	Datum		values[2];
+
+	values[0] = TimestampTzGetDatum(forgiven_at);
+	values[1] = Int32GetDatum(MAX_WRITTEN);
+	return statement_write(&forgive_statement, values, NULL) == MAX_WRITTEN;
+}
+
+/* Writes since when some of the webhooks fail; returns whether there may be more. */
+static bool
+write_failing(void)
 {
 	ArrayParameter ids = {TEXTOID, NULL};
 	ArrayParameter times = {TIMESTAMPTZOID, NULL};
 	Datum		values[2];
 	uint64		count;
+	int			ntaken = subscribers_take_failing(&ids, &times, MAX_WRITTEN);
 
-	values[0] = TimestampTzGetDatum(before);
-	count = statement_write(&disable_statement, values, NULL);
-	for (uint64 row = 0; row < count; row++)
-	{
-		char	   *id = statement_text(row, 1);
-		Subscriber *subscriber = subscriber_find(id);
-
-		array_add_text(&ids, id);
-		array_add_time(&times, 0);
-		if (subscriber != NULL)
-			subscriber->failing_since = subscriber->known_failing_since = 0;
-	}
-	if (count == 0)
-		return;
+	if (ntaken == 0)
+		return false;
 	values[0] = array_result(&ids);
 	values[1] = array_result(&times);
-	statement_write(&write_statement, values, NULL);
+	count = statement_write(&write_statement, values, NULL);
+	for (uint64 row = 0; row < count; row++)
+	{
+		bool		isnull;
+		Datum		since = statement_value(row, 2, &isnull);
+
+		subscriber_knows_failing(subscriber_find(statement_text(row, 1)),
+								 isnull ? 0 : DatumGetTimestampTz(since));
+	}
+	return ntaken == MAX_WRITTEN && count > 0;
 }
 
-void
+bool
 health_write(TimestampTz now)
 {
-	ArrayParameter ids = {TEXTOID, NULL};
-	ArrayParameter times = {TIMESTAMPTZOID, NULL};
-	Datum		values[2];
-
-	values[0] = TimestampTzGetDatum(now);
-	if (must_forgive)
-		statement_write(&forgive_statement, values, NULL);
-	must_forgive = false;
-
-	subscribers_take_failing(&ids, &times);
-	if (ids.state != NULL)
+	if (forgiven_at != 0)
 	{
-		values[0] = array_result(&ids);
-		values[1] = array_result(&times);
-		statement_write(&write_statement, values, NULL);
+		if (!forgive())
+			forgiven_at = 0;
+		return true;
 	}
-	if (setting_disable_after > 0 && has_succeeded &&
-		last_success_at > now - OUTAGE_TIME)
+	if (write_failing())
+		return true;
+	return setting_disable_after > 0 && has_succeeded &&
+		last_success_at > now - OUTAGE_TIME &&
 		disable_failing(now - setting_disable_after * USECS_PER_MINUTE);
 }

@@ -21,9 +21,10 @@ extern void health_note(Subscriber *subscriber, bool succeeded, TimestampTz time
 
 /*
  * Writes down since when webhooks fail, and disables those for which that is
- * longer ago than the setting disable_after.  Between work_begin() and
- * work_commit(), after dispatches_sum_stats().
+ * longer ago than the setting disable_after: some of them, in a few milliseconds.
+ * Returns whether there may be more.  Between work_begin() and work_commit(), when
+ * statistics have been added up.
  */
-extern void health_write(TimestampTz now);
+extern bool health_write(TimestampTz now);
 
 #endif							/* WEBHOOK_HEALTH_H */

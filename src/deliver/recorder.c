@@ -20,8 +20,8 @@
 #include "catalog/pg_type.h"
 #include "deliver/answer.h"
 #include "deliver/dispatch.h"
-#include "deliver/health.h"
 #include "deliver/recorder.h"
+#include "deliver/tally.h"
 #include "deliver/waiting.h"
 #include "server/shared.h"
 #include "utils/builtins.h"
@@ -37,11 +37,7 @@
 /* So long the cursor waits when it has nothing else to be written with. */
 #define MARK_TIME 100000
 
-/* So often statistics are added up, if there are any. */
-#define STATS_TIME (INT64CONST(30) * USECS_PER_SEC)
-
 static TimestampTz mark_since;	/* a batch is done and its mark not written */
-static TimestampTz stats_at;	/* when statistics are to be added up */
 
 /* Ad-hoc webhooks that may have to retire, in the transaction under way. */
 typedef struct Retirement
@@ -50,9 +46,6 @@ typedef struct Retirement
 	ArrayParameter times;		/* ... when, ... */
 	ArrayParameter webhooks;	/* ... and webhooks whose dispatch did */
 } Retirement;
-
-/* Those with has_stats; in the transaction's memory. */
-static List *counted_subscribers = NIL;
 
 static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
@@ -91,7 +84,6 @@ void
 recorder_open(void)
 {
 	mark_since = 0;
-	stats_at = 0;
 }
 
 static bool
@@ -152,51 +144,6 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
 	dispatch_writer_call(writer, &row);
 }
 
-/* Adds what is written of a dispatch to its webhook's statistics. */
-static void
-count_dispatch(Dispatch *dispatch, const DispatchRow *row)
-{
-	Subscriber *subscriber = dispatch->subscriber;
-
-	if (!subscriber->has_stats)
-	{
-		counted_subscribers = lappend(counted_subscribers, subscriber);
-		subscriber->has_stats = true;
-		subscriber->new_dispatches = 0;
-		subscriber->last_dispatch_id[0] = '\0';
-	}
-	if (!dispatch->is_counted)
-		subscriber->new_dispatches++;
-	dispatch->is_counted = true;
-	if (strcmp(row->id, subscriber->last_dispatch_id) < 0)
-		return;
-	strlcpy(subscriber->last_dispatch_id, row->id, sizeof(Id));
-	subscriber->last_status = row->status;
-	subscriber->last_finished_at = row->finished_at;
-}
-
-static void
-write_stats(DispatchWriter *writer)
-{
-	ListCell   *cell;
-
-	foreach(cell, counted_subscribers)
-	{
-		Subscriber *subscriber = lfirst(cell);
-		StatsRow	row = {
-			.webhook_id = subscriber->id,
-			.dispatches = subscriber->new_dispatches,
-			.last_dispatch_id = subscriber->last_dispatch_id,
-			.last_status = subscriber->last_status,
-			.last_finished_at = subscriber->last_finished_at
-		};
-
-		dispatch_writer_stats(writer, &row);
-		subscriber->has_stats = false;
-	}
-	counted_subscribers = NIL;
-}
-
 /*
  * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
  * gets its row now is forgotten before that has a place, unless it is being called.
@@ -223,7 +170,7 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.place = has_place ? &dispatch->place : NULL
 	};
 
-	count_dispatch(dispatch, &row);
+	tally_count(dispatch, &row);
 	if (dispatch->has_row)
 		dispatch_writer_update(writer, &row);
 	else
@@ -364,8 +311,8 @@ recorder_flush(void)
 	writer = dispatch_writer_create();
 	write_ended(writer, now, &gone, &retirement);
 	write_rowless(writer, now);
-	write_stats(writer);
 	dispatch_writer_execute(writer);
+	tally_write();
 	waiting_wrote(now);
 	write_mark(&retirement);
 	if (gone.state != NULL)
@@ -375,19 +322,6 @@ recorder_flush(void)
 		statement_write(&disable_statement, &ids, NULL);
 	}
 	retire(&retirement);
-	if (now >= stats_at)
-	{
-		dispatches_sum_stats();
-		health_write(now);
-		stats_at = now + STATS_TIME;
-	}
 	work_commit();
 	return true;
-}
-
-void
-recorder_finish(void)
-{
-	stats_at = 0;
-	(void) recorder_flush();
 }

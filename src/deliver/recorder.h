@@ -30,7 +30,4 @@ extern TimestampTz recorder_deadline(bool idle);
  */
 extern bool recorder_flush(void);
 
-/* The same, with all that is written now and then; for the end. */
-extern void recorder_finish(void);
-
 #endif							/* WEBHOOK_RECORDER_H */

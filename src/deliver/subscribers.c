@@ -34,6 +34,9 @@ static uint64 match_number;		/* of calls of subscribers_match() */
 
 dlist_head	replaying_subscribers;
 
+/* Those whose failing_since is not what is known to be written. */
+static dlist_head unwritten_failing;
+
 /* What a webhook's condition is most special in; part of a key. */
 typedef enum ConditionKind
 {
@@ -66,6 +69,10 @@ static Statement rows_statement = {
 
 #define CANDIDATE_COLUMNS "SELECT id, modified_at FROM webhook_events_internal.webhooks"
 
+/*
+ * OFFSET 0 keeps the planner from joining the other way round: it could read all
+ * webhooks of Actors, which costs nothing as long as there are none.
+ */
 static Statement candidates_statement = {
 	CANDIDATE_COLUMNS
 	" WHERE actor_run_id = ANY ($1) AND actor_run_id IS NOT NULL"
@@ -75,11 +82,12 @@ static Statement candidates_statement = {
 	" WHERE actor_task_id = ANY ($2) AND actor_task_id IS NOT NULL"
 	" AND actor_run_id IS NULL AND is_enabled"
 	" UNION ALL "
-	"SELECT w.id, w.modified_at FROM unnest($3, $4) AS k (actor_id, user_id)"
-	" JOIN webhook_events_internal.webhooks AS w"
-	" ON w.actor_id = k.actor_id AND w.user_id = k.user_id"
+	"SELECT w.* FROM unnest($3, $4) AS k (actor_id, user_id) CROSS JOIN LATERAL ("
+	CANDIDATE_COLUMNS " AS w"
+	" WHERE w.actor_id = k.actor_id AND w.user_id = k.user_id"
 	" AND w.actor_id IS NOT NULL"
 	" AND w.actor_run_id IS NULL AND w.actor_task_id IS NULL AND w.is_enabled"
+	" OFFSET 0) AS w"
 	" UNION ALL "
 	CANDIDATE_COLUMNS
 	" WHERE actor_id = ANY ($3) AND user_id IS NULL AND actor_id IS NOT NULL"
@@ -109,6 +117,7 @@ subscribers_open(MemoryContext context)
 
 	subscribers_context = context;
 	dlist_init(&replaying_subscribers);
+	dlist_init(&unwritten_failing);
 	subscribers = hash_create("webhook_events subscribers", 256, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
@@ -265,6 +274,9 @@ load(HeapTuple row, TupleDesc desc)
 		subscriber->known_failing_since = isnull ? 0 : DatumGetTimestampTz(since);
 		subscriber->failing_since = subscriber->known_failing_since;
 	}
+	/* What disabled it has taken that from its row. */
+	if (subscriber->webhook != NULL && !subscriber->webhook->is_enabled)
+		subscriber_knows_failing(subscriber, 0);
 	subscriber->exists = true;
 	set_host(subscriber,
 			 subscriber->webhook ? subscriber->webhook->host : NULL);
@@ -554,21 +566,50 @@ subscriber_end_replays(Subscriber *subscriber)
 	subscriber->has_replays = false;
 }
 
-void
-subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times)
+static void
+change_failing(Subscriber *subscriber, TimestampTz since, TimestampTz known)
 {
-	HASH_SEQ_STATUS scan;
-	Subscriber *subscriber;
+	if (subscriber->failing_since != subscriber->known_failing_since)
+		dlist_delete(&subscriber->failing_node);
+	subscriber->failing_since = since;
+	subscriber->known_failing_since = known;
+	if (since != known)
+		dlist_push_tail(&unwritten_failing, &subscriber->failing_node);
+}
 
-	hash_seq_init(&scan, subscribers);
-	while ((subscriber = hash_seq_search(&scan)) != NULL)
+void
+subscriber_set_failing(Subscriber *subscriber, TimestampTz since)
+{
+	change_failing(subscriber, since, subscriber->known_failing_since);
+}
+
+void
+subscriber_knows_failing(Subscriber *subscriber, TimestampTz since)
+{
+	change_failing(subscriber, since, since);
+}
+
+int
+subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times, int limit)
+{
+	Subscriber *first = NULL;
+	int			count = 0;
+
+	while (count < limit && !dlist_is_empty(&unwritten_failing))
 	{
-		if (subscriber->failing_since == subscriber->known_failing_since)
-			continue;
+		Subscriber *subscriber = dlist_head_element(Subscriber, failing_node,
+													&unwritten_failing);
+
+		if (subscriber == first)
+			break;
+		if (first == NULL)
+			first = subscriber;
+		dlist_move_tail(&unwritten_failing, &subscriber->failing_node);
 		array_add_text(ids, subscriber->id);
 		array_add_time(times, subscriber->failing_since);
-		subscriber->known_failing_since = subscriber->failing_since;
+		count++;
 	}
+	return count;
 }
 
 void
@@ -581,6 +622,6 @@ subscribers_forgive(TimestampTz time)
 	while ((subscriber = hash_seq_search(&scan)) != NULL)
 	{
 		if (subscriber->failing_since != 0)
-			subscriber->failing_since = time;
+			subscriber_set_failing(subscriber, time);
 	}
 }

@@ -38,6 +38,7 @@ typedef struct Subscriber
 	/* Since when its calls fail, 0 if they don't; and as it is written. */
 	TimestampTz failing_since;
 	TimestampTz known_failing_since;
+	dlist_node	failing_node;	/* in a list if these differ */
 
 	/* Calls that max_rate allows, as of that time. */
 	double		tokens;
@@ -110,11 +111,18 @@ extern void subscriber_end_backlog(Subscriber *subscriber);
 extern void subscriber_add_replays(Subscriber *subscriber, const char *position);
 extern void subscriber_end_replays(Subscriber *subscriber);
 
+/* Notes since when its calls fail, 0 for not; and what is written of that. */
+extern void subscriber_set_failing(Subscriber *subscriber, TimestampTz since);
+extern void subscriber_knows_failing(Subscriber *subscriber, TimestampTz since);
+
 /*
- * Takes those whose failing_since is not written yet; and lets all that fail
- * have begun at this time.
+ * Some whose failing_since is not written yet, in turns; returns how many.  They
+ * stay so until subscriber_knows_failing().
  */
-extern void subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times);
+extern int	subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times,
+									 int limit);
+
+/* Lets all that fail have begun at this time. */
 extern void subscribers_forgive(TimestampTz time);
 
 #endif							/* WEBHOOK_SUBSCRIBERS_H */

@@ -106,21 +106,23 @@ static Statement late_statement = {
 
 /*
  * A nested loop, so that the order is that of the array.  With "xid =" the index
- * on id would fit as well, and read a whole day.
+ * on id would fit as well, and read a whole day.  The row comparison is where the
+ * index scan starts: at the late transaction, not at the oldest of the day.
  */
 static Statement late_events_statement = {
 	"SELECT o.* FROM unnest($1) AS late (xid) CROSS JOIN LATERAL ("
 	" SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
-	" WHERE o.xid >= late.xid AND o.xid <= late.xid"
-	" AND (o.xid, o.id) > ($2, $3) AND o.id >= $4"
+	" WHERE (o.xid, o.id) > (late.xid, CASE WHEN late.xid = $2 THEN $3 ELSE '' END)"
+	" AND o.xid <= late.xid AND o.id >= $4"
 	" ORDER BY o.xid, o.id LIMIT $5) AS o LIMIT $5",
 	5, {XID8ARRAYOID, XID8OID, TEXTOID, TEXTOID, INT4OID}, NULL
 };
 
+/* What was committed since the window was opened lies behind its end. */
 static Statement events_statement = {
 	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE (o.xid, o.id) > ($1, $2) AND o.id >= $3"
-	" AND pg_visible_in_snapshot(o.xid, $4)"
+	" AND o.xid < pg_snapshot_xmax($4) AND pg_visible_in_snapshot(o.xid, $4)"
 	" ORDER BY o.xid, o.id LIMIT $5",
 	5, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID}, NULL
 };

@@ -79,25 +79,13 @@ enum
 	N_UPDATE
 };
 
-enum
-{
-	STATS_WEBHOOK_ID,
-	STATS_DISPATCHES,
-	STATS_LAST_DISPATCH_ID,
-	STATS_LAST_STATUS,
-	STATS_LAST_FINISHED_AT,
-	N_STATS
-};
-
 struct DispatchWriter
 {
 	DayRows    *inserts;		/* NULL if there are none */
 	DayUpdate  *changes;		/* NULL if there are none */
 	DayRows    *calls;			/* NULL if there are none */
 	int			nupdates;
-	int			nstats;
 	ArrayParameter updates[N_UPDATE];
-	ArrayParameter stats[N_STATS];
 };
 
 /*
@@ -120,43 +108,6 @@ static Statement update_statement = {
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
 	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
 	NULL
-};
-
-/* One row for all webhooks. */
-static Statement stats_statement = {
-	"INSERT INTO webhook_events_internal.webhook_stats_log (webhook_ids, dispatches,"
-	" last_dispatch_ids, last_statuses, last_finished_at)"
-	" VALUES ($1, $2, $3, $4::webhook_events.dispatch_status[], $5)",
-	N_STATS,
-	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID},
-	NULL
-};
-
-static Statement sum_stats_statement = {
-	"WITH logged AS (DELETE FROM webhook_events_internal.webhook_stats_log RETURNING *),"
-	" entry AS (SELECT u.* FROM logged AS l CROSS JOIN LATERAL unnest("
-	" l.webhook_ids, l.dispatches, l.last_dispatch_ids, l.last_statuses,"
-	" l.last_finished_at) AS u (webhook_id, dispatches, last_dispatch_id,"
-	" last_status, last_finished_at)),"
-	" newest AS (SELECT DISTINCT ON (webhook_id) * FROM entry"
-	" ORDER BY webhook_id, last_dispatch_id COLLATE \"C\" DESC,"
-	" last_status <> 'ACTIVE' DESC),"
-	" total AS (SELECT webhook_id, sum(dispatches) AS dispatches FROM entry"
-	" GROUP BY webhook_id)"
-	" INSERT INTO webhook_events_internal.webhook_stats AS s (webhook_id,"
-	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
-	" SELECT webhook_id, t.dispatches, n.last_dispatch_id, n.last_status,"
-	" n.last_finished_at FROM total AS t JOIN newest AS n USING (webhook_id)"
-	" JOIN webhook_events_internal.webhooks AS w ON w.id = webhook_id"
-	" ON CONFLICT (webhook_id) DO UPDATE"
-	" SET total_dispatches = s.total_dispatches + excluded.total_dispatches,"
-	" last_dispatch_id = greatest(s.last_dispatch_id, excluded.last_dispatch_id),"
-	" last_status = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
-	" THEN excluded.last_status ELSE s.last_status END,"
-	" last_finished_at = CASE WHEN excluded.last_dispatch_id >= s.last_dispatch_id"
-	" THEN excluded.last_finished_at ELSE s.last_finished_at END",
-	0, {0}, NULL
 };
 
 static Statement last_id_statement = {
@@ -190,9 +141,11 @@ static Statement due_of_statement = {
 	5, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID}, NULL
 };
 
+/* A row comparison does not prove that next_attempt_at is not null. */
 static Statement next_due_statement = {
 	"SELECT next_attempt_at FROM webhook_events_internal.dispatches"
-	" WHERE status = 'ACTIVE' AND (next_attempt_at, id) > ($1, $2)"
+	" WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL"
+	" AND (next_attempt_at, id) > ($1, $2)"
 	" ORDER BY next_attempt_at, id LIMIT 1",
 	2, {TIMESTAMPTZOID, TEXTOID}, NULL
 };
@@ -238,8 +191,8 @@ static Statement waiting_of_statement = {
 	3, {TEXTOID, BOOLOID, INT4OID}, NULL
 };
 
-static const char *
-status_label(DispatchStatus status)
+const char *
+dispatch_status_label(DispatchStatus status)
 {
 	switch (status)
 	{
@@ -253,6 +206,17 @@ status_label(DispatchStatus status)
 	pg_unreachable();
 }
 
+DispatchStatus
+dispatch_status_from_label(const char *label)
+{
+	for (DispatchStatus status = DISPATCH_ACTIVE; status <= DISPATCH_FAILED; status++)
+	{
+		if (strcmp(label, dispatch_status_label(status)) == 0)
+			return status;
+	}
+	elog(ERROR, "unknown status \"%s\"", label);
+}
+
 /*
  * Looked up once: another extension's worker is another process.
  */
@@ -262,7 +226,7 @@ status_oid(DispatchStatus status)
 	static Oid	oids[DISPATCH_FAILED + 1];
 
 	if (!OidIsValid(oids[status]))
-		oids[status] = day_table_label("dispatch_status", status_label(status));
+		oids[status] = day_table_label("dispatch_status", dispatch_status_label(status));
 	return oids[status];
 }
 
@@ -292,7 +256,6 @@ dispatch_writer_create(void)
 	DispatchWriter *writer = palloc0(sizeof(DispatchWriter));
 
 	set_types(writer->updates, &update_statement);
-	set_types(writer->stats, &stats_statement);
 	return writer;
 }
 
@@ -376,7 +339,7 @@ dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 	if (change_in_place(writer, row))
 		return;
 	array_add_text(&a[UPDATE_ID], row->id);
-	array_add_text(&a[UPDATE_STATUS], status_label(row->status));
+	array_add_text(&a[UPDATE_STATUS], dispatch_status_label(row->status));
 	array_add_time(&a[UPDATE_FINISHED_AT], row->finished_at);
 	array_add_int(&a[UPDATE_ATTEMPTS], row->attempts);
 	array_add_time(&a[UPDATE_NEXT_ATTEMPT_AT], row->next_attempt_at);
@@ -408,19 +371,6 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 					 NULL);
 }
 
-void
-dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row)
-{
-	ArrayParameter *a = writer->stats;
-
-	array_add_text(&a[STATS_WEBHOOK_ID], row->webhook_id);
-	array_add_int(&a[STATS_DISPATCHES], row->dispatches);
-	array_add_text(&a[STATS_LAST_DISPATCH_ID], row->last_dispatch_id);
-	array_add_text(&a[STATS_LAST_STATUS], status_label(row->last_status));
-	array_add_time(&a[STATS_LAST_FINISHED_AT], row->last_finished_at);
-	writer->nstats++;
-}
-
 static void
 execute(Statement *statement, ArrayParameter *arrays, int nrows)
 {
@@ -444,13 +394,6 @@ dispatch_writer_execute(DispatchWriter *writer)
 		day_update_finish(writer->changes);
 	CommandCounterIncrement();
 	execute(&update_statement, writer->updates, writer->nupdates);
-	execute(&stats_statement, writer->stats, writer->nstats);
-}
-
-void
-dispatches_sum_stats(void)
-{
-	statement_write(&sum_stats_statement, NULL, NULL);
 }
 
 void

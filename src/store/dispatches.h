@@ -25,6 +25,10 @@ typedef enum DispatchStatus
 	DISPATCH_FAILED
 } DispatchStatus;
 
+/* Its label in SQL, and the status of a label; an error if there is none. */
+extern const char *dispatch_status_label(DispatchStatus status);
+extern DispatchStatus dispatch_status_from_label(const char *label);
+
 /* A row of dispatches; times are 0 and strings NULL for SQL's NULL. */
 typedef struct DispatchRow
 {
@@ -71,21 +75,7 @@ extern void dispatch_writer_update(DispatchWriter *writer,
 								   const DispatchRow *row);
 extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
 
-/* What a webhook's statistics gain: new dispatches, and the newest one. */
-typedef struct StatsRow
-{
-	const char *webhook_id;
-	int			dispatches;
-	const char *last_dispatch_id;
-	DispatchStatus last_status;
-	TimestampTz last_finished_at;	/* 0 for NULL */
-} StatsRow;
-
-extern void dispatch_writer_stats(DispatchWriter *writer, const StatsRow *row);
 extern void dispatch_writer_execute(DispatchWriter *writer);
-
-/* Adds up what was written of statistics so far. */
-extern void dispatches_sum_stats(void);
 
 /* The last id of all, to be copied to "id"; an empty one if there is none. */
 extern void dispatches_last_id(Id id);

@@ -161,49 +161,66 @@ webhook_events_check_webhook(PG_FUNCTION_ARGS)
 	return PointerGetDatum(is_update ? set_modified_at(row, old_row, desc) : row);
 }
 
-/* Does a dispatch wait for this webhook? */
-static bool
-has_waiting_dispatches(const char *webhook_id)
+/*
+ * Runs a statement about the webhook that $1 stands for, or about those of the
+ * statement that has fired the trigger; returns how many rows it found or changed.
+ */
+static uint64
+run(const char *sql, TriggerData *data, const char *webhook_id)
 {
 	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(webhook_id);
-	bool		found;
+	Datum		value = webhook_id ? CStringGetTextDatum(webhook_id) : (Datum) 0;
+	uint64		count;
 
 	SPI_connect();
-	if (SPI_execute_with_args("SELECT FROM webhook_events_internal.dispatches"
-							  " WHERE status = 'ACTIVE' AND webhook_id = $1"
-							  " LIMIT 1", 1, &type, &value, NULL, true, 1) < 0)
-		elog(ERROR, "could not look for waiting dispatches");
-	found = SPI_processed > 0;
+	if (SPI_register_trigger_data(data) < 0 ||
+		SPI_execute_with_args(sql, webhook_id ? 1 : 0, &type, &value, NULL, false, 0) < 0)
+		elog(ERROR, "could not run \"%s\"", sql);
+	count = SPI_processed;
 	SPI_finish();
-	return found;
+	return count;
 }
 
+/* A webhook was disabled: nothing waits for it any more, and nothing fails. */
 static void
-delete_stats(const char *webhook_id)
+note_disabled(TriggerData *data)
 {
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(webhook_id);
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	char	   *id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
 
-	SPI_connect();
-	if (SPI_execute_with_args("DELETE FROM webhook_events_internal.webhook_stats"
-							  " WHERE webhook_id = $1", 1, &type, &value, NULL,
-							  false, 0) < 0)
-		elog(ERROR, "could not delete statistics");
-	SPI_finish();
+	if (run("SELECT FROM webhook_events_internal.dispatches"
+			" WHERE status = 'ACTIVE' AND webhook_id = $1 LIMIT 1", data, id) > 0)
+		wake_at_commit(WAKE_COMMANDS);
+	run("UPDATE webhook_events_internal.webhook_stats SET failing_since = NULL"
+		" WHERE webhook_id = $1 AND failing_since IS NOT NULL", data, id);
+}
+
+/*
+ * Webhooks were deleted, many at once when those for single runs have had their
+ * time: each is looked up, whatever there is for others.
+ */
+static void
+note_deleted(TriggerData *data)
+{
+	if (run("SELECT FROM ended AS e"
+			" WHERE (SELECT true FROM webhook_events_internal.dispatches AS d"
+			" WHERE d.status = 'ACTIVE' AND d.webhook_id = e.id LIMIT 1) LIMIT 1",
+			data, NULL) > 0)
+		wake_at_commit(WAKE_COMMANDS);
+	run("DELETE FROM webhook_events_internal.webhook_stats"
+		" WHERE webhook_id = ANY (ARRAY(SELECT id FROM ended))", data, NULL);
 }
 
 /* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled) OR DELETE */
 Datum
 webhook_events_webhook_ended(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = trigger_data(fcinfo);
-	TupleDesc	desc = RelationGetDescr(data->tg_relation);
-	char	   *id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
+	TriggerData *data = (TriggerData *) fcinfo->context;
 
-	if (has_waiting_dispatches(id))
-		wake_at_commit(WAKE_COMMANDS);
-	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
-		delete_stats(id);
+	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_DELETE(data->tg_event) &&
+		TRIGGER_FIRED_FOR_STATEMENT(data->tg_event))
+		note_deleted(data);
+	else
+		note_disabled(trigger_data(fcinfo));
 	return PointerGetDatum(NULL);
 }

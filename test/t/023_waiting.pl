@@ -71,7 +71,7 @@ foreach my $fate (qw(moved changed ended))
 {
 	my $webhook = create_webhook($node, $receiver->url("/hold/$fate"), 'ACTOR.RUN.CREATED', actor_id => "'$fate'");
 
-	$row{$fate} = "FROM webhook_events.dispatches WHERE webhook_id = '$webhook'";
+	$row{$fate} = "FROM webhook_events_internal.dispatches WHERE webhook_id = '$webhook'";
 	insert_runs($node, 3, $fate);
 	wait_for_sql($node, "SELECT count(*) $row{$fate} AND status = 'ACTIVE'", 3);
 }

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * statistics.h
+ *	  Webhooks' statistics: a log along with the results, added up in small
+ *	  steps.
+ *
+ * All of it runs between work_begin() and work_commit().
+ *
+ * IDENTIFICATION
+ *	  src/store/statistics.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_STATISTICS_H
+#define WEBHOOK_STATISTICS_H
+
+#include "store/dispatches.h"
+
+/* What a webhook's statistics gain: new dispatches, and the newest one. */
+typedef struct StatsRow
+{
+	const char *webhook_id;
+	int			dispatches;
+	const char *last_dispatch_id;
+	DispatchStatus last_status;
+	TimestampTz last_finished_at;	/* 0 for NULL */
+} StatsRow;
+
+/* What is to be logged; allocated in CurrentMemoryContext. */
+typedef struct StatsLog StatsLog;
+
+extern StatsLog *stats_log_create(void);
+
+/* Adds a webhook's gain, and writes what was added when it is enough for a row. */
+extern void stats_log_add(StatsLog *log, const StatsRow *row);
+
+/* Writes the rest. */
+extern void stats_log_write(StatsLog *log);
+
+/* Begins to add up what was logged so far. */
+extern void statistics_begin(void);
+
+/*
+ * Adds up some of it, in a time that does not depend on how much there is.
+ * Returns whether there may be more.  The gains of webhooks whose statistics
+ * somebody has locked are logged anew, for the next time.
+ */
+extern bool statistics_add_up(void);
+
+#endif							/* WEBHOOK_STATISTICS_H */

@@ -1,0 +1,241 @@
+# 028_costs.pl
+#	  What a statement touches depends on its result: not on what lies in the
+#	  tables, what waits, how many webhooks there are, or when it was planned.
+#
+# Every statement in src/ is run in two databases of which one holds twenty times
+# as much, with the same result in both: with a plan that was made while the
+# tables were empty, and with generic and custom plans, before and after ANALYZE.
+
+use strict;
+use warnings;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+
+my $growth = 20;
+my $root = __FILE__ =~ s{[^/]*$}{}r . '../..';
+
+# The statements as the sources have them, with string macros filled in.
+my (%statement, %settings);
+foreach my $file (glob "$root/src/*/*.c")
+{
+	my $source = slurp_file($file);
+	my ($room) = $file =~ m{(\w+)\.c$};
+	my %macro;
+	my $string = qr/"((?:[^"\\]|\\.)*)"/;
+	my $text = sub {
+		my ($tokens) = @_;
+		my $sql = '';
+
+		$sql .= defined $1 ? $1 =~ s/\\(.)/$1/gr : $macro{$2} while $tokens =~ /$string|(\w+)/g;
+		return $sql;
+	};
+	my $tokens = qr/((?:\s*(?:$string|[A-Z_]+)\s*\\?)+)/;
+
+	$macro{$1} = $text->($2) while $source =~ /^#define (\w+)(?:\s*\\\n)?[ \t]*((?:$string\s*\\?\s*)+)$/mg;
+	my $declared = () = $source =~ /^static Statement \w+ =/mg;
+	my $found = 0;
+	while ($source =~ /^static Statement (\w+)_statement = \{\s*((?:$string|\w+|\s)+?),\s*\w+,\s*\{([^}]*)\},\s*NULL\s*\};/msg)
+	{
+		my ($name, $sql, $types) = ($1, $2, $4);
+		my @types = map { /^(\w+)ARRAYOID$/ ? lc "$1\[]" : /^(\w+)OID$/ ? lc $1 : () } split /,\s*/, $types;
+
+		$statement{"$room.$name"} = { sql => $text->($sql), types => \@types };
+		$found++;
+	}
+	is($found, $declared, "$room: all statements are read") if $declared;
+	%settings = $source =~ /\{"(\w+)", "([^"]*)"\}/g if $room eq 'statement';
+}
+ok(keys %settings > 10, 'the settings that they are made for are read');
+
+# What a run takes that finds the same in both databases; see fill() for the ids.
+# The maintenance process's, which keep nobody waiting, are not looked at here.
+my $time = q{now() + interval '1 hour'};
+my $old = q{'epoch'::timestamptz};
+my $ids = q{ARRAY['day2-00000000000001', 'day2-00000000000007']};
+my $hooks = q{ARRAY['hook-000000000001', 'hook-000000000002']};
+my %arguments = (
+	'cursor.newest' => [],
+	'cursor.snapshot' => [],
+	'cursor.late' => [q{'100:200:150,160'}, q{'170:220:'}],
+	'cursor.late_events' => [q{'{9000060,9000061}'}, q{'0'}, q{''}, q{''}, 500],
+	'cursor.events' => [q{'1000050'}, q{''}, q{''}, q{'1000060:1000060:'}, 500],
+	'cursor.find' => [q{ARRAY[:day || 'event005', :day || 'event007']}, q{:day || 'event005'}, q{:day || 'event007'}],
+	'cursor.write' => [1000000, q{'1:1:'}, q{'1:1:'}, 'NULL', 'NULL'],
+	'cursor.prune' => [1, 3],
+	'dispatches.update' =>
+	  [q{ARRAY[:day || 'later05']}, q{'{FAILED}'}, 'ARRAY[now()]', q{'{3}'}, q{'{NULL}'}, q{'{x}'}],
+	'dispatches.last_id' => [],
+	'dispatches.existing' => [q{ARRAY[:day || 'later05', :day || 'later15', :day || 'absent05']}],
+	'dispatches.due' => [q{now() - interval '2 days'}, q{''}, 'now()', 100],
+	'dispatches.due_of' => [$old, q{''}, 'now()', 100, q{'few'}],
+	'dispatches.next_due' => ['now()', q{''}],
+	'dispatches.replays_of' => [q{'many'}, q{''}, 10],
+	'dispatches.webhooks' => [q{''}, 50],
+	'dispatches.waiting_of' => [q{'few'}, 'false', 100],
+	'statistics.log' => [q{'{a,b}'}, q{'{1,1}'}, q{'{a,b}'}, q{'{ACTIVE,ACTIVE}'}, q{'{NULL,NULL}'}],
+	'statistics.newest' => [],
+	'statistics.logged' => [q{'log00005'}, q{'~'}, 10],
+	'statistics.take' => [q{'{log00005,log00006}'}],
+	'statistics.lock' => [$hooks],
+	'statistics.add' => [$hooks, q{'{1,1}'}, q{'{a,b}'}, q{'{ACTIVE,ACTIVE}'}, q{'{NULL,NULL}'}],
+	'health.write' => [$hooks, 'ARRAY[now(), now()]'],
+	'health.forgive' => [q{now() - interval '9 days'}, 10],
+	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
+	'recorder.disable' => [$hooks],
+	'recorder.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook-000000000005}'}],
+	'router.revive' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
+	'subscribers.versions' => [$hooks],
+	'subscribers.rows' => [$hooks],
+	'subscribers.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook-000000000009}'}],
+	'worker.hold' => [1],
+);
+
+foreach my $name (sort keys %statement)
+{
+	next if $name =~ /^maintenance_process\./;
+	ok($arguments{$name} && @{ $arguments{$name} } == @{ $statement{$name}{types} }, "it is said how $name is to be run");
+}
+
+my $node = new_node('costs', conf => <<'CONF');
+webhook_events.databases = ''
+autovacuum = off
+CONF
+
+# Rows for three days: so many events, dispatches that ended, that wait, and that
+# replay on each; and so many webhooks of each kind, with what belongs to them.
+# Beside them there is, whatever the size, what the statements look for.
+my $fill = <<'SQL';
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, actor_run_id, resource)
+	SELECT lower || to_char(n, 'FM00000000'), now(), (1000000 + n + 1000000 * (3 - number))::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
+	FROM day, generate_series(1, :size) AS n
+	UNION ALL SELECT :day || to_char(n, '"event"FM000'), now(), (1000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
+	FROM generate_series(50, 60) AS n
+	UNION ALL SELECT :day || to_char(n, '"event"FM000'), now(), (1000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
+	FROM generate_series(5, 7) AS n
+	UNION ALL SELECT lower || to_char(n, '"late"FM000'), now(), (9000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
+	FROM day, generate_series(60, 61) AS n WHERE number = 0;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts, next_attempt_at)
+	SELECT lower || kind || n, lower || n, webhook, 'ACTOR.RUN.CREATED'::webhook_events.event_type, status::webhook_events.dispatch_status, now(),
+		CASE status WHEN 'ACTIVE' THEN NULL ELSE now() END, 0, at
+	FROM day, generate_series(1, :size) AS n, (VALUES
+		('done', 'hook-' || 'x', 'SUCCEEDED', NULL::timestamptz),
+		('past', 'many', 'ACTIVE', now() - interval '3 days'),
+		('future', 'many', 'ACTIVE', now() + interval '1 hour'),
+		('replay', 'many', 'ACTIVE', NULL)) AS k (kind, webhook, status, at)
+	UNION ALL SELECT :day || to_char(n, '"few"FM00000'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() - interval '1 hour'
+	FROM generate_series(1, 10) AS n
+	UNION ALL SELECT :day || to_char(n, '"later"FM00'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() + interval '1 hour'
+	FROM generate_series(1, 20) AS n;
+SET session_replication_role = replica;
+INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, request_url, actor_run_id, actor_task_id, actor_id, is_ad_hoc, is_enabled)
+	SELECT to_char(n, '"hook-"FM000000000000'), 'user' || n, '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/',
+		CASE n % 4 WHEN 3 THEN 'run' || n WHEN 0 THEN 'run' || n END, CASE n % 4 WHEN 2 THEN 'task' || n END,
+		CASE n % 4 WHEN 1 THEN 'actor' || n END, n % 4 IN (3, 0), true
+	FROM generate_series(1, 3 * :size) AS n
+	UNION ALL SELECT 'task', 'user', '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/', NULL, 'task3', NULL, false, true
+	UNION ALL SELECT 'actor', 'user3', '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/', NULL, NULL, 'actor3', false, true;
+RESET session_replication_role;
+INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since)
+	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook-000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
+	FROM webhook_events_internal.webhooks;
+INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatches, last_dispatch_ids, last_statuses, last_finished_at)
+	SELECT to_char(n, '"log"FM00000'), '{hook-000000000001,hook-000000000003}', '{1,1}', '{b,b}', '{ACTIVE,ACTIVE}', '{NULL,NULL}'
+	FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
+	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;
+SQL
+
+# In one session; prints a line with name and mode before each plan.
+sub script
+{
+	my ($size) = @_;
+	my $run = sub {
+		my ($mode) = @_;
+		my $sql = '';
+
+		foreach my $name (grep { $arguments{$_} } sort keys %statement)
+		{
+			my $prepared = '"' . $name . '"';
+			my @arguments = @{ $arguments{$name} };
+			my $call = $prepared . (@arguments ? '(' . join(', ', @arguments) . ')' : '');
+
+			if ($mode !~ /kept/)
+			{
+				$sql .= "DEALLOCATE $prepared;\n" if $mode ne 'empty';
+				$sql .= "PREPARE $prepared"
+				  . (@arguments ? '(' . join(', ', @{ $statement{$name}{types} }) . ')' : '')
+				  . " AS $statement{$name}{sql};\n";
+			}
+			$sql .= "\\echo $name, $mode\nBEGIN;\nEXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON) EXECUTE $call;\nROLLBACK;\n";
+		}
+		return $sql;
+	};
+	my $sql = <<"SQL";
+\\set QUIET 1
+\\set ON_ERROR_STOP 1
+\\pset tuples_only on
+\\pset format unaligned
+\\set size $size
+CREATE EXTENSION webhook_events;
+SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 2, (now() AT TIME ZONE 'UTC')::date) \\gset
+CREATE TEMP TABLE day AS SELECT n AS number, webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - n)::timestamp AT TIME ZONE 'UTC') AS lower
+	FROM generate_series(0, 2) AS n;
+SELECT quote_literal(lower) AS day FROM day WHERE number = 2 \\gset
+SQL
+
+	$sql .= join '', map { "SELECT CASE WHEN current_setting('$_', true) IS NOT NULL THEN set_config('$_', '$settings{$_}', false) END AS set \\gset\n" }
+	  grep { $_ ne 'client_encoding' } sort keys %settings;
+	$sql .= $run->('empty') . $fill . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
+	$sql .= "SET plan_cache_mode = force_custom_plan;\n" . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
+	$sql .= "SET plan_cache_mode = force_generic_plan;\n" . $run->('generic plan, statistics');
+	return $sql;
+}
+
+sub buffers
+{
+	my ($plan) = @_;
+
+	return $plan->{'Shared Hit Blocks'} + $plan->{'Shared Read Blocks'};
+}
+
+# Buffers and rows of each run.
+sub measure
+{
+	my ($database, $size) = @_;
+	my %result;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/script.sql';
+	append_to_file($file, script($size));
+	my ($output, $errors) = run_command(['psql', '-X', '-d', $node->connstr($database), '-f', $file]);
+	is($errors, '', "database $database: every statement runs");
+	while ($output =~ /^([a-z_]+\.[a-z_]+), ([^\n]+)\n(\[.*?^\])/msg)
+	{
+		my ($name, $mode, $json) = ($1, $2, $3);
+		my $plan = decode_json($json)->[0]{Plan};
+
+		$result{$mode}{$name} = { buffers => buffers($plan), rows => $plan->{'Actual Rows'}, plan => $json };
+	}
+	return \%result;
+}
+
+my $small = measure('small', 100);
+my $large = measure('large', 100 * $growth);
+
+foreach my $mode (grep { $_ ne 'empty' } sort keys %$small)
+{
+	foreach my $name (sort keys %{ $small->{$mode} })
+	{
+		my ($before, $after) = ($small->{$mode}{$name}, $large->{$mode}{$name});
+
+		is($after->{rows}, $before->{rows}, "$name, $mode: the same result");
+		cmp_ok($after->{buffers}, '<=', 1.5 * $before->{buffers} + 10, "$name, $mode: nearly the same buffers")
+		  or diag($after->{plan});
+	}
+}
+
+$node->stop;
+done_testing();
