@@ -210,6 +210,12 @@ check-all: test
 	@$(MAKE) -s --no-print-directory fuzz
 	@$(MAKE) -s --no-print-directory test-majors
 
+# The pages that are made from the catalog.
+pages: temp-install
+	@rm -rf $(tmp)/pages && $(MKDIR_P) $(tmp)/pages && chmod 777 $(tmp)/pages
+	-@PAGES=$(tmp)/pages $(MAKE) -s --no-print-directory test-tap PROVE_TESTS=test/t/044_pages.pl > /dev/null 2>&1
+	@cp $(tmp)/pages/*.md $(here)/src/doc/ && ls $(tmp)/pages
+
 # A tarball that builds, with PGXN's META.json, and Debian packages for the
 # versions that are installed here.
 dist deb: $(script)

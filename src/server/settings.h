@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * settings.h
- *	  The settings webhook_events.*; README.md describes them for operators.
+ *	  The settings webhook_events.*; src/doc/settings.md lists them for operators.
  *
  * IDENTIFICATION
  *	  src/server/settings.h

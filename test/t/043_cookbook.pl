@@ -1,5 +1,5 @@
 # 043_cookbook.pl
-#	  Every statement of the README's cookbook does what the README shows.
+#	  Every statement of the cookbook does what the page shows.
 
 use strict;
 use warnings;
@@ -13,8 +13,7 @@ use WebhookEvents::Receiver;
 
 my $receiver = WebhookEvents::Receiver->new;
 my $node = new_node('cookbook', conf => "webhook_events.retry_delay = '1h'\n");
-my $readme = slurp_file(abs_path(dirname(__FILE__)) . '/../../README.md');
-my ($cookbook) = $readme =~ /^## Cookbook\n(.*?)^## /ms or die 'the README has no cookbook';
+my $cookbook = slurp_file(abs_path(dirname(__FILE__)) . '/../../src/doc/cookbook.md');
 my ($title, $output) = ('the rows');
 my $nstatements = 0;
 
@@ -38,7 +37,7 @@ sub run_block
 	return $stdout;
 }
 
-while ($cookbook =~ /^### ([^\n]*)\n|^```(\w*)\n(.*?)^```\n/msg)
+while ($cookbook =~ /^## ([^\n]*)\n|^```(\w*)\n(.*?)^```\n/msg)
 {
 	my ($heading, $language, $text) = ($1, $2, $3);
 
@@ -58,7 +57,7 @@ while ($cookbook =~ /^### ([^\n]*)\n|^```(\w*)\n(.*?)^```\n/msg)
 	else
 	{
 		$text =~ s/[ \n]+$//mg;
-		is($output, $text, "$title: it shows what the README shows");
+		is($output, $text, "$title: it shows what the page shows");
 	}
 }
 cmp_ok($nstatements, '>', 15, 'there were statements');

@@ -1,0 +1,89 @@
+# Page.pm
+#	  Runs what a page of the documentation shows.
+
+package WebhookEvents::Page;
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More ();
+
+our @EXPORT = qw(page_path run_page);
+
+my $top = abs_path(dirname(__FILE__) . '/../../..');
+
+# The path of README.md, or of a page by its name.
+sub page_path
+{
+	my ($page) = @_;
+
+	return $page eq 'README' ? "$top/README.md" : "$top/src/doc/$page.md";
+}
+
+# What psql prints, without what says only that a statement was run.
+sub run_sql
+{
+	my ($node, $database, $sql, $title) = @_;
+	my ($stdout, $stderr) = ('', '');
+
+	IPC::Run::run([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ],
+		'<', \$sql, '>', \$stdout, '2>', \$stderr);
+	$stderr =~ s/^psql:<stdin>:\d+: //mg;
+	$stdout =~ s/^(?:ALTER|BEGIN|COMMENT|COMMIT|CREATE|DELETE|DROP|GRANT|INSERT|RESET|REVOKE|SET|UPDATE)(?: [A-Z ]+| \d+)*\n//mg;
+	$stdout =~ s/^ +$//mg;
+	$stdout =~ s/[ \n]+$//mg;
+	$stderr =~ s/[ \n]+$//mg;
+	return $stderr ne '' && $stdout ne '' ? "$stderr\n$stdout" : "$stderr$stdout";
+}
+
+# Runs each block of SQL of a page, in order, and compares what psql says with the
+# block behind it, if there is one without a language; without one nothing may go
+# wrong.  In an expected block "..." stands for anything.  Options: edit (a function
+# that gets a block's SQL and returns what is run), after (called after each block).
+# Returns how many blocks there were.
+sub run_page
+{
+	my ($node, $database, $page, %options) = @_;
+	my $text = slurp_file(page_path($page));
+	my $title = $page;
+	my $output;
+	my $nblocks = 0;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	# Examples that no test runs are found out by what they start with.
+	Test::More::is(join('', $text =~ /^((?:    |\t)(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|GRANT|REVOKE|BEGIN)\b.*\n)/mg),
+		'', "$page: no SQL stands outside of a block of SQL");
+	while ($text =~ /^##* ([^\n]*)\n|^```(\w*)\n(.*?)^```\n/msg)
+	{
+		my ($heading, $language, $block) = ($1, $2, $3);
+
+		if (defined $heading)
+		{
+			$title = "$page, $heading";
+		}
+		elsif ($language eq 'sql')
+		{
+			Test::More::unlike($output // '', qr/^ERROR/m, "$title: no error");
+			$output = run_sql($node, $database, $options{edit} ? $options{edit}->($block) : $block, $title);
+			$options{after}->() if $options{after};
+			$nblocks++;
+		}
+		elsif ($language eq '' && defined $output)
+		{
+			$block =~ s/[ \n]+$//mg;
+			my $pattern = join '.*?', map { quotemeta } split /\.\.\./, $block, -1;
+
+			Test::More::like($output, qr/\A$pattern\z/s, "$title: it shows what the page shows");
+			$output = undef;
+		}
+	}
+	Test::More::unlike($output // '', qr/^ERROR/m, "$title: no error");
+	return $nblocks;
+}
+
+1;
