@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/launcher.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/utility.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	shared_request();
+	live_request();
 	utility_install_hook();
 	launcher_register();
 }

@@ -18,6 +18,7 @@
 #include "deliver/http.h"
 #include "server/settings.h"
 #include "store/request.h"
+#include "store/counters.h"
 #include "store/webhooks.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -104,6 +105,9 @@ start_call(Dispatch *dispatch)
 	body_bytes += request.body_length;
 	dispatch->body_length = request.body_length;
 	dispatch->call_url = MemoryContextStrdup(bodies_context, request.url);
+	counters_add(COUNTER_BYTES_SENT, request.body_length);
+	if (dispatch->attempts == 0 && !dispatch->is_replay)
+		counters_delay(GetCurrentTimestamp() - dispatch->event->created_at);
 	dispatch_start(dispatch);
 	wire.url = request.url;
 	wire.headers = request.headers;
@@ -171,6 +175,30 @@ next_attempt(const Dispatch *dispatch, const HttpResult *result)
 	return delay < 0 ? 0 : result->finished_at + delay;
 }
 
+/* Counts a call that ended. */
+static void
+count_call(const Dispatch *dispatch, const HttpResult *result)
+{
+	static const Counter counters[] = {
+		[HTTP_NO_NAME] = COUNTER_NO_NAME,
+		[HTTP_NO_CONNECTION] = COUNTER_NO_CONNECTION,
+		[HTTP_NO_TLS] = COUNTER_NO_TLS,
+		[HTTP_TIMEOUT] = COUNTER_TIMEOUT,
+		[HTTP_NOT_ALLOWED] = COUNTER_NOT_ALLOWED,
+		[HTTP_BROKEN] = COUNTER_BROKEN
+	};
+
+	counters_add(COUNTER_CALLS, 1);
+	if (dispatch->attempts > 1)
+		counters_add(COUNTER_RETRIES, 1);
+	if (result->failure != HTTP_WENT_WELL)
+		counters_add(counters[result->failure], 1);
+	else
+		counters_add(COUNTER_STATUS_1XX + Min(Max(result->status / 100, 1), 5) - 1, 1);
+	counters_add(COUNTER_BYTES_RECEIVED, result->body_length);
+	counters_duration(result->duration);
+}
+
 static void
 take_answer(const HttpResult *result)
 {
@@ -198,7 +226,6 @@ take_answer(const HttpResult *result)
 	}
 	host_set_slow(dispatch->host, !answered ||
 				  result->finished_at - result->started_at > SLOW_ANSWER);
-	host_note_answer(dispatch->host, answered, result->finished_at);
 	body_bytes -= dispatch->body_length;
 
 	if (error == NULL && (result->status < 200 || result->status > 299))
@@ -206,6 +233,10 @@ take_answer(const HttpResult *result)
 		snprintf(message, sizeof(message), "HTTP status %d", result->status);
 		error = message;
 	}
+	host_note_answer(dispatch->host, answered, error == NULL,
+					 result->duration,
+					 result->finished_at);
+	count_call(dispatch, result);
 	health_note(dispatch->subscriber, error == NULL, result->finished_at);
 	dispatch->next_attempt_at = error ? next_attempt(dispatch, result) : 0;
 	if (error == NULL)

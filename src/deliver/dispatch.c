@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "deliver/dispatch.h"
+#include "server/live.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -160,6 +161,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	strlcpy(dispatch->event_id, event_id, sizeof(Id));
 	dispatch->event_type = event_type;
 	dispatch->since = GetCurrentTimestamp();
+	live_note_active(id);
 	dispatch->subscriber = subscriber;
 	subscriber->references++;
 	dispatch->batch = batch;
@@ -206,6 +208,10 @@ dispatch_start(Dispatch *dispatch)
 	dequeue(dispatch);
 	dispatch->state = DISPATCH_CALLING;
 	host_started(dispatch->host, dispatch->is_replay);
+	dispatch->live_place = live_flight_started(dispatch->id, dispatch->subscriber->id,
+											   dispatch->host->name,
+											   dispatch->attempts + 1,
+											   GetCurrentTimestamp());
 }
 
 void
@@ -230,7 +236,10 @@ leave_host(Dispatch *dispatch)
 	if (dispatch->state == DISPATCH_QUEUED)
 		dequeue(dispatch);
 	else
+	{
 		host_ended(dispatch->host, dispatch->is_replay);
+		live_flight_ended(dispatch->live_place);
+	}
 	host_release(dispatch->host);
 	dispatch->host = NULL;
 }

@@ -71,6 +71,7 @@ typedef struct Dispatch
 	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
 	char	   *body;			/* of the request, while calling */
 	size_t		body_length;
+	int			live_place;		/* where it is shown, while calling; or -1 */
 
 	/* What became of it, when ENDED. */
 	DispatchStatus status;

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/health.h"
 #include "server/settings.h"
+#include "store/counters.h"
 #include "store/statement.h"
 #include "utils/timestamp.h"
 
@@ -130,6 +131,7 @@ disable_failing(TimestampTz before)
 		if (subscriber != NULL)
 			subscriber_knows_failing(subscriber, 0);
 	}
+	counters_add(COUNTER_DISABLED, count);
 	return count == MAX_DISABLED;
 }
 

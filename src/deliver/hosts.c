@@ -13,6 +13,7 @@
 #include "common/hashfn.h"
 #include "deliver/hosts.h"
 #include "deliver/http.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -92,6 +93,7 @@ hosts_open(MemoryContext context)
 	in_flight = 0;
 	slow_in_flight = 0;
 	replays_in_flight = 0;
+	live_start();
 }
 
 Host *
@@ -108,6 +110,7 @@ host_get(const char *name)
 		dlist_init(&host->queue);
 		dlist_init(&host->replays);
 		dlist_init(&host->backlog);
+		host->live_place = -1;
 	}
 	host->references++;
 	return host;
@@ -123,6 +126,7 @@ host_release(Host *host)
 	Assert(host->in_flight == 0 && host->nqueued == 0 && host->nreplays == 0);
 	if (host->rests_until != 0)
 		pairingheap_remove(resting, &host->rest_node);
+	live_host_forgotten(host->live_place);
 	hash_search(hosts, &name, HASH_REMOVE, NULL);
 	pfree(name);
 }
@@ -141,12 +145,30 @@ share(const Host *host)
 	return host->silences < MAX_SILENCES ? setting_max_in_flight_per_host : 1;
 }
 
+/* Lets others see how it stands. */
+static void
+show(Host *host)
+{
+	LiveHostState state = {
+		.in_flight = host->in_flight,
+		.queued = host->nqueued + host->nreplays,
+		.silences = host->silences,
+		.rests_until = host->rests_until,
+		.is_probed = host->silences >= MAX_SILENCES,
+		.is_slow = host->is_slow,
+		.is_congested = host->is_congested
+	};
+
+	live_host_stands(host->name, &host->live_place, &state);
+}
+
 /* Puts a host into the list that it belongs to now, or into none. */
 static void
 place(Host *host)
 {
 	dlist_head *list = NULL;
 
+	show(host);
 	if (host->rests_until == 0 && host->in_flight < share(host))
 	{
 		if (host->nqueued > 0)
@@ -253,8 +275,10 @@ end_rest(Host *host)
 }
 
 void
-host_note_answer(Host *host, bool answered, TimestampTz now)
+host_note_answer(Host *host, bool answered, bool succeeded, int64 duration,
+				 TimestampTz now)
 {
+	live_host_called(host->live_place, succeeded, duration);
 	if (answered)
 	{
 		host->silences = 0;

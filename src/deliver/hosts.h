@@ -50,6 +50,7 @@ typedef struct Host
 	dlist_head *ready_list;		/* if it has something queued and a share
 								 * left, else NULL */
 	dlist_node	ready_node;
+	int			live_place;		/* where it is shown; -1: nowhere */
 } Host;
 
 /* Hosts for which dispatches wait in the table. */
@@ -85,8 +86,12 @@ extern void host_ended(Host *host, bool is_replay);
 /* Notes whether a host answers late. */
 extern void host_set_slow(Host *host, bool is_slow);
 
-/* Notes whether a request to it was answered at all, before host_ended(). */
-extern void host_note_answer(Host *host, bool answered, TimestampTz now);
+/*
+ * Notes whether a request to it was answered at all, and with success; and how
+ * long it took, in microseconds.  Before host_ended().
+ */
+extern void host_note_answer(Host *host, bool answered, bool succeeded,
+							 int64 duration, TimestampTz now);
 
 /* Ends rests that are over; and when the next one is, DT_NOEND for never. */
 extern void hosts_end_rests(TimestampTz now);

@@ -35,6 +35,18 @@ typedef struct HttpRequest
 	void	   *owner;			/* comes back with the result, not NULL */
 } HttpRequest;
 
+/* What kept an exchange from going well. */
+typedef enum HttpFailure
+{
+	HTTP_WENT_WELL,
+	HTTP_NO_NAME,				/* the host's name has no address */
+	HTTP_NO_CONNECTION,
+	HTTP_NO_TLS,				/* certificates, versions of TLS */
+	HTTP_TIMEOUT,
+	HTTP_NOT_ALLOWED,			/* by address or port */
+	HTTP_BROKEN					/* it ended half way, or anything else */
+} HttpFailure;
+
 /* An answer, or the lack of one.  Strings belong to the client. */
 typedef struct HttpResult
 {
@@ -44,6 +56,7 @@ typedef struct HttpResult
 	int64		duration;		/* microseconds, by a clock that isn't set */
 	const char *address;		/* where the request went to; empty: nowhere */
 	int			status;			/* 0: no answer */
+	HttpFailure failure;
 	const char *error;			/* NULL if the exchange went well, ... */
 	const char *note;			/* but if only the body of a 2XX broke off:
 								 * what happened; else NULL */

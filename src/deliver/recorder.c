@@ -24,6 +24,7 @@
 #include "deliver/tally.h"
 #include "deliver/waiting.h"
 #include "server/shared.h"
+#include "store/counters.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -222,6 +223,8 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
 		dispatch_forget(dispatch);
 	}
 	shared_count_results(delivered, failed);
+	counters_add(COUNTER_SUCCEEDED, delivered);
+	counters_add(COUNTER_GIVEN_UP, failed);
 }
 
 /*
@@ -319,7 +322,7 @@ recorder_flush(void)
 	{
 		Datum		ids = array_result(&gone);
 
-		statement_write(&disable_statement, &ids, NULL);
+		counters_add(COUNTER_DISABLED, statement_write(&disable_statement, &ids, NULL));
 	}
 	retire(&retirement);
 	work_commit();

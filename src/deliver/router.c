@@ -14,6 +14,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
 #include "deliver/router.h"
+#include "store/counters.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -263,6 +264,8 @@ router_route(void)
 	batch_set_mark(batch, cursor_take(events, nevents));
 	fan_out = Max(matches.count / nevents, 1);
 	remove_known(&matches);
+	counters_add(COUNTER_EVENTS, nevents);
+	counters_add(COUNTER_DISPATCHES, matches.count);
 	for (int i = 0; i < matches.count; i++)
 		create_dispatch(&matches.items[i], batch);
 	batch_release(batch);

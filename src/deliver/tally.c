@@ -13,6 +13,7 @@
 
 #include "deliver/health.h"
 #include "deliver/tally.h"
+#include "store/counters.h"
 #include "store/statistics.h"
 #include "utils/timestamp.h"
 
@@ -117,6 +118,7 @@ step(TimestampTz now)
 		case TALLY_RESTS:
 			has_counted = false;
 			statistics_begin();
+			counters_write();
 			state = TALLY_ADDS;
 			break;
 		case TALLY_ADDS:

@@ -516,6 +516,32 @@ describe_failure(Transfer *transfer, const char *prefix)
 	}
 }
 
+/* What kind of failure it was. */
+static HttpFailure
+classify_failure(const Transfer *transfer)
+{
+	if (transfer->was_refused)
+		return HTTP_NOT_ALLOWED;
+	switch (transfer->code)
+	{
+		case CURLE_COULDNT_RESOLVE_HOST:
+			return HTTP_NO_NAME;
+		case CURLE_COULDNT_CONNECT:
+			return HTTP_NO_CONNECTION;
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_ISSUER_ERROR:
+			return HTTP_NO_TLS;
+		case CURLE_OPERATION_TIMEDOUT:
+			return HTTP_TIMEOUT;
+		default:
+			return HTTP_BROKEN;
+	}
+}
+
 void
 transfer_result(Transfer *transfer, HttpResult *result)
 {
@@ -537,7 +563,10 @@ transfer_result(Transfer *transfer, HttpResult *result)
 	if (!went_well && was_accepted)
 		result->note = transfer->error;
 	else if (!went_well)
+	{
 		result->error = transfer->error;
+		result->failure = classify_failure(transfer);
+	}
 	result->was_lost = transfer->was_lost;
 	result->body = transfer->body;
 	result->body_length = transfer->kept;

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/waiting.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "utils/timestamp.h"
 
@@ -427,6 +428,21 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 }
 
 /*
+ * Lets others know that nothing waits in the tables of days that are over, if
+ * that is so; then whoever counts what waits need not look there.
+ */
+static void
+publish_oldest(void)
+{
+	Id			bound = {0};
+
+	id_lower_bound(bound, GetCurrentTimestamp() - USECS_PER_DAY);
+	live_set_oldest_active(bound);
+	if (dispatches_any_waits_below(bound))
+		live_set_oldest_active("");
+}
+
+/*
  * Looks at some of the webhooks for which dispatches wait: what is due before the
  * place up to which the table was read is theirs to read.
  */
@@ -454,6 +470,7 @@ sweep(void)
 	}
 	if (count == MAX_SWEPT)
 		return;
+	publish_oldest();
 	is_sweeping = must_sweep_again;
 	must_sweep_again = false;
 	swept_to[0] = '\0';

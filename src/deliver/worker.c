@@ -23,6 +23,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "storage/ipc.h"
@@ -30,6 +31,7 @@
 #include "storage/procsignal.h"
 #include "store/installed.h"
 #include "store/statement.h"
+#include "store/counters.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -91,6 +93,7 @@ connect_to_slot(int slot)
 		proc_exit(0);
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = note_error;
+	live_attach(slot, database);
 	work_connect(database);
 }
 
@@ -257,6 +260,8 @@ webhook_events_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
 	update_hold();
+	if (!counters_open())
+		stop(SLOT_ABSENT, false);
 	shared_worker_runs();
 	for (;;)
 		take_turn();

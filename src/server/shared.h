@@ -109,6 +109,9 @@ extern bool shared_async_commits(uint64 *nended);
 extern void shared_hold_database(Oid database);
 extern void shared_release_databases(void);
 
+/* The number of this worker's slot, from 0. */
+extern int	shared_my_slot(void);
+
 /* Copies what is known about a database's worker; false if nothing is. */
 extern bool shared_report(Oid database, WorkerReport *report);
 extern bool shared_launcher_running(void);

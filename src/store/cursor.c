@@ -19,6 +19,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "server/live.h"
 #include "store/cursor.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -261,7 +262,9 @@ put_floor(void)
 	if (nfloors == MAX_FLOORS)
 		memmove(floors, floors + 1, --nfloors * sizeof(Floor));
 	floors[nfloors].time = floor;
-	floors[nfloors++].xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	floors[nfloors].xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	live_put_floor(floors[nfloors].xid, floor, below_floor);
+	nfloors++;
 }
 
 /*

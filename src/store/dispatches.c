@@ -120,6 +120,14 @@ static Statement existing_statement = {
 	1, {TEXTARRAYOID}, NULL
 };
 
+static Statement waits_below_statement = {
+	"SELECT FROM webhook_events_internal.dispatches"
+	" WHERE status = 'ACTIVE' AND next_attempt_at > '-infinity' AND id < $1"
+	" UNION ALL SELECT FROM webhook_events_internal.dispatches"
+	" WHERE status = 'ACTIVE' AND next_attempt_at IS NULL AND id < $1 LIMIT 1",
+	1, {TEXTOID}, NULL
+};
+
 #define DUE_COLUMNS \
 	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
 	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
@@ -402,6 +410,14 @@ dispatches_last_id(Id id)
 	id[0] = '\0';
 	if (statement_read(&last_id_statement, NULL, NULL, 1) > 0)
 		strlcpy(id, statement_text(0, 1), sizeof(Id));
+}
+
+bool
+dispatches_any_waits_below(const char *id)
+{
+	Datum		value = CStringGetTextDatum(id);
+
+	return statement_read(&waits_below_statement, &value, NULL, 1) > 0;
 }
 
 uint64

@@ -80,6 +80,9 @@ extern void dispatch_writer_execute(DispatchWriter *writer);
 /* The last id of all, to be copied to "id"; an empty one if there is none. */
 extern void dispatches_last_id(Id id);
 
+/* Does one that has an id below this one wait? */
+extern bool dispatches_any_waits_below(const char *id);
+
 /* Which of these ids (text[]) have a row?  The rows hold the id alone. */
 extern uint64 dispatches_find_existing(Datum ids);
 

@@ -75,7 +75,7 @@ foreach my $fate (qw(moved changed ended))
 	insert_runs($node, 3, $fate);
 	wait_for_sql($node, "SELECT count(*) $row{$fate} AND status = 'ACTIVE'", 3);
 }
-my $places = "SELECT string_agg(ctid::text, ' ' ORDER BY id) $row{moved}";
+my $places = "SELECT string_agg(ctid::text, ' ' ORDER BY id) $row{moved}" =~ s{webhook_events\.}{webhook_events_internal.}r;
 my $before_moving = query($places);
 query("VACUUM FULL $day");
 isnt(query($places), $before_moving, 'rows can move while their requests are under way');

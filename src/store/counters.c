@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * counters.c
+ *	  What a worker counts of its work, kept over restarts.
+ *
+ * Rows are only added, the newest one counts, and old ones are deleted in larger
+ * steps: a row that is updated for ever would be slow to read behind an old
+ * transaction.
+ *
+ * IDENTIFICATION
+ *	  src/store/counters.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "server/live.h"
+#include "store/statement.h"
+#include "store/counters.h"
+
+/* So many rows are left to be deleted together. */
+#define MAX_OLD_ROWS 64
+
+const double counter_bounds[COUNTER_BOUNDS] = {
+	0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+	1, 2.5, 5, 10, 30, 60, 300, 3600, 86400
+};
+
+/* Where there is no shared memory there is no worker; but see counters_open(). */
+static uint64 own_counters[COUNTER_SIZE];
+static uint64 *counters = own_counters;
+static int64 last_number;		/* of the last row */
+
+static Statement read_statement = {
+	"SELECT number, counters FROM webhook_events_internal.tallies"
+	" ORDER BY number DESC LIMIT 1",
+	0, {0}, NULL
+};
+
+static Statement insert_statement = {
+	"INSERT INTO webhook_events_internal.tallies (number, counters) VALUES ($1, $2)",
+	2, {INT8OID, INT8ARRAYOID}, NULL
+};
+
+static Statement delete_statement = {
+	"DELETE FROM webhook_events_internal.tallies WHERE number >= $1 AND number < $2",
+	2, {INT8OID, INT8OID}, NULL
+};
+
+StaticAssertDecl(COUNTER_SIZE <= LIVE_COUNTERS, "they must fit");
+StaticAssertDecl(COUNTER_DURATION_SUM < N_COUNTERS, "counters must fit");
+
+static void
+delete_old_rows(int64 from)
+{
+	Datum		values[] = {Int64GetDatum(from), Int64GetDatum(last_number)};
+
+	statement_write(&delete_statement, values, NULL);
+}
+
+/* Takes over the row that statement_read() found. */
+static void
+read_counters(void)
+{
+	bool		isnull;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	last_number = DatumGetInt64(statement_value(0, 1, &isnull));
+	deconstruct_array(DatumGetArrayTypeP(statement_value(0, 2, &isnull)),
+					  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &values, &nulls, &count);
+	for (int i = 0; i < Min(count, COUNTER_SIZE); i++)
+		counters[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+}
+
+bool
+counters_open(void)
+{
+	if (!work_begin("reading what was counted"))
+		return false;
+	if (live_counters() != NULL)
+		counters = live_counters();
+	last_number = 0;
+	if (statement_read(&read_statement, NULL, NULL, 1) > 0)
+	{
+		read_counters();
+		delete_old_rows(0);
+	}
+	work_commit();
+	counters_add(COUNTER_WORKER_STARTS, 1);
+	return true;
+}
+
+void
+counters_add(Counter counter, uint64 count)
+{
+	counters[counter] += count;
+}
+
+static void
+count_time(int histogram, Counter sum, int64 time)
+{
+	double		seconds = (double) time / USECS_PER_SEC;
+	int			class = 0;
+
+	while (class < COUNTER_BOUNDS && seconds > counter_bounds[class])
+		class++;
+	counters[histogram + class]++;
+	counters[sum] += Max(time, 0);
+}
+
+void
+counters_delay(int64 delay)
+{
+	count_time(COUNTER_DELAYS, COUNTER_DELAY_SUM, delay);
+}
+
+void
+counters_duration(int64 duration)
+{
+	count_time(COUNTER_DURATIONS, COUNTER_DURATION_SUM, duration);
+}
+
+void
+counters_write(void)
+{
+	ArrayParameter array = {INT8OID, NULL};
+	Datum		values[2];
+
+	for (int i = 0; i < COUNTER_SIZE; i++)
+		array_add(&array, Int64GetDatum((int64) counters[i]), false);
+	last_number++;
+	values[0] = Int64GetDatum(last_number);
+	values[1] = array_result(&array);
+	statement_write(&insert_statement, values, NULL);
+	if (last_number % MAX_OLD_ROWS == 0)
+		delete_old_rows(last_number - 2 * MAX_OLD_ROWS);
+}

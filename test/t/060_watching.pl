@@ -1,0 +1,119 @@
+# 060_watching.pl
+#	  What is seen of deliveries while they are under way and afterwards: the
+#	  views, the counters, status().
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('watching', conf => "webhook_events.retry_delay = '1h'\n");
+my $dead = PostgreSQL::Test::Cluster::get_free_port();
+
+create_platform($node);
+
+sub query
+{
+	my ($sql, $database) = @_;
+
+	return $node->safe_psql($database // 'postgres', $sql);
+}
+
+# A call that is under way, one that succeeded, one that waits for a retry, and
+# one that nobody answered.
+my %webhook = (
+	held => create_webhook($node, $receiver->url('/hold/on?key=secret'), 'ACTOR.RUN.CREATED', actor_id => "'held'", user_id => "'ada'"),
+	good => create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'good'"),
+	bad => create_webhook($node, $receiver->url('/status/503'), 'ACTOR.RUN.CREATED', actor_id => "'bad'"),
+	dead => create_webhook($node, "http://127.0.0.1:$dead/path", 'ACTOR.RUN.CREATED', actor_id => "'dead'"),
+	disabled => create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'none'", is_enabled => 'false'));
+query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('held', 'held', 'ada')});
+insert_runs($node, 1, $_) foreach qw(good bad dead);
+wait_for_sql($node, q{SELECT string_agg(state, ', ' ORDER BY actor_id) FROM webhook_events.deliveries},
+	'waiting for a retry, waiting for a retry, succeeded, sending');
+
+is(query("SELECT dispatch_id = (SELECT id FROM webhook_events.dispatches WHERE webhook_id = f.webhook_id), webhook_id,"
+	  . " host, attempt, age > '0' AND age < now() - '2000-01-01' FROM webhook_events.in_flight AS f"),
+	"t|$webhook{held}|" . (split m{/}, $receiver->url(''))[2] . '|1|t', 'a call that is under way is seen');
+is(query("SELECT request_url, host, user_id, actor_id, attempts, last_status FROM webhook_events.deliveries WHERE webhook_id = '$webhook{held}'"),
+	($receiver->url('') =~ s{/ok$}{}r) . '|' . (split m{/}, $receiver->url(''))[2] . '|ada|held|0|',
+	'and its delivery, with nothing of the URL that could be secret');
+is(query("SELECT attempts, last_status, last_error, last_duration > '0', next_attempt_at > now(), finished_at FROM webhook_events.deliveries WHERE actor_id = 'bad'"),
+	'1|503|HTTP status 503|t|t|', 'a failed one has its last call');
+like(query("SELECT last_status, last_error FROM webhook_events.deliveries WHERE webhook_id = '$webhook{dead}'"),
+	qr/^\|Failed to connect|^\|.*refused/i, 'one without an answer has its error');
+is(query("SELECT state, in_flight, calls, failures, silences FROM webhook_events.hosts WHERE host = '127.0.0.1:$dead'"),
+	'slow|0|1|1|1', 'hosts are seen');
+is(query("SELECT in_flight, calls, failures, p50_ms > 0, p95_ms >= p50_ms FROM webhook_events.hosts WHERE host <> '127.0.0.1:$dead'"),
+	'1|2|1|t|t', 'with what was called there, and how long that took');
+
+# Counters; what is under way is none.
+my $counters = 'worker_starts, events_routed, dispatches, succeeded, given_up, calls, retries, status_2xx, status_5xx, errors_connection,'
+  . ' (SELECT sum(d) FROM unnest(delay) AS d), (SELECT sum(d) FROM unnest(duration) AS d), duration_sum > 0, cardinality(bounds)'
+  . ' FROM webhook_events.stat_delivery';
+is(query("SELECT $counters"), '1|4|4|1|0|3|0|1|1|1|4|3|t|18', 'what was done is counted');
+is(query('SELECT failed_calls, resting_hosts, dispatches_active, in_flight, delivery_lag_seconds > 0 FROM webhook_events.status()'),
+	'2|0|3|1|t', 'status() tells of failed calls, and of the delivery that is longest overdue');
+
+# Health.  Statistics are written when the worker ends.
+$receiver->release('on');
+wait_for_sql($node, "SELECT state FROM webhook_events.deliveries WHERE actor_id = 'held'", 'succeeded');
+$node->restart;
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't');
+is(query("SELECT $counters"), '2|4|4|2|0|4|0|2|1|1|4|4|t|18', 'counters outlive the server');
+is(query("SELECT is_enabled, disabled_reason, failing_since IS NOT NULL, last_success_at IS NOT NULL, last_failure_at IS NOT NULL, last_error,"
+	  . " calls_1h, failures_1h, calls_24h, failures_24h, waiting, oldest_due_at > now() FROM webhook_events.webhook_health WHERE webhook_id = '$webhook{bad}'"),
+	't||t|f|t|HTTP status 503|1|1|1|1|1|t', 'a failing webhook');
+is(query("SELECT disabled_reason, failing_since, last_success_at IS NOT NULL, last_error, calls_24h, failures_24h, waiting, p50_ms > 0"
+	  . " FROM webhook_events.webhook_health WHERE webhook_id = '$webhook{good}'"), '||t||1|0|0|t', 'one that does well');
+is(query("SELECT is_enabled, disabled_reason, calls_24h, waiting FROM webhook_events.webhook_health WHERE webhook_id = '$webhook{disabled}'"),
+	'f|disabled by a person|0|0', 'and one that is disabled');
+query('BEGIN; SELECT webhook_events.stat_reset(); ROLLBACK');
+is(query('SELECT calls, stats_reset FROM webhook_events.stat_delivery'), '4|', 'a reset can be rolled back');
+query('SELECT webhook_events.stat_reset()');
+is(query('SELECT calls, worker_starts, (SELECT sum(d) FROM unnest(duration) AS d), stats_reset IS NOT NULL FROM webhook_events.stat_delivery'),
+	'0|0|0|t', 'or begin all anew');
+insert_runs($node, 2, 'good');
+wait_for_sql($node, 'SELECT calls FROM webhook_events.stat_delivery', 2);
+$node->stop('immediate');
+$node->start;
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't');
+cmp_ok(query('SELECT calls FROM webhook_events.stat_delivery'), '<=', 2, 'a crash takes what was counted since the last report at most');
+
+# What status() tells of.
+is(query('SELECT broken_tables, emit_off, unreadable_files, subscriptions_down FROM webhook_events.status()'), '|||',
+	'nothing is wrong');
+query('ALTER TABLE actor_runs DISABLE TRIGGER webhook_events_update; DROP TRIGGER webhook_events_insert ON actor_builds');
+is(query('SELECT broken_tables FROM webhook_events.status()'),
+	'{"public.actor_builds: trigger webhook_events_insert is missing","public.actor_runs: trigger webhook_events_update is disabled"}',
+	'triggers that are not in force');
+query('ALTER DATABASE postgres SET webhook_events.emit = off');
+query('CREATE ROLE loader; ALTER ROLE loader IN DATABASE postgres SET webhook_events.emit = off');
+is(query('SELECT emit_off FROM webhook_events.status()'), '{"database postgres","database postgres, role loader"}',
+	'who raises no events');
+query("ALTER SYSTEM SET webhook_events.ca_file = '/nonexistent/ca'");
+$node->reload;
+wait_for_sql($node, 'SELECT unreadable_files::text FROM webhook_events.status()',
+	'{"webhook_events.ca_file: No such file or directory"}');
+pass('files that can not be read');
+query("CREATE SUBSCRIPTION sub CONNECTION 'dbname=postgres' PUBLICATION pub WITH (connect = false)");
+is(query('SELECT subscriptions_down FROM webhook_events.status()'), '', 'a subscription that is not enabled needs no worker');
+query("ALTER SUBSCRIPTION sub SET (slot_name = 'none_such'); ALTER SUBSCRIPTION sub ENABLE");
+is(query('SELECT subscriptions_down FROM webhook_events.status()'), '{sub}', 'one that lacks it is told');
+
+# Nobody else sees what is not theirs.
+query("ALTER SUBSCRIPTION sub DISABLE; ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub;"
+	  . " CREATE ROLE reader LOGIN; CREATE ROLE tenant LOGIN; SELECT webhook_events.grant_access('reader', 'reader'),"
+	  . " webhook_events.grant_access('tenant', 'tenant', 'ada')");
+is(query('SET ROLE reader; SELECT count(*) FROM webhook_events.deliveries; SELECT count(*) FROM webhook_events.webhook_health;'
+	  . ' SELECT count(*) FROM webhook_events.in_flight; SELECT count(*) >= 0 FROM webhook_events.hosts; SELECT calls >= 0 FROM webhook_events.stat_delivery'),
+	"6\n5\n0\nt\nt", 'a reader sees all');
+is(query('SET ROLE tenant; SELECT count(*) FROM webhook_events.deliveries; SELECT count(*) FROM webhook_events.webhook_health;'
+	  . ' SELECT count(*) FROM webhook_events.in_flight'), "1\n1\n0", 'a tenant what is theirs');
+sql_fails($node, "SET ROLE tenant; SELECT * FROM webhook_events.$_", qr/ERROR:  42501/, "and nothing of $_")
+  foreach qw(hosts stat_delivery);
+done_testing();
