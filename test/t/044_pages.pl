@@ -132,9 +132,12 @@ foreach my $page (@pages)
 	my @broken = grep { !/^(?:https?:|#)/ && !-e dirname(page_path($page)) . '/' . s/#.*//r } $text =~ /\]\(([^)\s]+)\)/g;
 
 	is("@broken", '', "$page: links lead somewhere");
+	# Examples that no test would run are found out by what they start with.
+	is(join('', ($text =~ s/^```.*?^```$//msgr) =~ /^((?:    |\t)(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|GRANT|REVOKE|BEGIN)\b.*\n)/mg),
+		'', "$page: no SQL stands outside of a block of SQL");
 	# The cookbook has a test of its own.
 	next if $page eq 'cookbook' || $text !~ /^```sql$/m;
-	(my $database = "page_$page") =~ tr/-/_/;
+	(my $database = lc "page_$page") =~ tr/-/_/;
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	create_platform($node, $database) if $page ne 'README';
 	my $here = $receiver->url('/');
