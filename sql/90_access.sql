@@ -173,7 +173,7 @@ BEGIN
     IF access = 'tenant' AND coalesce(user_id, '') = '' THEN
         RAISE EXCEPTION 'a tenant needs a user'
             USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'Say whose webhooks the role may see: user_id => ''…''.';
+                HINT = 'Say whose webhooks the role may see: user_id => ''...''.';
     END IF;
     IF access <> 'tenant' AND user_id IS NOT NULL THEN
         RAISE EXCEPTION 'access "%" is not limited to a user', access

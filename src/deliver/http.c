@@ -33,12 +33,18 @@
 /* So many sockets are looked after at once. */
 #define MAX_READY 256
 
+/* How often those that connect are run, in milliseconds: a tenth of their time. */
+#define MIN_NUDGE 10
+#define MAX_NUDGE 500
+
 /* How often an answer is read without a look at how long it is. */
 #define READS_BETWEEN_LOOKS 4
 
 static CURLM *multi = NULL;
 static int64 timer_at;			/* as monotonic_now(), if it is set */
 static bool timer_is_set;
+static bool needs_nudges;		/* to connect: libcurl is that old */
+static int64 nudge_at;			/* likewise, while transfers_connecting */
 static bool cant_watch;			/* a transfer's watch_error was set */
 static dlist_head active = DLIST_STATIC_INIT(active);
 static dlist_head finished = DLIST_STATIC_INIT(finished);
@@ -163,6 +169,8 @@ http_open(void)
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	timer_is_set = false;
 	cant_watch = false;
+	needs_nudges = (curl_version_info(CURLVERSION_NOW)->version_num < 0x080e00);
+	nudge_at = 0;
 	limit_setting = 0;
 }
 
@@ -255,13 +263,16 @@ http_descriptor(void)
 long
 http_timeout(void)
 {
+	int64		until = timer_is_set ? timer_at : PG_INT64_MAX;
 	int64		left;
 
 	if (nfinished > 0)
 		return 0;
-	if (!timer_is_set)
+	if (needs_nudges && transfers_connecting > 0)
+		until = Min(until, nudge_at);
+	if (until == PG_INT64_MAX)
 		return -1;
-	left = timer_at - monotonic_now();
+	left = until - monotonic_now();
 	return left <= 0 ? 0 : (long) ((left + 999) / 1000);
 }
 
@@ -385,6 +396,28 @@ run_timer(void)
 		(void) timer_callback(multi, Max(milliseconds, 1), NULL);
 }
 
+/*
+ * libcurl gives each of a name's addresses a part of the time that there is to
+ * connect, but old versions set no timer for its end, and when it is over none for
+ * the next address: all transfers have to be run.  The function is deprecated
+ * because it is slow; there is no other.
+ */
+static void
+nudge_connecting(void)
+{
+	int64		now = monotonic_now();
+	int			running;
+
+	if (nudge_at > now)
+		return;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	curl_multi_socket_all(multi, &running);
+#pragma GCC diagnostic pop
+	nudge_at = now + Min(Max(setting_connect_timeout / 10, MIN_NUDGE), MAX_NUDGE) *
+		INT64CONST(1000);
+}
+
 void
 http_process(void)
 {
@@ -405,6 +438,8 @@ http_process(void)
 	}
 	if (timer_is_set && timer_at <= monotonic_now())
 		run_timer();
+	if (needs_nudges && transfers_connecting > 0)
+		nudge_connecting();
 	if (cant_watch)
 		end_unwatched();
 	take_finished();

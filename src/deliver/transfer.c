@@ -30,6 +30,8 @@
 /* So many handles are kept for later requests. */
 #define MAX_IDLE_HANDLES 1024
 
+int			transfers_connecting = 0;
+
 static dlist_head idle = DLIST_STATIC_INIT(idle);
 static int	nidle = 0;
 
@@ -66,6 +68,13 @@ is_sent_again(Transfer *transfer)
 	return transfer->was_lost;
 }
 
+static void
+set_connecting(Transfer *transfer, bool is_connecting)
+{
+	transfers_connecting += is_connecting - transfer->is_connecting;
+	transfer->is_connecting = is_connecting;
+}
+
 /* Makes a socket for an address, if it is one that may be reached. */
 static curl_socket_t
 open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
@@ -83,6 +92,7 @@ open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
 	{
 		transfer->sockets[transfer->nsockets % TRANSFER_MAX_SOCKETS] = result;
 		transfer->nsockets++;
+		set_connecting(transfer, true);
 	}
 	return result;
 }
@@ -108,6 +118,7 @@ before_request_callback(void *client, char *address,
 	if (!address_from_text(address, &peer) ||
 		!allow(transfer, (struct sockaddr *) &peer) || is_sent_again(transfer))
 		return CURL_PREREQFUNC_ABORT;
+	set_connecting(transfer, false);
 	transfer->was_asked = true;
 	transfer->may_repeat = false;
 	curl_easy_getinfo(transfer->handle, CURLINFO_REQUEST_SIZE, &transfer->unsent);
@@ -272,6 +283,7 @@ set_common_options(Transfer *transfer)
 void
 transfer_free(Transfer *transfer)
 {
+	set_connecting(transfer, false);
 	if (transfer->handle)
 		curl_easy_cleanup(transfer->handle);
 	curl_slist_free_all(transfer->headers);
@@ -466,6 +478,7 @@ transfer_note_end(Transfer *transfer, CURLcode code)
 	curl_off_t	retry_after = 0;
 	curl_off_t	duration = 0;
 
+	set_connecting(transfer, false);
 	transfer->code = code;
 	transfer->finished_at = GetCurrentTimestamp();
 	curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &duration);

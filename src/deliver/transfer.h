@@ -19,6 +19,9 @@
 #include "lib/ilist.h"
 #include "rules/address.h"
 
+/* How many have made a socket and no connection yet. */
+extern int	transfers_connecting;
+
 /* So many sockets that a request made are looked after one by one. */
 #define TRANSFER_MAX_SOCKETS 8
 
@@ -48,6 +51,7 @@ typedef struct Transfer
 	char		refused[ADDRESS_TEXT_SIZE + 16];
 	bool		lacks_descriptors;
 	int			watch_error;	/* errno: its socket can't be listened to */
+	bool		is_connecting;	/* counted in transfers_connecting */
 	curl_socket_t socket;		/* the last one that it listened to */
 	int			nsockets;		/* that it made; the first ones are ... */
 	curl_socket_t sockets[TRANSFER_MAX_SOCKETS];

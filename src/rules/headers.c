@@ -118,7 +118,7 @@ read_headers(JsonScan *scan, const char *prefix, List **headers)
 		if (token == JSON_ERROR)
 			break;
 		if (token != JSON_STRING)
-			return header_error("header \"%.*s\" has a value that is not a string",
+			return header_error("header \"%s\" has a value that is not a string",
 								name);
 
 		error = read_header(name, token_content(scan), prefix, headers);
@@ -150,7 +150,7 @@ read_header(StringContent name_content, StringContent value_content,
 	char	   *value;
 
 	if (!is_token(name, length))
-		return header_error("header name \"%.*s\" is not a valid token",
+		return header_error("header name \"%s\" is not a valid token",
 							name_content);
 	if (header_is_forced(name, prefix))
 	{
@@ -160,10 +160,10 @@ read_header(StringContent name_content, StringContent value_content,
 
 	value = decode(value_content, &length);
 	if (has_control_character(value, length))
-		return header_error("value of header \"%.*s\" contains a control character",
+		return header_error("value of header \"%s\" contains a control character",
 							name_content);
 	if (pg_encoding_verifymbstr(PG_UTF8, value, length) != (int) length)
-		return header_error("value of header \"%.*s\" is not valid UTF-8",
+		return header_error("value of header \"%s\" is not valid UTF-8",
 							name_content);
 	trim(value, length);
 	set_header(headers, name, value);
@@ -271,5 +271,5 @@ header_error(const char *format, StringContent name)
 	int			shown = pg_encoding_mbcliplen(PG_UTF8, name.data, name.length,
 											  SHOWN_NAME_LENGTH);
 
-	return psprintf(format, shown, name.data);
+	return psprintf(format, pg_any_to_server(pnstrdup(name.data, shown), shown, PG_UTF8));
 }

@@ -383,8 +383,9 @@ report_unknown_variable(const Compiler *compiler, const char *name,
 						const char *name_end)
 {
 	StringInfoData known;
-	int			shown = pg_mbcliplen(name, name_end - name,
-									 SHOWN_NAME_LENGTH);
+	int			length = pg_encoding_mbcliplen(PG_UTF8, name, name_end - name,
+											   SHOWN_NAME_LENGTH);
+	char	   *shown = pg_any_to_server(pnstrdup(name, length), length, PG_UTF8);
 	int			line;
 	int			column;
 
@@ -396,8 +397,7 @@ report_unknown_variable(const Compiler *compiler, const char *name,
 
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown variable \"%.*s\" in %s",
-					shown, name, compiler->what),
+			 errmsg("unknown variable \"%s\" in %s", shown, compiler->what),
 			 errdetail("The variable stands at line %d, column %d.",
 					   line, column),
 			 errhint("The known variables are %s; no spaces may stand around their names.",
@@ -423,7 +423,6 @@ report_invalid_json(const Compiler *compiler, const JsonScan *scan)
 static void
 locate(const Compiler *compiler, const char *where, int *line, int *column)
 {
-	int			encoding = GetDatabaseEncoding();
 	const char *p = compiler->text;
 	const char *newline;
 
@@ -436,7 +435,7 @@ locate(const Compiler *compiler, const char *where, int *line, int *column)
 
 	/* In badly encoded text, a character may seem to go on behind "where". */
 	for (*column = 1; p < where; (*column)++)
-		p += Min(pg_encoding_mblen(encoding, p), where - p);
+		p += Min(pg_utf_mblen((const unsigned char *) p), where - p);
 }
 
 /*

@@ -46,8 +46,8 @@ typedef struct JsonText
 typedef struct Template Template;
 
 /*
- * Compiles a template of the given length in bytes, less than 1 GB.  "what"
- * names it in messages, for example "payload template".
+ * Compiles a template in UTF-8 of the given length in bytes, less than 1 GB.
+ * "what" names it in messages, for example "payload template".
  *
  * In place of a value, {{name}} or {{name.path.to.value}} is a variable.  The
  * path's names may hold anything but dots, braces, double quotes, backslashes

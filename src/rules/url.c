@@ -18,12 +18,19 @@
 #include "rules/url.h"
 
 static const char no_host[] = "request URL has no host";
+static const char foreign_host[] =
+"request URL has a host with other characters than ASCII letters, digits, \"-\", \".\" and \"_\"; write a name in other scripts in Punycode, as in xn--mller-kva.example";
+static const char host_characters[] =
+"-._0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ[]:";
 static const char no_port[] = "request URL has no valid port";
 
 /* What the text may hold at all: printable ASCII that has one meaning. */
 static bool
 check_characters(const char *text, char **error)
 {
+	const char *host = strstr(text, "://") + 3;
+	const char *host_end = host + strcspn(host, "/?#");
+
 	for (const char *p = text; *p; p++)
 	{
 		unsigned char c = *p;
@@ -32,6 +39,11 @@ check_characters(const char *text, char **error)
 		{
 			*error = psprintf("request URL holds a space or a control character at position %d",
 							  (int) (p - text) + 1);
+			return false;
+		}
+		if (IS_HIGHBIT_SET(c) && p < host_end)
+		{
+			*error = pstrdup(foreign_host);
 			return false;
 		}
 		if (c == '\\' || IS_HIGHBIT_SET(c))
@@ -101,6 +113,8 @@ read_parts(CURLU *handle, Url *url, char **error)
 		*error = pstrdup(no_host);
 	else if (zone != NULL)
 		*error = pstrdup("request URL has an address with a zone");
+	else if (strspn(host, host_characters) != strlen(host))
+		*error = pstrdup(foreign_host);
 	else if (port == NULL || strcmp(port, "0") == 0)
 		*error = pstrdup(no_port);
 	if (*error != NULL)

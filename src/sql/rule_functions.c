@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "rules/ids.h"
 #include "rules/template.h"
 #include "utils/array.h"
@@ -77,6 +78,15 @@ webhook_events_dispatch_id(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
 }
 
+/* Templates and what fills them are UTF-8. */
+static char *
+to_utf8(const text * value)
+{
+	char	   *string = text_to_cstring(value);
+
+	return pg_server_to_any(string, (int) strlen(string), PG_UTF8);
+}
+
 /*
  * render_template(template text, variables json[], interpolate boolean)
  * RETURNS text
@@ -87,7 +97,7 @@ webhook_events_dispatch_id(PG_FUNCTION_ARGS)
 Datum
 webhook_events_render_template(PG_FUNCTION_ARGS)
 {
-	text	   *source = PG_GETARG_TEXT_PP(0);
+	char	   *source = to_utf8(PG_GETARG_TEXT_PP(0));
 	ArrayType  *variables = PG_GETARG_ARRAYTYPE_P(1);
 	JsonText	values[TEMPLATE_NVARIABLES] = {{NULL, 0}};
 	Template   *template;
@@ -102,20 +112,17 @@ webhook_events_render_template(PG_FUNCTION_ARGS)
 	{
 		if (!nulls[i])
 		{
-			text	   *value = DatumGetTextPP(elements[i]);
-
-			values[i].data = VARDATA_ANY(value);
-			values[i].length = VARSIZE_ANY_EXHDR(value);
+			values[i].data = to_utf8(DatumGetTextPP(elements[i]));
+			values[i].length = strlen(values[i].data);
 		}
 	}
 
-	template = template_compile(VARDATA_ANY(source), VARSIZE_ANY_EXHDR(source),
-								PG_GETARG_BOOL(2), "template");
+	template = template_compile(source, strlen(source), PG_GETARG_BOOL(2), "template");
 	initStringInfo(&out);
 	if (!template_render(template, values, MaxAllocSize / 2, &out))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("rendered template is longer than %zu bytes",
 						MaxAllocSize / 2)));
-	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+	PG_RETURN_TEXT_P(cstring_to_text(pg_any_to_server(out.data, out.len, PG_UTF8)));
 }

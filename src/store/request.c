@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "common/base64.h"
 #include "datatype/timestamp.h"
 #include "mb/pg_wchar.h"
@@ -145,6 +147,18 @@ add_header(List **headers, const char *name, const char *value)
 	*headers = lappend(*headers, header);
 }
 
+/* Ids are in headers; a row that was written by hand can have any. */
+static bool
+is_header_text(const char *id)
+{
+	for (; *id; id++)
+	{
+		if (!isalnum((unsigned char) *id) || IS_HIGHBIT_SET(*id))
+			return false;
+	}
+	return true;
+}
+
 /* The headers that every request has, whatever its template says. */
 static void
 add_forced_headers(List **headers, const char *prefix, const char *webhook_id,
@@ -215,6 +229,11 @@ request_build(const Webhook *webhook, const Event *event,
 	JsonText	values[TEMPLATE_NVARIABLES];
 	StringInfoData body;
 
+	if (!is_header_text(webhook->id) || !is_header_text(dispatch_id))
+	{
+		*error = pstrdup("an id holds other characters than letters and digits");
+		return false;
+	}
 	make_values(event, now, values);
 	request->url = webhook->request_url;
 	request->headers = NIL;

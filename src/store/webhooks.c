@@ -156,7 +156,9 @@ read_event_types(HeapTuple row, TupleDesc desc)
 static Template *
 compile(const char *text, bool interpolate, const char *what)
 {
-	return template_compile(text, strlen(text), interpolate, what);
+	char	   *utf8 = pg_server_to_any(text, (int) strlen(text), PG_UTF8);
+
+	return template_compile(utf8, strlen(utf8), interpolate, what);
 }
 
 static void

@@ -258,6 +258,13 @@ pg_encoding_mbcliplen(int encoding pg_attribute_unused(), const char *text,
 	return clipped;
 }
 
+char *
+pg_any_to_server(const char *text, int length pg_attribute_unused(),
+				 int encoding pg_attribute_unused())
+{
+	return unconstify(char *, text);
+}
+
 int
 pg_mbcliplen(const char *text, int length, int limit)
 {
@@ -308,6 +315,12 @@ errfinish(const char *file pg_attribute_unused(), int line pg_attribute_unused()
 
 TimestampTz
 GetCurrentTimestamp(void)
+{
+	return 0;
+}
+
+TimestampTz
+GetCurrentTransactionStartTimestamp(void)
 {
 	return 0;
 }
