@@ -30,6 +30,7 @@ CREATE TABLE webhook_events_internal.webhooks (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     modified_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     created_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    ordering text NOT NULL DEFAULT 'none',
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
@@ -50,6 +51,8 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.is_retired IS
     'was disabled because its run has ended; a resurrected run enables it again';
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_ended IS
     'an ad-hoc webhook''s run has ended; it retires when nothing waits for it';
+COMMENT ON COLUMN webhook_events_internal.webhooks.ordering IS
+    'what goes out one after the other: none, what is of one run or build (resource), all (webhook)';
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 

@@ -66,14 +66,20 @@ CREATE TABLE webhook_events_internal.dispatches (
     attempts integer NOT NULL,
     next_attempt_at timestamptz,
     error_message text,
-    replay_of text COLLATE "C"
+    replay_of text COLLATE "C",
+    order_key text COLLATE "C",
+    holds_until timestamptz
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events_internal.dispatches IS
     'one event for one webhook, until it is delivered or given up';
 COMMENT ON COLUMN webhook_events_internal.dispatches.next_attempt_at IS
-    'of one that is ACTIVE; NULL: when its host has nothing else to get';
+    'of one that is ACTIVE; NULL: when its host has nothing else to get; infinity: when its turn comes';
 COMMENT ON COLUMN webhook_events_internal.dispatches.replay_of IS
     'of one that repeats another: the dispatch_id() of its event and webhook';
+COMMENT ON COLUMN webhook_events_internal.dispatches.order_key IS
+    'those of a webhook with the same key go out one after the other; NULL: this one waits for none and holds none back';
+COMMENT ON COLUMN webhook_events_internal.dispatches.holds_until IS
+    'of one whose call has failed: until when those behind it wait; with no order_key: they have passed it then';
 CREATE TABLE webhook_events_internal.dispatches_default PARTITION OF webhook_events_internal.dispatches (
     CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
@@ -85,6 +91,13 @@ CREATE INDEX dispatches_default_webhook_due_idx
     WHERE status = 'ACTIVE';
 CREATE INDEX dispatches_default_replay_of_idx
     ON webhook_events_internal.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
+-- What goes out in order: whose turn is next, and who has held others back for too long.
+CREATE INDEX dispatches_default_order_idx
+    ON webhook_events_internal.dispatches_default (webhook_id, order_key, event_id, id)
+    WHERE order_key IS NOT NULL AND status = 'ACTIVE';
+CREATE INDEX dispatches_default_holds_idx
+    ON webhook_events_internal.dispatches_default (holds_until, id)
+    WHERE holds_until IS NOT NULL AND order_key IS NOT NULL AND status = 'ACTIVE';
 COMMENT ON TABLE webhook_events_internal.dispatches_default IS
     'dispatches of days that have no table of their own';
 

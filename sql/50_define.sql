@@ -80,6 +80,7 @@ BEGIN
     webhook.created_at := clock_timestamp();
     webhook.modified_at := webhook.created_at;
     webhook.created_xid := pg_current_xact_id();
+    webhook.ordering := 'none';
     RETURN webhook;
 END
 $function$;
@@ -95,7 +96,8 @@ CREATE FUNCTION webhook_events_internal.create_webhook(request_url text,
         should_interpolate_strings boolean DEFAULT false,
         ignore_ssl_errors boolean DEFAULT false, do_not_retry boolean DEFAULT false,
         is_ad_hoc boolean DEFAULT false, idempotency_key text DEFAULT NULL,
-        description text DEFAULT NULL, is_enabled boolean DEFAULT true)
+        description text DEFAULT NULL, is_enabled boolean DEFAULT true,
+        ordering text DEFAULT 'none')
     RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -118,14 +120,15 @@ BEGIN
     webhook.idempotency_key := idempotency_key;
     webhook.description := description;
     webhook.is_enabled := coalesce(is_enabled, true);
+    webhook.ordering := coalesce(ordering, 'none');
     RETURN webhook_events_internal.insert_webhook(webhook);
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
-        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean) IS
+        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean, text) IS
     'defines a webhook';
 REVOKE ALL ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
-        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean)
+        text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean, text)
     FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.definition_value(definition jsonb, key text, type text)
@@ -166,7 +169,7 @@ BEGIN
     FOR key IN SELECT jsonb_object_keys(definition) LOOP
         CASE
             WHEN key IN ('requestUrl', 'userId', 'payloadTemplate', 'headersTemplate',
-                    'description', 'idempotencyKey') THEN
+                    'description', 'idempotencyKey', 'ordering') THEN
                 value := webhook_events_internal.definition_value(definition, key, 'string');
             WHEN key IN ('shouldInterpolateStrings', 'ignoreSslErrors', 'doNotRetry',
                     'isAdHoc', 'isEnabled') THEN
@@ -194,6 +197,7 @@ BEGIN
             WHEN 'ignoreSslErrors' THEN
                 webhook.ignore_ssl_errors := coalesce(value::boolean, false);
             WHEN 'doNotRetry' THEN webhook.do_not_retry := coalesce(value::boolean, false);
+            WHEN 'ordering' THEN webhook.ordering := coalesce(value, 'none');
             WHEN 'isAdHoc' THEN webhook.is_ad_hoc := coalesce(value::boolean, false);
             WHEN 'isEnabled' THEN webhook.is_enabled := coalesce(value::boolean, true);
             WHEN 'eventTypes' THEN
@@ -287,6 +291,7 @@ BEGIN
         should_interpolate_strings = new.should_interpolate_strings,
         ignore_ssl_errors = new.ignore_ssl_errors, do_not_retry = new.do_not_retry,
         description = new.description, idempotency_key = new.idempotency_key,
+        ordering = new.ordering,
         disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
         is_retired = w.is_retired AND NOT new.is_enabled
     WHERE w.id = new.id

@@ -162,7 +162,7 @@ BEGIN
         INTO events, oldest_event_at
         USING pg_snapshot_xmax(seen), late, place.window_to, place.position_xid, place.position_id;
     END IF;
-    EXECUTE format('SELECT count(*), min(w.next_attempt_at) FROM ('
+    EXECUTE format('SELECT count(*), nullif(min(w.next_attempt_at), ''infinity'') FROM ('
         'SELECT d.next_attempt_at FROM webhook_events_internal.dispatches AS d'
         ' WHERE d.status = ''ACTIVE'' AND d.id >= %L LIMIT %s) AS w',
         webhook_events_internal.oldest_active_id(), most)

@@ -118,8 +118,11 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
             ELSE CASE
                 WHEN d.id IN (SELECT f.dispatch_id FROM webhook_events_internal.live_flights() AS f)
                     THEN 'sending'
+                WHEN d.next_attempt_at = 'infinity' THEN 'waiting for its turn'
                 WHEN d.attempts > 0 AND d.next_attempt_at > pg_catalog.clock_timestamp()
-                    THEN 'waiting for a retry'
+                    THEN CASE WHEN d.order_key IS NULL AND d.holds_until IS NOT NULL
+                        THEN 'waiting for a retry, passed by those behind it'
+                        ELSE 'waiting for a retry' END
                 WHEN webhook_events_internal.url_host(w.request_url) IN (
                     SELECT h.host FROM webhook_events_internal.live_hosts() AS h
                     WHERE h.rests_until IS NOT NULL OR h.is_probed)
@@ -153,7 +156,7 @@ COMMENT ON COLUMN webhook_events.deliveries.request_url IS
     'the webhook''s URL as it is now, without what could be secret in it';
 COMMENT ON COLUMN webhook_events.deliveries.host IS 'host and port of that URL';
 COMMENT ON COLUMN webhook_events.deliveries.state IS
-    'sending, queued, waiting for a retry, held back by the rate, host rests, succeeded or failed';
+    'sending, queued, waiting for its turn, waiting for a retry (passed by those behind it, if it held them back for too long), held back by the rate, host rests, succeeded or failed';
 COMMENT ON COLUMN webhook_events.deliveries.attempts IS 'calls that have ended';
 COMMENT ON COLUMN webhook_events.deliveries.last_status IS
     'HTTP status of the last call; NULL: it got no answer, or there was none';
@@ -161,7 +164,7 @@ COMMENT ON COLUMN webhook_events.deliveries.last_error IS
     'why the last call failed, or why there was none';
 COMMENT ON COLUMN webhook_events.deliveries.last_duration IS 'how long the last call took';
 COMMENT ON COLUMN webhook_events.deliveries.next_attempt_at IS
-    'when it is called next, at the earliest; NULL: not at all, or when nothing else waits';
+    'when it is called next, at the earliest; NULL: not at all, or when nothing else waits; infinity: when its turn comes';
 COMMENT ON COLUMN webhook_events.deliveries.finished_at IS 'when it was delivered or given up';
 
 -- Counts are of the webhook's newest dispatches, so that a busy one is read no
@@ -181,7 +184,7 @@ CREATE VIEW webhook_events.webhook_health WITH (security_barrier = true) AS
         (SELECT pg_catalog.count(*) FROM (SELECT FROM webhook_events_internal.dispatches AS d
             WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id LIMIT 10000) AS d) AS waiting,
         (SELECT d.next_attempt_at FROM webhook_events_internal.dispatches AS d
-            WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id AND d.next_attempt_at IS NOT NULL
+            WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id AND d.next_attempt_at < 'infinity'
             ORDER BY d.next_attempt_at LIMIT 1) AS oldest_due_at,
         pg_catalog.round(r.p50_ms::numeric, 1) AS p50_ms,
         pg_catalog.round(r.p95_ms::numeric, 1) AS p95_ms

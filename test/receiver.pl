@@ -19,6 +19,8 @@
 #	/ok					200, "ok"
 #	/status/NNN			that status; 1xx is sent and no final answer follows
 #	/flaky/NAME/K		500 to the first K requests of NAME, then 200
+#	/random/SEED/MS		200 to two of three requests and 503 to the others, as a
+#						generator with this seed has it, each after 0 to MS ms
 #	/echo				200, the request's body
 #	/redirect			302 to ?to=
 #	/gone				410
@@ -142,6 +144,7 @@ my %route = (
 	'ok' => \&answer_ok,
 	'status' => \&answer_status,
 	'flaky' => \&answer_flaky,
+	'random' => \&answer_random,
 	'echo' => \&answer_echo,
 	'redirect' => \&answer_redirect,
 	'gone' => \&answer_gone,
@@ -177,6 +180,7 @@ my @dirty;      # connections with something to send or to do
 my @timers;     # [time, connection, callback], ordered by time
 my %held;       # name of a hold => connections that wait for it
 my %flaky;      # name => requests so far
+my %random;     # seed => state of its generator
 my $log_buffer = '';
 my $log;
 my ($requests, $accepted, $in_flight) = (0, 0, 0);
@@ -1091,6 +1095,19 @@ sub answer_flaky
 
 	# ?status= is the status of the failures.
 	return answer($c, { %$query, status => 200 }, 200, 'ok');
+}
+
+sub answer_random
+{
+	my ($c, $query, $request, $seed, $ms) = @_;
+
+	return unless ($seed // '') =~ /\A[0-9]{1,9}\z/ && ($ms // '') =~ /\A[0-9]{1,9}\z/;
+	my $next = sub { return $random{$seed} = (($random{$seed} // $seed) * 1103515245 + 12345) % 2**31; };
+	my $status = ($next->() >> 8) % 3 ? 200 : 503;
+	my $delay = ($next->() >> 8) % ($ms + 1);
+
+	add_timer($c, $delay / 1000, sub { answer($c, $query, $status) });
+	return $status;
 }
 
 sub answer_echo

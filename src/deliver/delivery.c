@@ -18,6 +18,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
 #include "deliver/http.h"
+#include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
 #include "deliver/tally.h"
@@ -56,6 +57,7 @@ delivery_open(void)
 	hosts_open(delivery_context);
 	subscribers_open(delivery_context);
 	dispatches_open(delivery_context);
+	lanes_open(delivery_context);
 	caller_open(delivery_context);
 	cursor_reset();
 	router_open();
@@ -150,6 +152,8 @@ find_work(void)
 		return false;
 	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
 		return false;
+	if (lanes_deadline() <= GetCurrentTimestamp() && !lanes_run())
+		return false;
 	wal_flush_seen();
 	return true;
 }
@@ -184,7 +188,7 @@ time_to_wait(bool may_send)
 	{
 		if (router_has_work())
 			return 0;
-		deadline = Min(deadline, waiting_deadline());
+		deadline = Min(deadline, Min(waiting_deadline(), lanes_deadline()));
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
 		deadline = Min(deadline, hosts_deadline());
 	}

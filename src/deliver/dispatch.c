@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "deliver/dispatch.h"
+#include "deliver/lanes.h"
 #include "server/live.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -193,6 +194,33 @@ dispatch_enqueue(Dispatch *dispatch)
 		nfetched_dispatches++;
 }
 
+/* Can it be called at once, without passing others that wait for the rate? */
+static bool
+is_within_rate(Subscriber *subscriber)
+{
+	TimestampTz next_at = DT_NOEND;
+
+	if (subscriber->webhook == NULL || subscriber->webhook->max_rate == 0)
+		return true;
+	if (subscriber->has_backlog ||
+		subscriber_allowed_calls(subscriber, 1, GetCurrentTimestamp(), &next_at) == 0)
+		return false;
+	subscriber_take_token(subscriber);
+	return true;
+}
+
+void
+dispatch_submit(Dispatch *dispatch)
+{
+	Host	   *host = dispatch->subscriber->host;
+
+	if (host == NULL || (host->is_congested && host_room(host) <= 0) ||
+		!is_within_rate(dispatch->subscriber))
+		dispatch_end(dispatch, DISPATCH_ACTIVE, NULL);
+	else
+		dispatch_enqueue(dispatch);
+}
+
 /* Takes a queued one out of its queue. */
 static void
 dequeue(Dispatch *dispatch)
@@ -258,6 +286,8 @@ dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
 	dispatch->ended_at = GetCurrentTimestamp();
 	dlist_push_tail(&ended_dispatches, &dispatch->queue_node);
 	nended_dispatches++;
+	if (dispatch->lane)
+		lane_ended(dispatch);
 }
 
 void
@@ -290,6 +320,8 @@ dispatch_forget(Dispatch *dispatch)
 	}
 	leave_host(dispatch);
 	dispatch_release_event(dispatch);
+	if (dispatch->lane)
+		lane_forget(dispatch);
 	if (dispatch->error)
 		pfree(unconstify(char *, dispatch->error));
 	if (dispatch->response_body)

@@ -50,6 +50,17 @@ typedef enum DispatchState
 	DISPATCH_ENDED
 } DispatchState;
 
+/* Where a dispatch stands in its lane. */
+typedef enum LanePlace
+{
+	LANE_NONE,					/* it is in none, or has left it */
+	LANE_HEAD,					/* its turn */
+	LANE_WAITING,				/* behind the head */
+	LANE_LEAVING				/* on its way to the table, to wait there */
+} LanePlace;
+
+typedef struct Lane Lane;
+
 typedef struct Dispatch
 {
 	Id			id;				/* hash key */
@@ -59,7 +70,7 @@ typedef struct Dispatch
 	int			attempts;		/* calls that ended */
 	DispatchState state;
 	Subscriber *subscriber;
-	Host	   *host;			/* NULL unless queued or calling */
+	Host	   *host;			/* NULL unless queued there or calling */
 	Batch	   *batch;			/* NULL once neither event nor row is wanted */
 	Event	   *event;			/* NULL once the request was built */
 	bool		has_row;
@@ -69,6 +80,11 @@ typedef struct Dispatch
 	bool		is_counted;		/* in its webhook's statistics */
 	dlist_node	queue_node;		/* in host->queue or ended_dispatches */
 	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
+	Lane	   *lane;			/* NULL: it goes out in no order */
+	LanePlace	lane_place;
+	dlist_node	lane_node;		/* behind the head */
+	TimestampTz holds_until;	/* of a head that is called again; 0: it isn't */
+	bool		is_passed;		/* it has held others back for too long */
 	char	   *body;			/* of the request, while calling */
 	size_t		body_length;
 	int			live_place;		/* where it is shown, while calling; or -1 */
@@ -143,6 +159,12 @@ extern Dispatch *dispatch_create(const char *id, const char *event_id,
 
 /* Puts it into its host's queue. */
 extern void dispatch_enqueue(Dispatch *dispatch);
+
+/*
+ * The same, or sends it to the table at once if its host is behind already or its
+ * webhook's rate is used up.
+ */
+extern void dispatch_submit(Dispatch *dispatch);
 
 /* Takes it out of the queue and into CALLING; the event stays. */
 extern void dispatch_start(Dispatch *dispatch);

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/answer.h"
 #include "deliver/dispatch.h"
+#include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/tally.h"
 #include "deliver/waiting.h"
@@ -168,6 +169,9 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.attempts = dispatch->attempts,
 		.next_attempt_at = waits ? next_attempt_at : 0,
 		.error_message = dispatch->error,
+		.order_key = dispatch->is_passed ? NULL : lane_key(dispatch),
+		.holds_until = dispatch->holds_until,
+		.is_passed = dispatch->is_passed,
 		.place = has_place ? &dispatch->place : NULL
 	};
 
@@ -208,10 +212,12 @@ write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
 
 		if (dispatch->was_called)
 			write_call(writer, dispatch);
+		if (lane_waits(dispatch))
+			next = DT_NOEND;
 		write_dispatch(writer, dispatch, dispatch->status, next);
 		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
 			waiting_note_due(next);
-		else if (dispatch->status == DISPATCH_ACTIVE)
+		else if (dispatch->status == DISPATCH_ACTIVE && next != DT_NOEND)
 			note_waiting(dispatch->subscriber, next);
 		delivered += (dispatch->status == DISPATCH_SUCCEEDED);
 		failed += (dispatch->status == DISPATCH_FAILED);
@@ -244,10 +250,18 @@ write_rowless(DispatchWriter *writer, TimestampTz now)
 
 		if (now - dispatch->since < ROWLESS_TIME)
 			break;
+		if (lane_waits(dispatch))
+		{
+			write_dispatch(writer, dispatch, DISPATCH_ACTIVE, DT_NOEND);
+			dispatch_forget(dispatch);
+			continue;
+		}
 		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now);
 		if (is_queued)
 		{
-			host->is_congested = true;
+			/* What has had to wait for its turn says nothing of the host. */
+			if (dispatch->lane == NULL)
+				host->is_congested = true;
 			note_waiting(dispatch->subscriber, now);
 			dispatch_forget(dispatch);
 		}

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
+#include "deliver/lanes.h"
 #include "deliver/router.h"
 #include "store/counters.h"
 #include "utils/hsearch.h"
@@ -170,25 +171,37 @@ remove_known(Matches *matches)
 	hash_destroy(known);
 }
 
-/* Can it be called at once, without passing others that wait for the rate? */
-static bool
-is_within_rate(Subscriber *subscriber)
+static int
+compare_events(const void *a, const void *b)
 {
-	TimestampTz next_at = DT_NOEND;
-
-	if (subscriber->webhook->max_rate == 0)
-		return true;
-	if (subscriber->has_backlog ||
-		subscriber_allowed_calls(subscriber, 1, GetCurrentTimestamp(), &next_at) == 0)
-		return false;
-	subscriber_take_token(subscriber);
-	return true;
+	return strcmp(((const Match *) a)->event->id, ((const Match *) b)->event->id);
 }
 
 /*
- * Queues a dispatch, or sends it to the table at once if its host is behind
- * already.
+ * Announces what goes out in order.  The cursor's order is that of transactions;
+ * a run's own is that of its events' ids, for they are made while its row is locked.
  */
+static void
+put_in_order(Matches *matches)
+{
+	bool		any = false;
+
+	for (int i = 0; i < matches->count; i++)
+	{
+		Match	   *match = &matches->items[i];
+		const char *key = webhook_order_key(match->subscriber->webhook, match->event);
+
+		if (key == NULL)
+			continue;
+		lane_expect(match->subscriber, key);
+		any = true;
+	}
+	if (!any)
+		return;
+	qsort(matches->items, matches->count, sizeof(Match), compare_events);
+	lanes_look();
+}
+
 static void
 create_dispatch(const Match *match, Batch *batch)
 {
@@ -196,13 +209,10 @@ create_dispatch(const Match *match, Batch *batch)
 										   match->event->type,
 										   match->subscriber, batch,
 										   match->event, false, false);
-	Host	   *host = match->subscriber->host;
+	const char *key = webhook_order_key(match->subscriber->webhook, match->event);
 
-	if ((host->is_congested && host_room(host) <= 0) ||
-		!is_within_rate(match->subscriber))
-		dispatch_end(dispatch, DISPATCH_ACTIVE, NULL);
-	else
-		dispatch_enqueue(dispatch);
+	if (key == NULL || lane_join(dispatch, key))
+		dispatch_submit(dispatch);
 }
 
 /*
@@ -251,6 +261,7 @@ router_route(void)
 	if (nevents == 0)
 	{
 		has_new_events = false;
+		lanes_router_caught_up();
 		batch_release(batch);
 		work_commit();
 		return true;
@@ -266,6 +277,7 @@ router_route(void)
 	remove_known(&matches);
 	counters_add(COUNTER_EVENTS, nevents);
 	counters_add(COUNTER_DISPATCHES, matches.count);
+	put_in_order(&matches);
 	for (int i = 0; i < matches.count; i++)
 		create_dispatch(&matches.items[i], batch);
 	batch_release(batch);

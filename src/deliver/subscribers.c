@@ -273,6 +273,7 @@ load(HeapTuple row, TupleDesc desc)
 
 		subscriber->known_failing_since = isnull ? 0 : DatumGetTimestampTz(since);
 		subscriber->failing_since = subscriber->known_failing_since;
+		subscriber->has_lane_rows = true;
 	}
 	/* What disabled it has taken that from its row. */
 	if (subscriber->webhook != NULL && !subscriber->webhook->is_enabled)

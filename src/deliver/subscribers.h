@@ -51,6 +51,9 @@ typedef struct Subscriber
 	DispatchStatus last_status;
 	TimestampTz last_finished_at;
 
+	/* May dispatches that go out in order wait in the table? */
+	bool		has_lane_rows;
+
 	/* Replays in the table that were not fetched. */
 	bool		has_replays;
 	ReplayPosition replay_position;

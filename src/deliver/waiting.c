@@ -12,7 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "deliver/dispatch.h"
+#include "deliver/lanes.h"
 #include "deliver/waiting.h"
 #include "server/live.h"
 #include "server/settings.h"
@@ -295,14 +295,22 @@ take_rows(DueRow *rows, int nrows, bool all)
 		Subscriber *subscriber = subscriber_find(row->webhook_id);
 		const char *reason = subscriber_refusal(subscriber, row->event_type);
 
-		if (dispatch_find(row->id) != NULL)
+		if (dispatch_find(row->id) != NULL ||
+			(row->order_key != NULL && lane_is_busy(row)))
 			continue;
-		if (reason != NULL)
+		if (reason != NULL && row->order_key != NULL)
+			lane_call_up(row, subscriber, false);
+		else if (reason != NULL)
 			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, reason);
 		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host) &&
 						 subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0))
 		{
+			if (row->order_key != NULL)
+			{
+				lane_call_up(row, subscriber, true);
+				continue;
+			}
 			subscriber_take_token(subscriber);
 			if (!row->is_replay)
 				subscriber->host->nreserved++;
@@ -313,6 +321,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 	}
 	if (naccepted > 0)
 		queue_rows(accepted, naccepted);
+	lanes_read();
 }
 
 /* Reads on in the order of the whole table. */
@@ -422,6 +431,8 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 		if (dispatch == NULL)
 			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);
 		dispatch_end(dispatch, DISPATCH_FAILED, reason);
+		if (rows[i].order_key != NULL)
+			lanes_look_again();
 		nended++;
 	}
 	return nrows < MAX_ROWS || nended == 0;

@@ -44,6 +44,31 @@ webhook_match(const Webhook *webhook, const Event *event)
 	return MATCH_YES;
 }
 
+const char *
+webhook_order_key(const Webhook *webhook, const Event *event)
+{
+	if (webhook->ordering == ORDERING_NONE || event->type == EVENT_TEST)
+		return NULL;
+	if (webhook->ordering == ORDERING_WEBHOOK)
+		return "";
+	return event->actor_run_id ? event->actor_run_id : event->actor_build_id;
+}
+
+bool
+ordering_from_name(const char *name, Ordering *ordering)
+{
+	static const char *const names[] = {"none", "resource", "webhook"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		if (strcmp(names[i], name) != 0)
+			continue;
+		*ordering = (Ordering) i;
+		return true;
+	}
+	return false;
+}
+
 /* "Actor is x, event's is y" */
 static char *
 describe_difference(const char *what, const char *wanted, const char *actual)

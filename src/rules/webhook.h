@@ -26,6 +26,14 @@ typedef struct WebhookSecret
 	SecretKey	key;
 } WebhookSecret;
 
+/* What of a webhook goes out one after the other. */
+typedef enum Ordering
+{
+	ORDERING_NONE,
+	ORDERING_RESOURCE,			/* what is of the same run or build */
+	ORDERING_WEBHOOK			/* everything */
+} Ordering;
+
 /*
  * One version of a webhook's row, its templates compiled.  Texts are in the
  * server's encoding and NULL where the column is.
@@ -43,6 +51,7 @@ typedef struct Webhook
 	bool		ignore_ssl_errors;
 	bool		do_not_retry;
 	double		max_rate;		/* calls per second; 0: no limit */
+	Ordering	ordering;
 	uint32		event_types;	/* bits 1 << EventType */
 	const char *disabled_reason;
 	const char *user_id;
@@ -93,6 +102,15 @@ typedef enum MatchResult
 
 /* Does this webhook get this event?  Raises nothing. */
 extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
+
+/*
+ * What an event of this webhook shares with those that it has to wait for, a part
+ * of the event; NULL if it waits for none.  A test never does.
+ */
+extern const char *webhook_order_key(const Webhook *webhook, const Event *event);
+
+/* The ordering with this name; false if there is none. */
+extern bool ordering_from_name(const char *name, Ordering *ordering);
 
 /*
  * The result in words, palloc'd, as in "condition: Actor is x, event's is y";

@@ -35,6 +35,7 @@ int			setting_retention;
 int			setting_response_body_limit;
 int			setting_payload_limit;
 int			setting_poll_interval;
+int			setting_ordering_patience;
 char	   *setting_header_prefix;
 char	   *setting_user_id;
 int			setting_max_webhooks_per_user;
@@ -304,6 +305,9 @@ settings_define(void)
 	define_int("webhook_events.poll_interval",
 			   "How often the worker looks for work that nothing announced.",
 			   &setting_poll_interval, 1000, 1, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.ordering_patience",
+			   "How long a dispatch that is called again holds back those that go out in order behind it.",
+			   &setting_ordering_patience, 60 * 60 * 1000, 0, INT_MAX, GUC_UNIT_MS);
 	define_int("webhook_events.max_webhooks_per_user",
 			   "Webhooks that one user may define, ad-hoc ones not counted.",
 			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);

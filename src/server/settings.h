@@ -36,6 +36,7 @@ extern int	setting_retention;	/* minutes, 0 for ever */
 extern int	setting_response_body_limit;	/* bytes */
 extern int	setting_payload_limit;	/* bytes */
 extern int	setting_poll_interval;	/* milliseconds */
+extern int	setting_ordering_patience;	/* milliseconds */
 extern char *setting_header_prefix;
 extern char *setting_user_id;	/* of a tenant's session; empty: none */
 extern int	setting_max_webhooks_per_user;

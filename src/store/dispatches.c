@@ -32,6 +32,8 @@ enum
 	DISPATCH_ATTEMPTS,
 	DISPATCH_NEXT_ATTEMPT_AT,
 	DISPATCH_ERROR_MESSAGE,
+	DISPATCH_ORDER_KEY,
+	DISPATCH_HOLDS_UNTIL,
 	N_DISPATCH
 };
 
@@ -55,7 +57,7 @@ static const DayKind dispatches_kind = {
 	{
 		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
 		"created_at", "finished_at", "attempts", "next_attempt_at",
-		"error_message"
+		"error_message", "order_key", "holds_until"
 	}
 };
 
@@ -76,6 +78,8 @@ enum
 	UPDATE_ATTEMPTS,
 	UPDATE_NEXT_ATTEMPT_AT,
 	UPDATE_ERROR_MESSAGE,
+	UPDATE_HOLDS_UNTIL,
+	UPDATE_IS_PASSED,
 	N_UPDATE
 };
 
@@ -100,13 +104,15 @@ static Statement update_statement = {
 	" SET status = new.status::webhook_events.dispatch_status,"
 	" finished_at = new.finished_at, attempts = new.attempts,"
 	" next_attempt_at = new.next_attempt_at,"
-	" error_message = new.error_message"
-	" FROM unnest($1, $2, $3, $4, $5, $6) AS new (id, status, finished_at,"
-	" attempts, next_attempt_at, error_message)"
+	" error_message = new.error_message,"
+	" holds_until = coalesce(new.holds_until, d.holds_until),"
+	" order_key = CASE WHEN new.is_passed = 0 THEN d.order_key END"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new (id, status, finished_at,"
+	" attempts, next_attempt_at, error_message, holds_until, is_passed)"
 	" WHERE d.id = new.id AND d.finished_at IS NULL",
 	N_UPDATE,
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID},
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID},
 	NULL
 };
 
@@ -127,11 +133,6 @@ static Statement waits_below_statement = {
 	" WHERE status = 'ACTIVE' AND next_attempt_at IS NULL AND id < $1 LIMIT 1",
 	1, {TEXTOID}, NULL
 };
-
-#define DUE_COLUMNS \
-	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
-	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
-	" d.tableoid, d.ctid "
 
 static Statement due_statement = {
 	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
@@ -305,6 +306,8 @@ dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 	day_rows_set(rows, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts));
 	set_time(rows, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
 	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
+	day_rows_set_text(rows, DISPATCH_ORDER_KEY, row->order_key);
+	set_time(rows, DISPATCH_HOLDS_UNTIL, row->holds_until);
 	day_rows_end_row(rows, 0, row->place);
 }
 
@@ -336,6 +339,10 @@ change_in_place(DispatchWriter *writer, const DispatchRow *row)
 	day_update_set(changes, DISPATCH_ERROR_MESSAGE,
 				   row->error_message ? CStringGetTextDatum(row->error_message) : (Datum) 0,
 				   row->error_message == NULL);
+	if (row->holds_until != 0)
+		change_time(changes, DISPATCH_HOLDS_UNTIL, row->holds_until);
+	if (row->is_passed)
+		day_update_set(changes, DISPATCH_ORDER_KEY, (Datum) 0, true);
 	return day_update_end_row(changes);
 }
 
@@ -352,6 +359,8 @@ dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 	array_add_int(&a[UPDATE_ATTEMPTS], row->attempts);
 	array_add_time(&a[UPDATE_NEXT_ATTEMPT_AT], row->next_attempt_at);
 	array_add_text(&a[UPDATE_ERROR_MESSAGE], row->error_message);
+	array_add_time(&a[UPDATE_HOLDS_UNTIL], row->holds_until);
+	array_add_int(&a[UPDATE_IS_PASSED], row->is_passed);
 	writer->nupdates++;
 }
 
@@ -426,9 +435,8 @@ dispatches_find_existing(Datum ids)
 	return statement_read(&existing_statement, &ids, NULL, 0);
 }
 
-/* Copies the rows of the last statement. */
-static int
-copy_due_rows(uint64 count, DueRow **rows)
+int
+dispatches_copy_due_rows(uint64 count, DueRow **rows)
 {
 	bool		isnull;
 
@@ -449,6 +457,10 @@ copy_due_rows(uint64 count, DueRow **rows)
 		row->is_new = DatumGetBool(statement_value(i, 7, &isnull));
 		row->place.table = DatumGetObjectId(statement_value(i, 8, &isnull));
 		row->place.tid = *(ItemPointer) DatumGetPointer(statement_value(i, 9, &isnull));
+		row->order_key = statement_text(i, 10);
+		row->holds_until = DatumGetTimestampTz(statement_value(i, 11, &isnull));
+		if (isnull)
+			row->holds_until = 0;
 	}
 	return (int) count;
 }
@@ -464,7 +476,7 @@ dispatches_find_due(const DuePosition *position, TimestampTz until, int limit,
 		Int32GetDatum(limit)
 	};
 
-	return copy_due_rows(statement_read(&due_statement, values, NULL, 0), rows);
+	return dispatches_copy_due_rows(statement_read(&due_statement, values, NULL, 0), rows);
 }
 
 int
@@ -479,8 +491,8 @@ dispatches_find_due_of(const char *webhook_id, const DuePosition *position,
 		CStringGetTextDatum(webhook_id)
 	};
 
-	return copy_due_rows(statement_read(&due_of_statement, values, NULL, 0),
-						 rows);
+	return dispatches_copy_due_rows(statement_read(&due_of_statement, values, NULL, 0),
+									rows);
 }
 
 bool
@@ -508,8 +520,8 @@ dispatches_find_replays_of(const char *webhook_id, const char *position,
 		Int32GetDatum(limit)
 	};
 
-	return copy_due_rows(statement_read(&replays_of_statement, values, NULL, 0),
-						 rows);
+	return dispatches_copy_due_rows(statement_read(&replays_of_statement, values, NULL, 0),
+									rows);
 }
 
 int
@@ -541,6 +553,6 @@ dispatches_find_waiting_of(const char *webhook_id, bool with_tests, int limit,
 		Int32GetDatum(limit)
 	};
 
-	return copy_due_rows(statement_read(&waiting_of_statement, values, NULL, 0),
-						 rows);
+	return dispatches_copy_due_rows(statement_read(&waiting_of_statement, values, NULL, 0),
+									rows);
 }

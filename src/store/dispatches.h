@@ -43,6 +43,9 @@ typedef struct DispatchRow
 	int			attempts;
 	TimestampTz next_attempt_at;
 	const char *error_message;
+	const char *order_key;		/* of an inserted row */
+	TimestampTz holds_until;	/* 0 of a changed row leaves it */
+	bool		is_passed;		/* of a changed row: has no order_key any more */
 	RowPlace   *place;			/* of an inserted row, set when that is done;
 								 * of a changed one, where it was seen; or
 								 * NULL */
@@ -70,7 +73,7 @@ extern DispatchWriter *dispatch_writer_create(void);
 extern void dispatch_writer_insert(DispatchWriter *writer,
 								   const DispatchRow *row);
 
-/* Of a changed row, status, finished_at, attempts, next_attempt_at, error. */
+/* Of a changed row, status, times, attempts and error, and the order as said. */
 extern void dispatch_writer_update(DispatchWriter *writer,
 								   const DispatchRow *row);
 extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
@@ -99,8 +102,19 @@ typedef struct DueRow
 	bool		is_new;			/* never called, and made by a session: not
 								 * yet in its webhook's statistics */
 	TimestampTz next_attempt_at;
+	char	   *order_key;		/* NULL: it goes out in no order */
+	TimestampTz holds_until;	/* 0 for NULL */
 	RowPlace	place;
 } DueRow;
+
+/* What a statement selects of "dispatches AS d" for DueRows. */
+#define DUE_COLUMNS \
+	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
+	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
+	" d.tableoid, d.ctid, d.order_key, d.holds_until "
+
+/* Copies so many rows of the last statement; returns how many. */
+extern int	dispatches_copy_due_rows(uint64 count, DueRow **rows);
 
 /* A place in the order in which dispatches are due. */
 typedef struct DuePosition

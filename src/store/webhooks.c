@@ -220,6 +220,20 @@ read_max_rate(HeapTuple row, TupleDesc desc)
 	return rate;
 }
 
+static Ordering
+read_ordering(HeapTuple row, TupleDesc desc)
+{
+	char	   *name = text_column(row, desc, "ordering");
+	Ordering	ordering = ORDERING_NONE;
+
+	if (name == NULL || !ordering_from_name(name, &ordering))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("ordering \"%s\" of a webhook is neither \"none\", \"resource\" nor \"webhook\"",
+						name ? name : "null")));
+	return ordering;
+}
+
 /* Adds a secret; raises an error if it is none. */
 static void
 add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
@@ -322,6 +336,7 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
 	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
 	webhook->max_rate = read_max_rate(row, desc);
+	webhook->ordering = read_ordering(row, desc);
 	check_length(text_column(row, desc, "description"), "description", 0,
 				 MAX_DESCRIPTION_LENGTH);
 	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
