@@ -214,10 +214,18 @@ run_engine(uint32 wake)
 static void
 update_hold(void)
 {
+	static bool is_counted = false;
 	WorkerHold	old_hold = current_hold;
 
 	if (!find_hold(&current_hold))
 		stop(SLOT_ABSENT, false);
+	/* An older version has no table of what was counted. */
+	if (!is_counted && current_hold != HOLD_OTHER_VERSION)
+	{
+		if (!counters_open())
+			stop(SLOT_ABSENT, false);
+		is_counted = true;
+	}
 	if (current_hold == old_hold)
 		return;
 	report_hold();
@@ -260,8 +268,6 @@ webhook_events_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
 	update_hold();
-	if (!counters_open())
-		stop(SLOT_ABSENT, false);
 	shared_worker_runs();
 	for (;;)
 		take_turn();

@@ -23,10 +23,10 @@ my $catalog = q{
 SET search_path = pg_catalog;
 SELECT o.kind || ' ' || o.name || E'\n' || coalesce(o.text, '') FROM (
 	SELECT 'function', p.oid::regprocedure::text, concat_ws(E'\n', CASE p.prokind WHEN 'f' THEN pg_get_functiondef(p.oid) END,
-		obj_description(p.oid, 'pg_proc'), p.proacl, p.proowner::regrole)
+		obj_description(p.oid, 'pg_proc'), (SELECT string_agg(concat_ws(' ', x.grantee::regrole, x.privilege_type, x.is_grantable), ', ' ORDER BY x.grantee, x.privilege_type) FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS x WHERE x.grantee <> p.proowner), p.proowner::regrole)
 	FROM pg_proc AS p WHERE p.pronamespace::regnamespace::text ~ '^webhook_events'
 	UNION ALL
-	SELECT 'relation', c.oid::regclass::text, concat_ws(E'\n', c.relkind, c.relowner::regrole, c.relacl,
+	SELECT 'relation', c.oid::regclass::text, concat_ws(E'\n', c.relkind, c.relowner::regrole, (SELECT string_agg(concat_ws(' ', x.grantee::regrole, x.privilege_type, x.is_grantable), ', ' ORDER BY x.grantee, x.privilege_type) FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x WHERE x.grantee <> c.relowner),
 		c.reloptions, c.relrowsecurity, c.relreplident, obj_description(c.oid, 'pg_class'),
 		pg_get_expr(c.relpartbound, c.oid), CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END,
 		(SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod),
@@ -52,7 +52,7 @@ SELECT o.kind || ' ' || o.name || E'\n' || coalesce(o.text, '') FROM (
 	FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
 	WHERE c.relnamespace::regnamespace::text ~ '^webhook_events'
 	UNION ALL
-	SELECT 'schema', n.nspname, concat_ws(E'\n', n.nspacl, n.nspowner::regrole, obj_description(n.oid, 'pg_namespace'))
+	SELECT 'schema', n.nspname, concat_ws(E'\n', (SELECT string_agg(concat_ws(' ', x.grantee::regrole, x.privilege_type, x.is_grantable), ', ' ORDER BY x.grantee, x.privilege_type) FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS x WHERE x.grantee <> n.nspowner), n.nspowner::regrole, obj_description(n.oid, 'pg_namespace'))
 	FROM pg_namespace AS n WHERE n.nspname ~ '^webhook_events'
 	UNION ALL
 	SELECT 'type', t.oid::regtype::text, concat_ws(E'\n', t.typacl, obj_description(t.oid, 'pg_type'),
@@ -120,6 +120,15 @@ wait_for_sql($node, q{SELECT reason LIKE '%ALTER EXTENSION webhook_events UPDATE
 is(query('SELECT count(*) FROM webhook_events.outbox'), 2, 'writes are recorded while the library is newer than the tables');
 is(scalar $receiver->requests, 0, 'nothing is sent meanwhile');
 
+# What grant_access() of 1.0.0 gave, as it did.
+query(q{CREATE ROLE manages; CREATE ROLE reads; CREATE ROLE monitors;
+GRANT USAGE ON SCHEMA webhook_events TO manages, reads, monitors;
+GRANT SELECT ON webhook_events.webhooks_masked, webhook_events.outbox, webhook_events.events, webhook_events.dispatches, webhook_events.calls TO manages, reads;
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events.webhooks TO manages;
+GRANT EXECUTE ON FUNCTION webhook_events.create_webhook(jsonb), webhook_events.delete_webhook(text), webhook_events.may_see(text) TO manages;
+GRANT EXECUTE ON FUNCTION webhook_events.id_time(text) TO manages, reads;
+GRANT EXECUTE ON FUNCTION webhook_events.status() TO monitors});
+
 # The dependent view of somebody is none of our business.
 query('CREATE VIEW mine AS SELECT id, event_type FROM webhook_events.events WHERE id > webhook_events.id_lower_bound(now())');
 query('ALTER EXTENSION webhook_events UPDATE');
@@ -130,6 +139,14 @@ $receiver->wait_for_requests(3);
 wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", 3, 'updated');
 is(scalar $receiver->requests, 3, 'what waited is sent once, and what comes afterwards');
 is(query('SELECT count(*) FROM webhook_events.calls'), 4, 'the calls of before are kept');
+
+is(query('SELECT string_agg(role::regrole || \' \' || access, \', \' ORDER BY access) FROM webhook_events_internal.grants'),
+	'manages manager, monitors monitor, reads reader', 'roles keep the access that they had');
+is(query(q{SELECT count(*) FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+	WHERE c.relnamespace = 'webhook_events_internal'::regnamespace AND a.grantee <> c.relowner}), 0, 'nobody has a privilege on a table');
+is(query('SET ROLE manages; SELECT count(*) FROM webhook_events.dispatches; SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE false'),
+	3, 'a manager sees and may do what he did');
+query("SELECT webhook_events.revoke_access('manages'), webhook_events.revoke_access('reads'), webhook_events.revoke_access('monitors')");
 
 # Days are not the extension's own objects, but they look alike as well.
 $node->safe_psql('fresh', q{SELECT webhook_events_internal.create_days(today - 1, today + 3) FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS t (today)});
