@@ -13,6 +13,17 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege',
                 HINT = 'Drop the schema, then create the extension again.';
     END IF;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_namespace AS n
+            CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
+        WHERE n.nspname OPERATOR(pg_catalog.=) 'webhook_events'
+            AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+            AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner
+    ) THEN
+        RAISE EXCEPTION 'others can create objects in schema "webhook_events"'
+            USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Drop the schema, then create the extension again.';
+    END IF;
 END
 $$;
 

@@ -228,34 +228,76 @@ COMMENT ON FUNCTION webhook_events_internal.refresh_grants() IS
     'grants what accesses open of views, functions and tables that are new';
 REVOKE ALL ON FUNCTION webhook_events_internal.refresh_grants() FROM PUBLIC;
 
--- A new table takes what ALTER DEFAULT PRIVILEGES says; ours are nobody's but for
+-- A new object takes what ALTER DEFAULT PRIVILEGES says; ours are nobody's but for
 -- those who dump.
+CREATE FUNCTION webhook_events_internal.revoke_all(object text, owner oid, privileges aclitem[])
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM aclexplode(privileges) AS a WHERE a.grantee <> owner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.revoke_all(text, oid, aclitem[]) IS
+    'takes an object with these privileges from everybody but its owner';
+REVOKE ALL ON FUNCTION webhook_events_internal.revoke_all(text, oid, aclitem[]) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.own_table(relation regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    grantee record;
+    dumper text;
 BEGIN
-    FOR grantee IN
-        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name
-        FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
-        WHERE c.oid = relation AND a.grantee <> c.relowner
-    LOOP
-        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', relation, grantee.name);
-    END LOOP;
-    FOR grantee IN
-        SELECT r.oid::regrole::text AS name
+    PERFORM webhook_events_internal.revoke_all('TABLE ' || relation::text, c.relowner, c.relacl)
+    FROM pg_class AS c WHERE c.oid = relation;
+    FOR dumper IN
+        SELECT r.oid::regrole
         FROM webhook_events_internal.grants AS g JOIN pg_roles AS r ON r.oid = g.role
         WHERE g.access = 'dump'
     LOOP
-        EXECUTE format('GRANT SELECT ON TABLE %s TO %s', relation, grantee.name);
+        EXECUTE format('GRANT SELECT ON TABLE %s TO %s', relation, dumper);
     END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.own_table(regclass) IS
     'takes a new table from everybody but its owner and those who dump';
 REVOKE ALL ON FUNCTION webhook_events_internal.own_table(regclass) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.own_objects() RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT webhook_events_internal.revoke_all(o.name, o.owner, o.privileges)
+    FROM (
+        SELECT format('SCHEMA %s', n.oid::regnamespace), n.nspowner, n.nspacl
+        FROM pg_namespace AS n WHERE n.nspname = 'webhook_events_internal'
+        UNION ALL
+        SELECT format('%s %s', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+            c.oid::regclass), c.relowner, c.relacl
+        FROM pg_class AS c
+        WHERE c.relnamespace IN ('webhook_events'::regnamespace,
+                'webhook_events_internal'::regnamespace)
+            AND c.relkind IN ('r', 'p', 'S', 'v')
+        UNION ALL
+        SELECT format('FUNCTION %s', p.oid::regprocedure), p.proowner, p.proacl
+        FROM pg_proc AS p
+        WHERE p.pronamespace IN ('webhook_events'::regnamespace,
+                'webhook_events_internal'::regnamespace)
+            AND p.proname NOT IN ('sees_all', 'own_user')
+    ) AS o (name, owner, privileges)
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.own_objects() IS
+    'takes the extension''s new objects from everybody but its owner';
+REVOKE ALL ON FUNCTION webhook_events_internal.own_objects() FROM PUBLIC;
 
 --
 -- The door
@@ -316,11 +358,9 @@ COMMENT ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) IS
     'what a webhook, were it enabled, would have sent for past events; LIMIT makes it cheap';
 REVOKE ALL ON FUNCTION webhook_events.backtest(text, timestamptz, timestamptz) FROM PUBLIC;
 
--- Nothing of ours takes what ALTER DEFAULT PRIVILEGES gives.
-SELECT webhook_events_internal.own_table(c.oid)
-FROM pg_catalog.pg_class AS c
-WHERE c.relnamespace OPERATOR(pg_catalog.=) 'webhook_events_internal'::pg_catalog.regnamespace
-    AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::"char"[]);
+-- Then those who have an access already, before an update, get it back.
+SELECT webhook_events_internal.own_objects();
+SELECT webhook_events_internal.refresh_grants();
 
 CREATE FUNCTION webhook_events_internal.announce() RETURNS void
     LANGUAGE c VOLATILE

@@ -66,12 +66,13 @@ static const Embedding embeddings[] = {
 	/* IPv4-mapped, RFC 4291 section 2.5.5.2 */
 	{IPV6_NETWORK(96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff),
 	{12, 13, 14, 15}, 0},
+	/* IPv4-translated, RFC 2765 section 2.1 */
+	{IPV6_NETWORK(96, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0),
+	{12, 13, 14, 15}, 0},
 	/* IPv4-compatible, RFC 4291 section 2.5.5.1 */
 	{IPV6_NETWORK(96, 0), {12, 13, 14, 15}, 0},
 	/* NAT64, RFC 6052 section 2.2 */
 	{IPV6_NETWORK(96, 0x00, 0x64, 0xff, 0x9b), {12, 13, 14, 15}, 0},
-	/* NAT64 of local use, RFC 8215, read as one prefix of 48 bits */
-	{IPV6_NETWORK(48, 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01), {6, 7, 9, 10}, 0},
 	/* 6to4, RFC 3056 section 2 */
 	{IPV6_NETWORK(16, 0x20, 0x02), {2, 3, 4, 5}, 0},
 	/* Teredo, RFC 4380 section 4: the server and the obfuscated client */
@@ -82,7 +83,8 @@ static const Embedding embeddings[] = {
 /*
  * What careful senders refuse and the IANA special-purpose registries list.
  * The networks of embeddings[] are missing on purpose, except that 2001::/23
- * covers Teredo.
+ * covers Teredo.  In 64:ff9b:1::/48, NAT64 of local use, prefixes of any length
+ * can be in use, so where the IPv4 address lies is not known.
  */
 const char *const address_default_denied =
 "0.0.0.0/8,"
@@ -102,6 +104,7 @@ const char *const address_default_denied =
 "240.0.0.0/4,"
 "::/128,"
 "::1/128,"
+"64:ff9b:1::/48,"
 "fe80::/10,"
 "fc00::/7,"
 "fec0::/10,"
@@ -355,14 +358,37 @@ is_low_address(const Address *address)
 		address->bytes[IPV6_SIZE - 1] <= 1;
 }
 
+static bool
+embedded_is_allowed(const Address *embedded, const NetworkList *allowed,
+					const NetworkList *denied)
+{
+	return list_holds(allowed, embedded) || !list_holds(denied, embedded);
+}
+
+/*
+ * Is it the interface of an ISATAP tunnel, RFC 5214 section 6.1?  That may be
+ * under any prefix; two bits of it tell whose the number is and are no part of it.
+ */
+static bool
+is_isatap(const Address *address)
+{
+	return (address->bytes[8] & ~0x03) == 0 && address->bytes[9] == 0 &&
+		address->bytes[10] == 0x5e && address->bytes[11] == 0xfe;
+}
+
 /* Is every IPv4 address that the IPv6 address carries allowed? */
 static bool
 embedded_are_allowed(const Address *address, const NetworkList *allowed,
 					 const NetworkList *denied)
 {
+	Address		last = {.size = IPV4_SIZE};
+
 	if (is_low_address(address))
 		return true;
 
+	memcpy(last.bytes, address->bytes + IPV6_SIZE - IPV4_SIZE, IPV4_SIZE);
+	if (is_isatap(address) && !embedded_is_allowed(&last, allowed, denied))
+		return false;
 	for (size_t i = 0; i < lengthof(embeddings); i++)
 	{
 		const Embedding *embedding = &embeddings[i];
@@ -375,7 +401,7 @@ embedded_are_allowed(const Address *address, const NetworkList *allowed,
 			embedded.bytes[j] =
 				address->bytes[embedding->positions[j]] ^ embedding->mask;
 
-		if (!list_holds(allowed, &embedded) && list_holds(denied, &embedded))
+		if (!embedded_is_allowed(&embedded, allowed, denied))
 			return false;
 	}
 	return true;

@@ -68,8 +68,9 @@ webhook_events_dispatch_id(PG_FUNCTION_ARGS)
 {
 	Id			id;
 	char	   *event_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	TimestampTz time;
 
-	if (strlen(event_id) != ID_LENGTH)
+	if (!id_time(event_id, strlen(event_id), &time))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not an id", event_id),

@@ -83,7 +83,9 @@ set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 	bool		isnull;
 	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnum, desc,
 														&isnull));
-	Datum		value = TimestampTzGetDatum(Max(GetCurrentTimestamp(), last + 1));
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		value = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(last) ? now :
+											Max(now, last + 1));
 
 	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
 }

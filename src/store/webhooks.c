@@ -30,6 +30,9 @@
 #define MAX_DESCRIPTION_LENGTH 320
 #define MAX_IDEMPOTENCY_KEY_LENGTH 128
 
+/* Each of them signs every request: what is kept of them costs the worker. */
+#define MAX_OLD_SECRETS 10
+
 /* Of max_rate: from one call in a day to more than there can be. */
 #define MIN_RATE (1.0 / (24 * 60 * 60))
 #define MAX_RATE 1000000.0
@@ -289,6 +292,11 @@ read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("old_secrets and old_secrets_until of a webhook differ in length")));
+	if (nold > MAX_OLD_SECRETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("webhook has %d old secrets, more than %d", nold,
+						MAX_OLD_SECRETS)));
 	webhook->secrets = palloc(sizeof(WebhookSecret) * (nold + 1));
 	if (current != NULL)
 		add_secret(webhook, current, DT_NOEND);
@@ -304,10 +312,11 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 	bool		isnull;
 	Datum		xid = column(row, desc, "created_xid", &isnull);
 	char	   *id = text_column(row, desc, "id");
+	TimestampTz time;
 
 	if (!isnull)
 		webhook->created_xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
-	if (id == NULL || strlen(id) != ID_LENGTH)
+	if (id == NULL || !id_time(id, strlen(id), &time))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not an id", id ? id : ""),
