@@ -14,7 +14,7 @@ CREATE TRIGGER check_on_update BEFORE UPDATE ON webhook_events_internal.webhooks
     EXECUTE FUNCTION webhook_events_internal.check_webhook();
 
 CREATE FUNCTION webhook_events_internal.webhook_ended() RETURNS trigger
-    LANGUAGE c SECURITY DEFINER
+    LANGUAGE c
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
 COMMENT ON FUNCTION webhook_events_internal.webhook_ended() IS

@@ -292,7 +292,7 @@ AS $function$
         FROM pg_proc AS p
         WHERE p.pronamespace IN ('webhook_events'::regnamespace,
                 'webhook_events_internal'::regnamespace)
-            AND p.proname NOT IN ('sees_all', 'own_user')
+            AND p.proname NOT IN ('sees_all', 'own_user', 'source_mapping')
     ) AS o (name, owner, privileges)
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.own_objects() IS
