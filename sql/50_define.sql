@@ -60,6 +60,13 @@ COMMENT ON FUNCTION webhook_events_internal.insert_webhook(webhook_events_intern
     'adds a webhook, or finds the one with its idempotency key';
 REVOKE ALL ON FUNCTION webhook_events_internal.insert_webhook(webhook_events_internal.webhooks) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.current_place() RETURNS bigint[]
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_current_place';
+COMMENT ON FUNCTION webhook_events_internal.current_place() IS
+    'the server''s identifier, and xmin and xmax of the statement''s snapshot';
+REVOKE ALL ON FUNCTION webhook_events_internal.current_place() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.new_webhook() RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -81,6 +88,7 @@ BEGIN
     webhook.modified_at := webhook.created_at;
     webhook.created_xid := pg_current_xact_id();
     webhook.ordering := 'none';
+    webhook.created_in := webhook_events_internal.current_place();
     RETURN webhook;
 END
 $function$;

@@ -80,6 +80,11 @@ BEGIN
             UPDATE webhook_events_internal.outbox AS o SET xid = '3'
             WHERE o.xid = pg_current_xact_id();
         END IF;
+        -- Events that come from now on are younger than all webhooks; for the
+        -- others clocks tell.
+        UPDATE webhook_events_internal.webhooks AS w
+        SET created_in = ARRAY[(webhook_events_internal.current_place())[1], 3,
+            pg_current_xact_id()::text::bigint + 1];
         DELETE FROM webhook_events_internal.cursors;
         DELETE FROM webhook_events_internal.origins;
         INSERT INTO webhook_events_internal.origins (database, outbox)

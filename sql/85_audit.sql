@@ -99,8 +99,7 @@ AS $function$
     FROM pair AS p JOIN event AS e ON e.id = p.event_id
         JOIN webhook AS w ON w.id = p.webhook_id
     WHERE e.webhook_id IS NULL
-        AND (w.modified_at <= e.created_at
-            OR w.created_xid = e.xid AND w.modified_at = w.created_at)
+        AND (w.modified_at <= e.created_at OR w.modified_at = w.created_at)
         AND webhook_events_internal.refusal(w.whole, e.event_type, e.user_id, e.actor_id,
             e.actor_task_id, e.actor_run_id, e.created_at, e.xid) IS NULL
         AND NOT EXISTS (SELECT FROM webhook_events_internal.dispatches AS d

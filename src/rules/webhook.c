@@ -20,6 +20,23 @@ is_met(const char *wanted, const char *actual)
 	return wanted == NULL || (actual != NULL && strcmp(wanted, actual) == 0);
 }
 
+/*
+ * Was the event there before the webhook?  Their transactions tell, whatever the clock
+ * has done in between, unless they overlapped; but a webhook gets the events of its
+ * own one.
+ */
+static bool
+is_too_old(const Webhook *webhook, const Event *event)
+{
+	if (event->xid == webhook->created_xid)
+		return false;
+	if (webhook->created_xmax != 0 && event->xid < webhook->created_xmin)
+		return true;
+	if (webhook->created_xmax != 0 && event->xid >= webhook->created_xmax)
+		return false;
+	return webhook->created_at > event->created_at;
+}
+
 MatchResult
 webhook_match(const Webhook *webhook, const Event *event)
 {
@@ -38,8 +55,7 @@ webhook_match(const Webhook *webhook, const Event *event)
 		return MATCH_ACTOR;
 	if (!is_met(webhook->user_id, event->user_id))
 		return MATCH_USER;
-	if (webhook->created_at > event->created_at &&
-		webhook->created_xid != event->xid)
+	if (is_too_old(webhook, event))
 		return MATCH_TOO_OLD;
 	return MATCH_YES;
 }

@@ -156,6 +156,7 @@ webhook_events_refusal(PG_FUNCTION_ARGS)
 	{
 		webhook.is_enabled = true;
 		webhook.created_at = event.created_at;
+		webhook.created_xmax = 0;
 	}
 	reason = webhook_match_reason(&webhook, &event,
 								  webhook_match(&webhook, &event));

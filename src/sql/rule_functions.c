@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -18,9 +20,11 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_new_id);
+PG_FUNCTION_INFO_V1(webhook_events_current_place);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
@@ -35,6 +39,29 @@ webhook_events_new_id(PG_FUNCTION_ARGS)
 
 	id_make(id, &created_at);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
+}
+
+/*
+ * current_place() RETURNS bigint[]
+ *
+ * The latest snapshot, not the transaction's: what has committed since is older.
+ */
+Datum
+webhook_events_current_place(PG_FUNCTION_ARGS)
+{
+	TransactionId xmin = GetLatestSnapshot()->xmin;
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+	Datum		place[3];
+
+	(void) fcinfo;
+	if (xmin > XidFromFullTransactionId(next))
+		epoch--;
+	place[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	place[1] = Int64GetDatum((int64) U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xmin)));
+	place[2] = Int64GetDatum((int64) U64FromFullTransactionId(next));
+	PG_RETURN_ARRAYTYPE_P(construct_array(place, 3, INT8OID, sizeof(int64),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* id_time(id text) RETURNS timestamptz */

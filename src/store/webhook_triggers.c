@@ -99,7 +99,7 @@ is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
 {
 	static const char *const state[] = {
 		"is_enabled", "disabled_reason", "is_retired", "run_ended",
-		"run_changed_at", "modified_at"
+		"run_changed_at", "modified_at", "created_in"
 	};
 	Bitmapset  *ignored = NULL;
 

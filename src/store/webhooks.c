@@ -12,6 +12,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -305,6 +306,28 @@ read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
 				   DatumGetTimestampTz(expire[i]));
 }
 
+/*
+ * Takes the snapshot in which the webhook was created, if it was one of this server:
+ * other ones' transaction ids, of a restored dump or by replication, mean nothing here.
+ */
+static void
+read_created_in(Webhook *webhook, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "created_in", &isnull);
+	ArrayType  *array = isnull ? NULL : DatumGetArrayTypeP(value);
+	const int64 *place;
+
+	if (array == NULL || ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] != 3 ||
+		ARR_HASNULL(array))
+		return;
+	place = (const int64 *) ARR_DATA_PTR(array);
+	if ((uint64) place[0] != GetSystemIdentifier())
+		return;
+	webhook->created_xmin = (uint64) place[1];
+	webhook->created_xmax = (uint64) place[2];
+}
+
 Webhook *
 webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 {
@@ -323,6 +346,7 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
 	strlcpy(webhook->id, id, sizeof(Id));
 	webhook->created_at = time_column(row, desc, "created_at");
+	read_created_in(webhook, row, desc);
 	webhook->is_enabled = bool_column(row, desc, "is_enabled");
 	if (!webhook->is_enabled && bool_column(row, desc, "is_retired"))
 		webhook->retired_at = time_column(row, desc, "run_changed_at");
