@@ -36,6 +36,15 @@ CREATE TABLE webhook_events_internal.pauses (
 COMMENT ON TABLE webhook_events_internal.pauses IS
     'while there is a row, nothing is delivered';
 
+-- Not dumped: elsewhere other clocks go.
+CREATE TABLE webhook_events_internal.clocks (
+    name text NOT NULL,
+    time timestamptz NOT NULL,
+    CONSTRAINT clocks_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE webhook_events_internal.clocks IS
+    'work: the worker''s time, which is never set back; retention: the latest time that was believed';
+
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhooks', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.outbox_default', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.dispatches_default', '');

@@ -162,7 +162,7 @@ BEGIN
         FROM webhook_events_internal.dispatches AS d
             LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
         WHERE d.status = 'ACTIVE' AND d.created_at >= first AND d.created_at < until
-            AND d.next_attempt_at < clock_timestamp() - patience;
+            AND d.next_attempt_at < webhook_events_internal.work_time() - patience;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.audit(timestamptz, timestamptz) IS

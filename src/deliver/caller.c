@@ -16,6 +16,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
 #include "deliver/http.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "store/request.h"
 #include "store/counters.h"
@@ -136,7 +137,7 @@ caller_start_requests(void)
 	Host	   *host;
 	int			nwaiting = 0;
 
-	hosts_end_rests(GetCurrentTimestamp());
+	hosts_end_rests(clock_work_time());
 	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
 		MemoryContext old_context;

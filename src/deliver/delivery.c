@@ -22,7 +22,9 @@
 #include "deliver/recorder.h"
 #include "deliver/router.h"
 #include "deliver/tally.h"
+#include "deliver/times.h"
 #include "deliver/waiting.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/wal.h"
@@ -42,14 +44,19 @@
 /* So long, in microseconds, a worker that ends goes on adding up statistics. */
 #define FINISH_TIME 200000
 
+/* How often it is tried to take the time of a clock that was set. */
+#define FOLLOW_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
+
 static MemoryContext delivery_context = NULL;
 static TimestampTz next_poll_at;
 static TimestampTz next_sweep_at;
+static TimestampTz next_follow_at = 0;
 
 void
 delivery_open(void)
 {
 	Assert(delivery_context == NULL);
+	(void) times_open();
 	delivery_context = AllocSetContextCreate(TopMemoryContext,
 											 "webhook_events delivery",
 											 ALLOCSET_DEFAULT_SIZES);
@@ -66,7 +73,7 @@ delivery_open(void)
 	tally_open();
 	health_open();
 	next_poll_at = 0;
-	next_sweep_at = GetCurrentTimestamp() + SWEEP_INTERVAL;
+	next_sweep_at = clock_work_time() + SWEEP_INTERVAL;
 }
 
 bool
@@ -90,10 +97,10 @@ delivery_close(void)
 static void
 finish_tally(void)
 {
-	TimestampTz until = GetCurrentTimestamp() + FINISH_TIME;
+	TimestampTz until = clock_work_time() + FINISH_TIME;
 
 	tally_hurry();
-	while (tally_deadline() != DT_NOEND && GetCurrentTimestamp() < until)
+	while (tally_deadline() != DT_NOEND && clock_work_time() < until)
 	{
 		if (!tally_work())
 			return;
@@ -108,15 +115,34 @@ delivery_finish(void)
 	caller_take_answers();
 	if (recorder_flush())
 		finish_tally();
+	if (waiting_has_rows())
+		(void) times_write();
 	wal_flush_commits();
 	delivery_close();
+}
+
+/*
+ * Takes the time of the wall clock, if that was set, once nothing is left that has the
+ * old one: in memory, which starts anew, or in the table.
+ */
+static void
+follow_clock(void)
+{
+	TimestampTz now = clock_work_time();
+
+	if (!times_differ() || now < next_follow_at || !delivery_is_quiet() ||
+		waiting_has_rows())
+		return;
+	delivery_finish();
+	delivery_open();
+	next_follow_at = clock_work_time() + FOLLOW_INTERVAL;
 }
 
 /* Passes on what the worker was woken for, and what the clock says. */
 static void
 note_wake(uint32 wake)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 
 	if (wake & WAKE_EVENTS || (now >= next_poll_at && !cursor_is_at_end()))
 		router_look_again();
@@ -139,7 +165,7 @@ is_idle(void)
 static bool
 record_if_due(void)
 {
-	if (recorder_deadline(is_idle()) > GetCurrentTimestamp())
+	if (recorder_deadline(is_idle()) > clock_work_time())
 		return true;
 	return recorder_flush();
 }
@@ -150,9 +176,9 @@ find_work(void)
 {
 	if (router_has_work() && !router_route())
 		return false;
-	if (waiting_deadline() <= GetCurrentTimestamp() && !waiting_fetch())
+	if (waiting_deadline() <= clock_work_time() && !waiting_fetch())
 		return false;
-	if (lanes_deadline() <= GetCurrentTimestamp() && !lanes_run())
+	if (lanes_deadline() <= clock_work_time() && !lanes_run())
 		return false;
 	wal_flush_seen();
 	return true;
@@ -178,7 +204,7 @@ call(void)
 static long
 time_to_wait(bool may_send)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 	TimestampTz deadline = Min(Min(recorder_deadline(is_idle()), tally_deadline()),
 							   Min(work_report_deadline(), wal_deadline()));
 	long		http_wait = http_timeout();
@@ -191,6 +217,8 @@ time_to_wait(bool may_send)
 		deadline = Min(deadline, Min(waiting_deadline(), lanes_deadline()));
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
 		deadline = Min(deadline, hosts_deadline());
+		if (waiting_has_rows())
+			deadline = Min(deadline, times_deadline());
 	}
 	if (deadline <= now)
 		return 0;
@@ -202,6 +230,8 @@ time_to_wait(bool may_send)
 long
 delivery_run(uint32 wake, bool may_send)
 {
+	if (may_send)
+		follow_clock();
 	note_wake(wake);
 	caller_take_answers();
 	if (!record_if_due())
@@ -211,12 +241,15 @@ delivery_run(uint32 wake, bool may_send)
 		if (!find_work())
 			return -1;
 		call();
+		if (waiting_has_rows() && times_deadline() <= clock_work_time() &&
+			!times_write())
+			return -1;
 	}
 	if (!record_if_due())
 		return -1;
-	if (tally_deadline() <= GetCurrentTimestamp() && !tally_work())
+	if (tally_deadline() <= clock_work_time() && !tally_work())
 		return -1;
-	if (wal_deadline() <= GetCurrentTimestamp())
+	if (wal_deadline() <= clock_work_time())
 		wal_flush_commits();
 	work_report();
 	shared_set_in_flight(http_in_flight());

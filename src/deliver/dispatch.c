@@ -12,6 +12,7 @@
 
 #include "deliver/dispatch.h"
 #include "deliver/lanes.h"
+#include "server/clock.h"
 #include "server/live.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -161,7 +162,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	memset((char *) dispatch + sizeof(Id), 0, sizeof(Dispatch) - sizeof(Id));
 	strlcpy(dispatch->event_id, event_id, sizeof(Id));
 	dispatch->event_type = event_type;
-	dispatch->since = GetCurrentTimestamp();
+	dispatch->since = clock_work_time();
 	live_note_active(id);
 	dispatch->subscriber = subscriber;
 	subscriber->references++;
@@ -203,7 +204,7 @@ is_within_rate(Subscriber *subscriber)
 	if (subscriber->webhook == NULL || subscriber->webhook->max_rate == 0)
 		return true;
 	if (subscriber->has_backlog ||
-		subscriber_allowed_calls(subscriber, 1, GetCurrentTimestamp(), &next_at) == 0)
+		subscriber_allowed_calls(subscriber, 1, clock_work_time(), &next_at) == 0)
 		return false;
 	subscriber_take_token(subscriber);
 	return true;
@@ -283,7 +284,7 @@ dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
 	dispatch->state = DISPATCH_ENDED;
 	dispatch->status = status;
 	dispatch->error = error ? MemoryContextStrdup(dispatches_context, error) : NULL;
-	dispatch->ended_at = GetCurrentTimestamp();
+	dispatch->ended_at = clock_work_time();
 	dlist_push_tail(&ended_dispatches, &dispatch->queue_node);
 	nended_dispatches++;
 	if (dispatch->lane)

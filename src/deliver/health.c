@@ -15,6 +15,7 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/health.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "store/counters.h"
 #include "store/statement.h"
@@ -85,7 +86,7 @@ static Statement disable_statement = {
 void
 health_open(void)
 {
-	last_success_at = GetCurrentTimestamp();
+	last_success_at = clock_work_time();
 	has_succeeded = false;
 	failed_since_success = false;
 	forgiven_at = 0;

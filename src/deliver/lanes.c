@@ -14,6 +14,7 @@
 #include "common/hashfn.h"
 #include "deliver/lanes.h"
 #include "deliver/waiting.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "store/dispatch_order.h"
 #include "utils/hsearch.h"
@@ -628,7 +629,7 @@ finish_reading(Lane *lane)
 static int
 read_and_take(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 	DueRow	   *rows;
 	int			nrows;
 	int			limit;
@@ -830,7 +831,7 @@ refresh_subscribers(void)
 bool
 lanes_run(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 
 	if (!work_begin("keeping dispatches in order"))
 		return false;

@@ -24,6 +24,7 @@
 #include "deliver/recorder.h"
 #include "deliver/tally.h"
 #include "deliver/waiting.h"
+#include "server/clock.h"
 #include "server/shared.h"
 #include "store/counters.h"
 #include "utils/builtins.h"
@@ -119,7 +120,7 @@ recorder_deadline(bool idle)
 	if (mark_waits())
 	{
 		if (mark_since == 0)
-			mark_since = GetCurrentTimestamp();
+			mark_since = clock_work_time();
 		deadline = Min(deadline, mark_since + MARK_TIME);
 	}
 	return deadline;
@@ -131,8 +132,8 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
 	CallRow		row = {
 		.dispatch_id = dispatch->id,
 		.attempt = dispatch->attempts,
-		.started_at = dispatch->call_started_at,
-		.finished_at = dispatch->ended_at,
+		.started_at = clock_to_wall(dispatch->call_started_at),
+		.finished_at = clock_to_wall(dispatch->ended_at),
 		.duration = dispatch->call_duration,
 		.url = dispatch->call_url,
 		.address = dispatch->call_address,
@@ -164,8 +165,8 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.user_id = webhook ? webhook->user_id : NULL,
 		.event_type = dispatch->event_type,
 		.status = status,
-		.created_at = dispatch->since,
-		.finished_at = waits ? 0 : dispatch->ended_at,
+		.created_at = clock_to_wall(dispatch->since),
+		.finished_at = waits ? 0 : clock_to_wall(dispatch->ended_at),
 		.attempts = dispatch->attempts,
 		.next_attempt_at = waits ? next_attempt_at : 0,
 		.error_message = dispatch->error,

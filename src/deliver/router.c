@@ -15,6 +15,7 @@
 #include "deliver/http.h"
 #include "deliver/lanes.h"
 #include "deliver/router.h"
+#include "server/clock.h"
 #include "store/counters.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

@@ -13,6 +13,7 @@
 
 #include "deliver/health.h"
 #include "deliver/tally.h"
+#include "server/clock.h"
 #include "store/counters.h"
 #include "store/statistics.h"
 #include "utils/timestamp.h"
@@ -131,7 +132,7 @@ step(TimestampTz now)
 			state = TALLY_RESTS;
 			return now + TALLY_TIME;
 	}
-	return GetCurrentTimestamp() + (GetCurrentTimestamp() - now) * (STEP_SHARE - 1);
+	return clock_work_time() + (clock_work_time() - now) * (STEP_SHARE - 1);
 }
 
 bool
@@ -139,7 +140,7 @@ tally_work(void)
 {
 	if (!work_begin("adding up statistics"))
 		return false;
-	next_step_at = step(GetCurrentTimestamp());
+	next_step_at = step(clock_work_time());
 	work_commit();
 	return true;
 }

@@ -17,6 +17,7 @@
 #include "deliver/sockets.h"
 #include "deliver/transfer.h"
 #include "rules/headers.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "store/request.h"
 #include "utils/timestamp.h"
@@ -446,7 +447,7 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	pg_strncasecmp(request->url, "https:", 6) == 0;
 
 	transfer->owner = request->owner;
-	transfer->started_at = GetCurrentTimestamp();
+	transfer->started_at = clock_work_time();
 	add_headers(transfer, request->headers);
 	curl_easy_setopt(handle, CURLOPT_URL, request->url);
 	curl_easy_setopt(handle, CURLOPT_HTTPHEADER, transfer->headers);
@@ -480,7 +481,7 @@ transfer_note_end(Transfer *transfer, CURLcode code)
 
 	set_connecting(transfer, false);
 	transfer->code = code;
-	transfer->finished_at = GetCurrentTimestamp();
+	transfer->finished_at = clock_work_time();
 	curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &duration);
 	transfer->duration = duration;
 	curl_easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &transfer->status);

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/lanes.h"
 #include "deliver/waiting.h"
+#include "server/clock.h"
 #include "server/live.h"
 #include "server/settings.h"
 #include "utils/timestamp.h"
@@ -63,7 +64,7 @@ waiting_open(void)
 {
 	due_position = (DuePosition)
 	{
-		.time = GetCurrentTimestamp()
+		.time = clock_work_time()
 	};
 	is_sweeping = false;
 	must_sweep_again = false;
@@ -89,7 +90,7 @@ may_sweep(void)
 TimestampTz
 waiting_write_time(void)
 {
-	return Max(GetCurrentTimestamp(), due_position.time + 1);
+	return Max(clock_work_time(), due_position.time + 1);
 }
 
 void
@@ -204,13 +205,21 @@ next_replaying_subscriber(TimestampTz now)
 TimestampTz
 waiting_deadline(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 
 	if (may_sweep())
 		return 0;
 	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
 		return 0;
 	return Min(next_due_at, limited_until);
+}
+
+bool
+waiting_has_rows(void)
+{
+	return next_due_at != DT_NOEND || is_sweeping ||
+		!dlist_is_empty(&backlogged_hosts) ||
+		!dlist_is_empty(&replaying_subscribers);
 }
 
 /* Looks up the webhooks of rows. */
@@ -285,7 +294,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 {
 	DueRow	  **accepted = palloc(sizeof(DueRow *) * (nrows + 1));
 	int			naccepted = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 	TimestampTz next_at = DT_NOEND;
 
 	refresh_subscribers(rows, nrows);
@@ -490,7 +499,7 @@ sweep(void)
 bool
 waiting_fetch(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = clock_work_time();
 	Host	   *host;
 
 	if (!work_begin("fetching waiting dispatches"))

@@ -39,6 +39,9 @@ extern TimestampTz waiting_deadline(void);
  */
 extern bool waiting_fetch(void);
 
+/* Is there, or may there be, anything in the table that waits? */
+extern bool waiting_has_rows(void);
+
 /* A next_attempt_at for rows written now, which no read can have passed. */
 extern TimestampTz waiting_write_time(void);
 

@@ -45,7 +45,8 @@ typedef struct Webhook
 	TimestampTz modified_at;
 	uint64		created_xid;
 	uint64		created_xmin;	/* transactions before this one had ended, ... */
-	uint64		created_xmax;	/* ... and none from here on had begun; 0: unknown */
+	uint64		created_xmax;	/* ... and none from here on had begun; 0:
+								 * unknown */
 	bool		is_enabled;
 	bool		is_ad_hoc;
 	TimestampTz retired_at;		/* it is disabled because its run ended then;

@@ -24,6 +24,11 @@
 #define STEADY_CLOCK CLOCK_MONOTONIC
 #endif
 
+/* What is less is the time between looks at both clocks. */
+#define JITTER 1000
+
+static int64 work_offset = 0;
+
 /* Where the library was not loaded at server start each process has its own. */
 static ClockShared own;
 static ClockShared *shared = NULL;
@@ -61,6 +66,29 @@ clock_now(void)
 		shared = &own;
 	}
 	return shared->base + time_since_boot();
+}
+
+TimestampTz
+clock_work_time(void)
+{
+	return clock_now() + work_offset;
+}
+
+void
+clock_set_work_offset(int64 offset)
+{
+	work_offset = offset;
+}
+
+TimestampTz
+clock_to_wall(TimestampTz work_time)
+{
+	static int64 lead = 0;
+	int64		lead_now = clock_work_time() - GetCurrentTimestamp();
+
+	if (lead_now > lead + JITTER || lead_now < lead - JITTER)
+		lead = lead_now;
+	return work_time - lead;
 }
 
 void

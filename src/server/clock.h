@@ -33,6 +33,17 @@ extern void clock_attach(ClockShared *memory);
  */
 extern TimestampTz clock_now(void);
 
+/*
+ * The time of the worker: clock_now() with an offset of its own, so that it is near
+ * the wall clock's when it begins.  It is what the worker's deadlines are in, those in
+ * tables as well, which goes on from worker to worker.
+ */
+extern TimestampTz clock_work_time(void);
+extern void clock_set_work_offset(int64 offset);
+
+/* One of these times as the wall clock would have shown it, had it always been right. */
+extern TimestampTz clock_to_wall(TimestampTz work_time);
+
 /* Notes if the wall clock was set; to be called now and then. */
 extern void clock_watch(void);
 

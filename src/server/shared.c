@@ -65,8 +65,11 @@ typedef struct Slot
 	TimestampTz runs_since;
 	TimestampTz next_start_at;
 	bool		has_extension;	/* as the last worker saw it */
+	bool		has_work_offset;	/* of clock_work_time() */
+	int64		work_offset;
 	pid_t		maintenance_pid;
-	TimestampTz maintenance_at; /* the next time */
+	TimestampTz maintenance_at; /* the next time; 0: as soon as can be */
+	TimestampTz believed_at;	/* when retention last believed a clock */
 	TimestampTz days_at;		/* shown: when it has ended last, ... */
 	TimestampTz days_error_at;	/* ... and failed last; 0: not the last time */
 	char		days_error[SLOT_ERROR_SIZE];
@@ -517,8 +520,10 @@ shared_slot_allocate(Oid database)
 		slot->started_at = 0;
 		slot->next_start_at = 0;
 		slot->has_extension = false;
+		slot->has_work_offset = false;
 		slot->maintenance_pid = 0;
 		slot->maintenance_at = 0;
+		slot->believed_at = 0;
 		slot->days_at = 0;
 		slot->days_error_at = 0;
 		slot->days_error[0] = '\0';
@@ -708,6 +713,21 @@ shared_maintenance_fails(void)
 	return maintained_slot->days_error_at != 0;
 }
 
+bool
+shared_believe_clock(int64 interval)
+{
+	TimestampTz now = clock_now();
+	bool		believes;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	believes = (clock_steady_for() >= interval &&
+				now - maintained_slot->believed_at >= interval);
+	if (believes)
+		maintained_slot->believed_at = now;
+	LWLockRelease(lock);
+	return believes;
+}
+
 void
 shared_report_maintenance(const char *error, int64 delay)
 {
@@ -715,7 +735,8 @@ shared_report_maintenance(const char *error, int64 delay)
 	maintained_slot->days_at = GetCurrentTimestamp();
 	maintained_slot->days_error_at = error ? maintained_slot->days_at : 0;
 	strlcpy(maintained_slot->days_error, error ? error : "", SLOT_ERROR_SIZE);
-	maintained_slot->maintenance_at = clock_now() + delay;
+	if (maintained_slot->maintenance_at != 0)
+		maintained_slot->maintenance_at = clock_now() + delay;
 	LWLockRelease(lock);
 }
 
@@ -807,6 +828,34 @@ shared_worker_ends(SlotState next_state)
 	my_end_is_failure = false;
 }
 
+bool
+shared_work_offset(int64 *offset)
+{
+	bool		known = false;
+	Slot	   *slot;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(lock, LW_SHARED);
+	slot = find_slot(MyDatabaseId);
+	if (slot != NULL && slot->has_work_offset)
+	{
+		known = true;
+		*offset = slot->work_offset;
+	}
+	LWLockRelease(lock);
+	return known;
+}
+
+void
+shared_set_work_offset(int64 offset)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_slot->work_offset = offset;
+	my_slot->has_work_offset = true;
+	LWLockRelease(lock);
+}
+
 uint32
 shared_take_wake(void)
 {
@@ -820,7 +869,8 @@ shared_worker_holds(WorkerHold hold)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	has_claimed = ((my_slot->hold == HOLD_NOT_ATTACHED ||
-					my_slot->hold == HOLD_RESTORED_COPY) && hold != my_slot->hold);
+					my_slot->hold == HOLD_RESTORED_COPY ||
+					my_slot->hold == HOLD_OTHER_VERSION) && hold != my_slot->hold);
 	my_slot->hold = hold;
 	if (has_claimed)
 		my_slot->maintenance_at = 0;

@@ -160,11 +160,13 @@ extern void shared_want_maintenance(void);
 
 /*
  * For the process that does it: takes a slot, false if it is not wanted any more; has
- * the last one failed?  Tells how it went, NULL if well, and when it wants to be started
+ * the last one failed?  Has the wall clock not been set for this time, nor been asked
+ * about with that answer?  Tells how it went, NULL if well, and when it wants to be started
  * again, in microseconds.
  */
 extern bool shared_attach_maintenance(int slot, Oid *database);
 extern bool shared_maintenance_fails(void);
+extern bool shared_believe_clock(int64 interval);
 extern void shared_report_maintenance(const char *error, int64 delay);
 
 /*
@@ -182,6 +184,13 @@ extern void shared_worker_ends(SlotState next_state);
 
 /* Takes what the worker was woken for. */
 extern uint32 shared_take_wake(void);
+
+/*
+ * What the database's last worker has called clock_set_work_offset() with, in
+ * the life of this server; false if there was none.  Any session can ask.
+ */
+extern bool shared_work_offset(int64 *offset);
+extern void shared_set_work_offset(int64 offset);
 
 extern void shared_worker_holds(WorkerHold hold);
 extern void shared_count_results(uint64 delivered, uint64 failed);

@@ -12,6 +12,7 @@
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "server/clock.h"
 #include "server/shared.h"
 #include "server/wal.h"
 #include "utils/timestamp.h"
@@ -57,7 +58,7 @@ void
 wal_note_commit(void)
 {
 	if (XactLastCommitEnd > flushed_commit && flush_at == DT_NOEND)
-		flush_at = GetCurrentTimestamp() + FLUSH_TIME;
+		flush_at = clock_work_time() + FLUSH_TIME;
 }
 
 TimestampTz

@@ -17,6 +17,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/clock.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/wake.h"
@@ -25,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);
+PG_FUNCTION_INFO_V1(webhook_events_work_time);
 PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
@@ -150,6 +152,17 @@ webhook_events_days_report(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(report.days_error);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+/* work_time() RETURNS timestamptz */
+Datum
+webhook_events_work_time(PG_FUNCTION_ARGS)
+{
+	int64		offset;
+
+	(void) fcinfo;
+	PG_RETURN_TIMESTAMPTZ(shared_work_offset(&offset) ? clock_now() + offset :
+						  GetCurrentTimestamp());
 }
 
 /* look_after_days() RETURNS void */

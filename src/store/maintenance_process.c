@@ -24,6 +24,7 @@
 #include "server/shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "store/installed.h"
 #include "store/maintenance_process.h"
 #include "store/statement.h"
 #include "tcop/tcopprot.h"
@@ -45,6 +46,9 @@
 #define DELETE_INTERVAL USECS_PER_SEC
 #define MAX_DURATION (INT64CONST(60) * USECS_PER_SEC)
 
+/* A clock that has not been set for so long may be right. */
+#define STEADY_TIME (INT64CONST(3600) * USECS_PER_SEC)
+
 /*
  * So long a lock is waited for: attaching and dropping tables must not make others
  * queue behind us.
@@ -63,6 +67,20 @@ static Statement find_tasks_statement = {
 	" SELECT false, p.kind, p.day FROM webhook_events_internal.past_days($2) AS p"
 	" WHERE $2 IS NOT NULL AND webhook_events_internal.has_own_outbox()",
 	2, {DATEOID, DATEOID}, NULL
+};
+
+/*
+ * Retention follows the clock as fast as that goes.  Further ahead it believes a clock
+ * that has not been set for an hour, and a day for each hour: one that was set wrongly must not
+ * take all history with it.
+ */
+static Statement believe_statement = {
+	"INSERT INTO webhook_events_internal.clocks AS c (name, time)"
+	" VALUES ('retention', $1) ON CONFLICT (name) DO UPDATE SET time = CASE"
+	" WHEN EXCLUDED.time <= c.time + interval '2 hours' THEN EXCLUDED.time"
+	" WHEN $2 THEN least(EXCLUDED.time, c.time + interval '1 day')"
+	" ELSE c.time END RETURNING time",
+	2, {TIMESTAMPTZOID, BOOLOID}, NULL
 };
 
 static Statement create_day_statement = {
@@ -249,6 +267,48 @@ delete_old_rows(DateADT before)
 }
 
 static void
+believe(void *argument)
+{
+	TimestampTz *time = argument;
+	Datum		values[] = {
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		BoolGetDatum(shared_believe_clock(STEADY_TIME))
+	};
+	bool		isnull;
+
+	statement_write(&believe_statement, values, NULL);
+	*time = DatumGetTimestampTz(statement_value(0, 1, &isnull));
+}
+
+/* Are the tables those that this library knows? */
+static bool
+version_fits(void)
+{
+	bool		fits;
+
+	if (!work_begin("looking at the version"))
+		proc_exit(0);
+	fits = installed_version_fits();
+	work_commit();
+	return fits;
+}
+
+/* The time by which days are over; false if it could not be had. */
+static bool
+believed_time(TimestampTz *time)
+{
+	char	   *error;
+
+	if (!work_begin("looking at the clock"))
+		proc_exit(0);
+	error = work_try(believe, time);
+	if (error != NULL)
+		note_error("looking at the clock", error);
+	work_commit();
+	return error == NULL;
+}
+
+static void
 rest(int64 duration)
 {
 	TimestampTz until = clock_now() + duration;
@@ -269,8 +329,9 @@ void
 webhook_events_maintenance_main(Datum arg)
 {
 	TimestampTz end_at = clock_now() + MAX_DURATION;
-	DateADT		today;
-	DateADT		before;
+	TimestampTz time;
+	DateADT		before = 0;
+	bool		drops;
 	bool		more = false;
 	Oid			database;
 
@@ -281,11 +342,16 @@ webhook_events_maintenance_main(Datum arg)
 		proc_exit(0);
 	work_connect(database);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	today = day_of(GetCurrentTimestamp());
-	before = day_of(GetCurrentTimestamp() -
-					setting_retention * INT64CONST(60) * USECS_PER_SEC);
-	look_after_days(today, before, setting_retention > 0);
-	while (setting_retention > 0 && (more = delete_old_rows(before)) &&
+	if (!version_fits())
+	{
+		shared_report_maintenance(NULL, RETRY_INTERVAL);
+		proc_exit(0);
+	}
+	drops = (setting_retention > 0 && believed_time(&time));
+	if (drops)
+		before = day_of(time - setting_retention * INT64CONST(60) * USECS_PER_SEC);
+	look_after_days(day_of(GetCurrentTimestamp()), before, drops);
+	while (drops && (more = delete_old_rows(before)) &&
 		   clock_now() < end_at)
 		rest(DELETE_INTERVAL);
 	shared_report_maintenance(first_error, first_error != NULL ? RETRY_INTERVAL :

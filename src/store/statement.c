@@ -16,6 +16,7 @@
 #include "commands/extension.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "server/clock.h"
 #include "server/wal.h"
 #include "storage/lmgr.h"
 #include "store/statement.h"
@@ -162,7 +163,7 @@ report(bool force)
 	long		wait = pgstat_report_stat(force);
 
 	report_at = wait == 0 ? DT_NOEND :
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
+		TimestampTzPlusMilliseconds(clock_work_time(), wait);
 }
 
 void
@@ -185,7 +186,7 @@ work_report_deadline(void)
 void
 work_report(void)
 {
-	if (report_at <= GetCurrentTimestamp())
+	if (report_at <= clock_work_time())
 		report(true);
 }
 
