@@ -31,7 +31,8 @@ COMMENT ON TABLE webhook_events_internal.origins IS
 
 CREATE TABLE webhook_events_internal.pauses (
     reason text,
-    paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    paused_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CONSTRAINT pauses_pkey PRIMARY KEY (paused_at)
 );
 COMMENT ON TABLE webhook_events_internal.pauses IS
     'while there is a row, nothing is delivered';
@@ -44,6 +45,20 @@ CREATE TABLE webhook_events_internal.clocks (
 );
 COMMENT ON TABLE webhook_events_internal.clocks IS
     'work: the worker''s time, which is never set back; retention: the latest time that was believed';
+
+-- A row as long as a page: if there is no room for it there is none for results.
+CREATE TABLE webhook_events_internal.worker_starts (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    version text NOT NULL,
+    filler text NOT NULL,
+    CONSTRAINT worker_starts_pkey PRIMARY KEY (id)
+);
+ALTER TABLE webhook_events_internal.worker_starts ALTER COLUMN filler SET STORAGE PLAIN;
+COMMENT ON TABLE webhook_events_internal.worker_starts IS
+    'when workers sent their first request, the last ones: that they could write it down was the proof that results can be';
+COMMENT ON COLUMN webhook_events_internal.worker_starts.filler IS
+    'nothing but its length counts';
 
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhooks', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.outbox_default', '');

@@ -27,6 +27,14 @@ COMMENT ON FUNCTION webhook_events_internal.look_after_days() IS
     'has the tables of days looked after now, and not within the hour';
 REVOKE ALL ON FUNCTION webhook_events_internal.look_after_days() FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.worker_troubles()
+    RETURNS TABLE (what text, since timestamptz, error text)
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_worker_troubles';
+COMMENT ON FUNCTION webhook_events_internal.worker_troubles() IS
+    'what keeps failing in the worker of this database, which goes on all the same';
+REVOKE ALL ON FUNCTION webhook_events_internal.worker_troubles() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.unrouted_events() RETURNS TABLE (id text, created_at timestamptz)
     LANGUAGE sql STABLE ROWS 100
     SET search_path = pg_catalog, pg_temp
@@ -181,7 +189,7 @@ CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason t
         OUT oldest_due_at timestamptz, OUT delivery_lag_seconds numeric,
         OUT failed_calls bigint, OUT failing_webhooks bigint, OUT resting_hosts bigint,
         OUT broken_tables text[], OUT emit_off text[], OUT unreadable_files text[],
-        OUT subscriptions_down text[]) RETURNS record
+        OUT subscriptions_down text[], OUT troubles text[]) RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -229,6 +237,8 @@ BEGIN
             WHERE o.datname = current_database())
         AND NOT EXISTS (SELECT FROM pg_stat_subscription AS t
             WHERE t.subid = s.oid AND t.relid IS NULL AND t.pid IS NOT NULL);
+    SELECT array_agg(format('%s fails since %s: %s', t.what, t.since, t.error)) INTO troubles
+    FROM webhook_events_internal.worker_troubles() AS t;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.status() IS

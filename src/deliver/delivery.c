@@ -69,8 +69,8 @@ delivery_open(void)
 	cursor_reset();
 	router_open();
 	waiting_open();
-	recorder_open();
-	tally_open();
+	recorder_open(delivery_context);
+	tally_open(delivery_context);
 	health_open();
 	next_poll_at = 0;
 	next_sweep_at = clock_work_time() + SWEEP_INTERVAL;
@@ -113,8 +113,8 @@ delivery_finish(void)
 	if (delivery_context == NULL)
 		return;
 	caller_take_answers();
-	if (recorder_flush())
-		finish_tally();
+	recorder_finish();
+	finish_tally();
 	if (waiting_has_rows())
 		(void) times_write();
 	wal_flush_commits();
@@ -215,6 +215,7 @@ time_to_wait(bool may_send)
 		if (router_has_work())
 			return 0;
 		deadline = Min(deadline, Min(waiting_deadline(), lanes_deadline()));
+		deadline = Min(deadline, router_deadline());
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
 		deadline = Min(deadline, hosts_deadline());
 		if (waiting_has_rows())
@@ -236,6 +237,9 @@ delivery_run(uint32 wake, bool may_send)
 	caller_take_answers();
 	if (!record_if_due())
 		return -1;
+	if (may_send && !recorder_prove())
+		return -1;
+	may_send = may_send && !recorder_is_blocked();
 	if (may_send)
 	{
 		if (!find_work())
@@ -260,6 +264,5 @@ bool
 delivery_is_quiet(void)
 {
 	return delivery_context == NULL ||
-		(http_in_flight() == 0 &&
-		 recorder_deadline(true) == DT_NOEND);
+		(http_in_flight() == 0 && recorder_is_done());
 }

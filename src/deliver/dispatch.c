@@ -292,6 +292,14 @@ dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
 }
 
 void
+dispatch_set_error(Dispatch *dispatch, const char *error)
+{
+	if (dispatch->error)
+		pfree(unconstify(char *, dispatch->error));
+	dispatch->error = MemoryContextStrdup(dispatches_context, error);
+}
+
+void
 dispatch_got_row(Dispatch *dispatch)
 {
 	Batch	   *batch = dispatch->batch;

@@ -31,6 +31,7 @@ typedef struct Batch
 								 * event */
 	CursorMark *mark;			/* NULL if the events were routed before */
 	int			nwithout_row;	/* dispatches that have no row yet */
+	int			ngetting_row;	/* of those, in the transaction under way */
 	List	   *ended_runs;		/* of EndedRun: those whose ad-hoc webhooks
 								 * retire when the batch is done */
 	dlist_node	node;			/* in routed batches, oldest first */
@@ -78,7 +79,8 @@ typedef struct Dispatch
 	bool		is_replay;		/* until its first call ended */
 	bool		has_waited;		/* its row once said ACTIVE */
 	bool		is_counted;		/* in its webhook's statistics */
-	dlist_node	queue_node;		/* in host->queue or ended_dispatches */
+	dlist_node	queue_node;		/* in host->queue or ended_dispatches, or put
+								 * off by the recorder */
 	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
 	Lane	   *lane;			/* NULL: it goes out in no order */
 	LanePlace	lane_place;
@@ -178,6 +180,9 @@ extern void dispatch_release_event(Dispatch *dispatch);
  */
 extern void dispatch_end(Dispatch *dispatch, DispatchStatus status,
 						 const char *error);
+
+/* Replaces the error of one that ended, by a copy. */
+extern void dispatch_set_error(Dispatch *dispatch, const char *error);
 
 /* It has a row now. */
 extern void dispatch_got_row(Dispatch *dispatch);

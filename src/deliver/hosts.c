@@ -360,3 +360,14 @@ host_wants_replays(const Host *host)
 {
 	return !host->has_backlog && host->nreplays < max_replays_per_host();
 }
+
+void
+hosts_end_reservations(void)
+{
+	HASH_SEQ_STATUS scan;
+	Host	   *host;
+
+	hash_seq_init(&scan, hosts);
+	while ((host = hash_seq_search(&scan)) != NULL)
+		host->nreserved = 0;
+}

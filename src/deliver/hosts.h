@@ -104,6 +104,9 @@ extern void host_drop_backlog(Host *host, dlist_node *node);
 /* How many more requests to it than those queued could start now. */
 extern int	host_room(const Host *host);
 
+/* Nothing is on its way to any host any more. */
+extern void hosts_end_reservations(void);
+
 /* Has it little left of the replays that were queued? */
 extern bool host_wants_replays(const Host *host);
 

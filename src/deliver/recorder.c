@@ -7,8 +7,12 @@
  * finished.  One that is not gets a row that says it waits; if its request
  * has not started then, memory forgets it, and it comes back from the table.
  *
- * If the transaction fails, the worker does: it starts again from what was
- * written, so memory is changed along with the rows without a thought.
+ * That transaction depends on nothing else.  Memory changes when it has been
+ * committed.  If it fails because of what is written, it is tried by halves until
+ * the one row that can't be written is alone; that is set aside.  If it fails for
+ * another reason nothing is sent until a later try succeeds.
+ *
+ * What follows from results (jobs) has transactions of its own, which may fail.
  *
  * IDENTIFICATION
  *	  src/deliver/recorder.c
@@ -20,14 +24,18 @@
 #include "catalog/pg_type.h"
 #include "deliver/answer.h"
 #include "deliver/dispatch.h"
+#include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/tally.h"
+#include "deliver/trouble.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
 #include "server/shared.h"
 #include "store/counters.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* All times are in microseconds.  So long a dispatch can do without a row. */
@@ -40,53 +48,96 @@
 /* So long the cursor waits when it has nothing else to be written with. */
 #define MARK_TIME 100000
 
-static TimestampTz mark_since;	/* a batch is done and its mark not written */
+/*
+ * So long after a failure it is tried again, at first and at most; what is not urgent
+ * is after the third time.
+ */
+#define MIN_RETRY_TIME 100000
+#define MAX_RETRY_TIME (INT64CONST(5) * USECS_PER_SEC)
+#define EXTRA_RETRY_TIME (INT64CONST(30) * USECS_PER_SEC)
 
-/* Ad-hoc webhooks that may have to retire, in the transaction under way. */
-typedef struct Retirement
+/* So long a result whose row somebody has locked waits. */
+#define LOCKED_TIME USECS_PER_SEC
+
+/* What is to be written of a dispatch. */
+typedef struct Entry
 {
-	ArrayParameter runs;		/* that ended, ... */
-	ArrayParameter times;		/* ... when, ... */
-	ArrayParameter webhooks;	/* ... and webhooks whose dispatch did */
-} Retirement;
+	Dispatch   *dispatch;
+	DispatchStatus status;
+	TimestampTz next_attempt_at;
+	bool		without_call;	/* it can't be written */
+	bool		is_locked;		/* so nothing was written */
+} Entry;
 
-static Statement disable_statement = {
-	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
-	" disabled_reason = 'The endpoint answered 410 Gone.'"
-	" WHERE id IN (SELECT id FROM webhook_events_internal.webhooks"
-	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)",
-	1, {TEXTARRAYOID}, NULL
+/* A transaction's work, on the next "count" of the entries. */
+typedef struct Recording
+{
+	Entry	   *entries;
+	int			count;
+	bool		with_statistics;
+	bool		with_mark;
+	int			nmarked;		/* out: batches whose mark was written */
+} Recording;
+
+static TimestampTz mark_since;	/* a batch is done and its mark not written */
+static TimestampTz statistics_retry_at; /* they could not be logged */
+static TimestampTz mark_retry_at;	/* nor that be written */
+
+/* After a failure; 0: the last try has succeeded. */
+static TimestampTz retry_at;
+static int64 retry_time;
+
+/* Was something written since the process started? */
+static bool is_proven = false;
+
+/* Results whose rows are locked, and when that is looked at again. */
+static dlist_head locked_dispatches;
+static TimestampTz locked_until;
+
+/* Dispatches that could not be written, by id; they stay as they are. */
+static HTAB *set_aside;
+
+static MemoryContext entries_context;
+
+static Statement prove_statement = {
+	"INSERT INTO webhook_events_internal.worker_starts (version, filler)"
+	" VALUES ($1, repeat('.', 5000))",
+	1, {TEXTOID}, NULL
 };
 
-/*
- * Notes that runs have ended, and disables their webhooks once nothing waits
- * for them.  The table's trigger only looks at what a person could change.
- */
-static Statement retire_statement = {
-	"UPDATE webhook_events_internal.webhooks AS w"
-	" SET run_ended = true, run_changed_at = coalesce(r.time, w.run_changed_at),"
-	" is_enabled = r.waits, is_retired = NOT r.waits,"
-	" disabled_reason = CASE WHEN NOT r.waits THEN 'Its run has ended.' END"
-	" FROM (SELECT w.id, e.time, EXISTS ("
-	" SELECT FROM webhook_events_internal.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id) AS waits"
-	" FROM (SELECT * FROM unnest($1, $2) UNION ALL"
-	" SELECT o.actor_run_id, NULL FROM webhook_events_internal.webhooks AS o"
-	" WHERE o.id = ANY ($3) AND o.run_ended) AS e (run_id, time)"
-	" JOIN webhook_events_internal.webhooks AS w"
-	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
-	" AND w.is_ad_hoc AND w.is_enabled"
-	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL"
-	" OR e.time IS NULL)"
-	" FOR UPDATE OF w SKIP LOCKED) AS r"
-	" WHERE w.id = r.id AND (r.time IS NOT NULL OR NOT r.waits)",
-	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
+static Statement forget_starts_statement = {
+	"DELETE FROM webhook_events_internal.worker_starts"
+	" WHERE id < (SELECT id FROM webhook_events_internal.worker_starts"
+	" ORDER BY id DESC OFFSET 20 LIMIT 1)",
+	0, {0}, NULL
 };
 
 void
-recorder_open(void)
+recorder_open(MemoryContext context)
 {
+	HASHCTL		control = {
+		.keysize = sizeof(Id),
+		.entrysize = sizeof(Id),
+		.hcxt = context
+	};
+
+	entries_context = AllocSetContextCreate(context, "webhook_events results",
+											ALLOCSET_DEFAULT_SIZES);
+	set_aside = hash_create("webhook_events set aside", 16, &control,
+							HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	dlist_init(&locked_dispatches);
 	mark_since = 0;
+	statistics_retry_at = 0;
+	mark_retry_at = 0;
+	retry_at = 0;
+	retry_time = 0;
+	jobs_open(context);
+}
+
+bool
+recorder_has_set_aside(const char *id)
+{
+	return hash_search(set_aside, id, HASH_FIND, NULL) != NULL;
 }
 
 static bool
@@ -96,11 +147,28 @@ mark_waits(void)
 		dlist_head_element(Batch, node, &routed_batches)->nwithout_row == 0;
 }
 
+bool
+recorder_is_done(void)
+{
+	return nended_dispatches == 0 && nrowless_dispatches == 0 &&
+		dlist_is_empty(&locked_dispatches) && !mark_waits() && retry_at == 0;
+}
+
+bool
+recorder_is_blocked(void)
+{
+	return retry_at != 0;
+}
+
 TimestampTz
 recorder_deadline(bool idle)
 {
-	TimestampTz deadline = DT_NOEND;
+	TimestampTz deadline = jobs_deadline();
 
+	if (retry_at != 0)
+		return retry_at;
+	if (!dlist_is_empty(&locked_dispatches))
+		deadline = Min(deadline, locked_until);
 	if (nended_dispatches > 0)
 	{
 		Dispatch   *oldest = dlist_head_element(Dispatch, queue_node,
@@ -108,7 +176,7 @@ recorder_deadline(bool idle)
 
 		if (idle || nended_dispatches >= MAX_RESULTS)
 			return 0;
-		deadline = oldest->ended_at + RESULT_TIME;
+		deadline = Min(deadline, oldest->ended_at + RESULT_TIME);
 	}
 	if (nrowless_dispatches > 0)
 	{
@@ -121,7 +189,7 @@ recorder_deadline(bool idle)
 	{
 		if (mark_since == 0)
 			mark_since = clock_work_time();
-		deadline = Min(deadline, mark_since + MARK_TIME);
+		deadline = Min(deadline, Max(mark_since + MARK_TIME, mark_retry_at));
 	}
 	return deadline;
 }
@@ -152,11 +220,11 @@ write_call(DispatchWriter *writer, const Dispatch *dispatch)
  * gets its row now is forgotten before that has a place, unless it is being called.
  */
 static void
-write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
-			   DispatchStatus status, TimestampTz next_attempt_at)
+write_dispatch(DispatchWriter *writer, Entry *entry)
 {
+	Dispatch   *dispatch = entry->dispatch;
 	const Webhook *webhook = dispatch->subscriber->webhook;
-	bool		waits = (status == DISPATCH_ACTIVE);
+	bool		waits = (entry->status == DISPATCH_ACTIVE);
 	bool		has_place = dispatch->has_row || dispatch->state == DISPATCH_CALLING;
 	DispatchRow row = {
 		.id = dispatch->id,
@@ -164,11 +232,11 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.webhook_id = dispatch->subscriber->id,
 		.user_id = webhook ? webhook->user_id : NULL,
 		.event_type = dispatch->event_type,
-		.status = status,
+		.status = entry->status,
 		.created_at = clock_to_wall(dispatch->since),
 		.finished_at = waits ? 0 : clock_to_wall(dispatch->ended_at),
 		.attempts = dispatch->attempts,
-		.next_attempt_at = waits ? next_attempt_at : 0,
+		.next_attempt_at = waits ? entry->next_attempt_at : 0,
 		.error_message = dispatch->error,
 		.order_key = dispatch->is_passed ? NULL : lane_key(dispatch),
 		.holds_until = dispatch->holds_until,
@@ -176,12 +244,88 @@ write_dispatch(DispatchWriter *writer, Dispatch *dispatch,
 		.place = has_place ? &dispatch->place : NULL
 	};
 
-	tally_count(dispatch, &row);
 	if (dispatch->has_row)
-		dispatch_writer_update(writer, &row);
+		entry->is_locked = dispatch_writer_update(writer, &row) == ROW_LOCKED;
 	else
 		dispatch_writer_insert(writer, &row);
-	dispatch_got_row(dispatch);
+}
+
+/* Marks the entries with these ids as locked. */
+static void
+note_locked(Recording *recording, List *ids)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+	{
+		for (int i = 0; i < recording->count; i++)
+		{
+			Entry	   *entry = &recording->entries[i];
+
+			entry->is_locked |= strcmp(entry->dispatch->id, lfirst(cell)) == 0;
+		}
+	}
+}
+
+/*
+ * Writes the mark of the last of the batches that are done with what is written here.
+ * A batch in which runs have ended waits until their webhooks were looked after.
+ */
+static void
+write_mark(Recording *recording)
+{
+	CursorMark *last = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &routed_batches)
+		dlist_container(Batch, node, iter.cur)->ngetting_row = 0;
+	for (int i = 0; i < recording->count; i++)
+	{
+		Dispatch   *dispatch = recording->entries[i].dispatch;
+
+		if (!dispatch->has_row)
+			dispatch->batch->ngetting_row++;
+	}
+	recording->nmarked = 0;
+	dlist_foreach(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+
+		if (batch->ended_runs != NIL || batch->nwithout_row > batch->ngetting_row)
+			break;
+		last = batch->mark;
+		recording->nmarked++;
+	}
+	if (last != NULL)
+		cursor_write(last);
+}
+
+/* The transaction; changes nothing in memory but the entries. */
+static void
+write_recording(void *argument)
+{
+	Recording  *recording = argument;
+	DispatchWriter *writer = dispatch_writer_create();
+
+	for (int i = 0; i < recording->count; i++)
+	{
+		recording->entries[i].is_locked = false;
+		write_dispatch(writer, &recording->entries[i]);
+	}
+	note_locked(recording, dispatch_writer_find_locked(writer));
+	for (int i = 0; i < recording->count; i++)
+	{
+		Entry	   *entry = &recording->entries[i];
+
+		if (entry->dispatch->state == DISPATCH_ENDED && entry->dispatch->was_called &&
+			!entry->is_locked && !entry->without_call)
+			write_call(writer, entry->dispatch);
+	}
+	if (recording->with_statistics)
+		tally_write();
+	dispatch_writer_execute(writer);
+	if (recording->with_mark)
+		write_mark(recording);
 }
 
 /*
@@ -197,149 +341,402 @@ note_waiting(Subscriber *subscriber, TimestampTz time)
 		waiting_note_due(time);
 }
 
-/* Writes all that ended, and forgets it. */
+/* What ended was written: forgets it, and sees to what follows from it. */
 static void
-write_ended(DispatchWriter *writer, TimestampTz now, ArrayParameter *gone,
-			Retirement *retirement)
+forget_ended(const Entry *entry)
 {
-	uint64		delivered = 0;
-	uint64		failed = 0;
+	Dispatch   *dispatch = entry->dispatch;
+	Subscriber *subscriber = dispatch->subscriber;
 
-	while (!dlist_is_empty(&ended_dispatches))
-	{
-		Dispatch   *dispatch = dlist_head_element(Dispatch, queue_node,
-												  &ended_dispatches);
-		TimestampTz next = Max(dispatch->next_attempt_at, now);
-
-		if (dispatch->was_called)
-			write_call(writer, dispatch);
-		if (lane_waits(dispatch))
-			next = DT_NOEND;
-		write_dispatch(writer, dispatch, dispatch->status, next);
-		if (dispatch->status == DISPATCH_ACTIVE && dispatch->was_called)
-			waiting_note_due(next);
-		else if (dispatch->status == DISPATCH_ACTIVE && next != DT_NOEND)
-			note_waiting(dispatch->subscriber, next);
-		delivered += (dispatch->status == DISPATCH_SUCCEEDED);
-		failed += (dispatch->status == DISPATCH_FAILED);
-		if (dispatch->is_gone)
-			array_add_text(gone, dispatch->subscriber->id);
-		if (dispatch->status != DISPATCH_ACTIVE && dispatch->has_waited &&
-			dispatch->subscriber->webhook && dispatch->subscriber->webhook->is_ad_hoc)
-			array_add_text(&retirement->webhooks, dispatch->subscriber->id);
-		dispatch_forget(dispatch);
-	}
-	shared_count_results(delivered, failed);
-	counters_add(COUNTER_SUCCEEDED, delivered);
-	counters_add(COUNTER_GIVEN_UP, failed);
+	if (entry->status == DISPATCH_ACTIVE && dispatch->was_called)
+		waiting_note_due(entry->next_attempt_at);
+	else if (entry->status == DISPATCH_ACTIVE && entry->next_attempt_at != DT_NOEND)
+		note_waiting(subscriber, entry->next_attempt_at);
+	shared_count_results(entry->status == DISPATCH_SUCCEEDED,
+						 entry->status == DISPATCH_FAILED);
+	counters_add(COUNTER_SUCCEEDED, entry->status == DISPATCH_SUCCEEDED);
+	counters_add(COUNTER_GIVEN_UP, entry->status == DISPATCH_FAILED);
+	if (dispatch->is_gone)
+		jobs_add_gone(subscriber->id);
+	if (entry->status != DISPATCH_ACTIVE && dispatch->has_waited &&
+		subscriber->webhook && subscriber->webhook->is_ad_hoc)
+		jobs_add_ended_dispatch(subscriber->id);
+	dispatch_forget(dispatch);
 }
 
 /*
- * Writes what has had no row for too long.  What is queued then goes to the
- * back of its webhook's line in the table, and its host gets no more in
- * memory until that line is short.
+ * What had no row was written: what is queued is now at the back of its webhook's
+ * line in the table, and its host gets no more in memory until that line is short.
  */
 static void
-write_rowless(DispatchWriter *writer, TimestampTz now)
+forget_queued(const Entry *entry, TimestampTz now)
 {
-	while (!dlist_is_empty(&rowless_dispatches))
-	{
-		Dispatch   *dispatch = dlist_head_element(Dispatch, rowless_node,
-												  &rowless_dispatches);
-		bool		is_queued = (dispatch->state == DISPATCH_QUEUED);
-		Host	   *host = dispatch->host;
+	Dispatch   *dispatch = entry->dispatch;
 
-		if (now - dispatch->since < ROWLESS_TIME)
-			break;
-		if (lane_waits(dispatch))
+	if (dispatch->state == DISPATCH_CALLING)
+	{
+		host_set_slow(dispatch->host, true);
+		return;
+	}
+	if (entry->next_attempt_at != DT_NOEND)
+	{
+		/* What has had to wait for its turn says nothing of the host. */
+		if (dispatch->lane == NULL)
+			dispatch->host->is_congested = true;
+		note_waiting(dispatch->subscriber, now);
+	}
+	dispatch_forget(dispatch);
+}
+
+/* Waits for somebody else's lock, without being in anybody's way. */
+static void
+put_off(Dispatch *dispatch)
+{
+	dlist_delete(&dispatch->queue_node);
+	nended_dispatches--;
+	dlist_push_tail(&locked_dispatches, &dispatch->queue_node);
+	locked_until = clock_work_time() + LOCKED_TIME;
+}
+
+/* Those that were put off are tried again. */
+static void
+take_locked(void)
+{
+	while (!dlist_is_empty(&locked_dispatches))
+	{
+		dlist_push_tail(&ended_dispatches, dlist_pop_head_node(&locked_dispatches));
+		nended_dispatches++;
+	}
+}
+
+/* The transaction was committed. */
+static void
+note_written(const Recording *recording, TimestampTz now)
+{
+	for (int i = 0; i < recording->count; i++)
+	{
+		Entry	   *entry = &recording->entries[i];
+
+		if (entry->is_locked)
 		{
-			write_dispatch(writer, dispatch, DISPATCH_ACTIVE, DT_NOEND);
-			dispatch_forget(dispatch);
+			put_off(entry->dispatch);
 			continue;
 		}
-		write_dispatch(writer, dispatch, DISPATCH_ACTIVE, now);
-		if (is_queued)
-		{
-			/* What has had to wait for its turn says nothing of the host. */
-			if (dispatch->lane == NULL)
-				host->is_congested = true;
-			note_waiting(dispatch->subscriber, now);
-			dispatch_forget(dispatch);
-		}
+		dispatch_got_row(entry->dispatch);
+		if (entry->dispatch->state == DISPATCH_ENDED)
+			forget_ended(entry);
 		else
-			host_set_slow(host, true);
+			forget_queued(entry, now);
 	}
-}
-
-/* Writes the mark of the last of the batches that are done. */
-static void
-write_mark(Retirement *retirement)
-{
-	CursorMark *last = NULL;
-
-	while (mark_waits())
+	if (recording->with_statistics)
+		tally_written();
+	if (recording->with_mark)
 	{
-		Batch	   *batch = dlist_head_element(Batch, node, &routed_batches);
-		ListCell   *cell;
-
-		foreach(cell, batch->ended_runs)
-		{
-			EndedRun   *run = lfirst(cell);
-
-			array_add_text(&retirement->runs, run->id);
-			array_add_time(&retirement->times, run->time);
-		}
-		cursor_mark_free(last);
-		last = batch_take_mark(batch);
+		for (int i = 0; i < recording->nmarked; i++)
+			cursor_mark_free(batch_take_mark(dlist_head_element(Batch, node,
+																&routed_batches)));
+		mark_since = 0;
 	}
-	if (last != NULL)
-		cursor_write(last);
-	cursor_mark_free(last);
-	mark_since = 0;
+	is_proven = true;
+}
+
+static WorkResult
+try(Recording *recording, TimestampTz now, WorkError *error)
+{
+	WorkResult	result = work_run("recording results", false, write_recording,
+								  recording, error);
+
+	if (result == WORK_DONE)
+		note_written(recording, now);
+	return result;
+}
+
+/* The number of the call that ended follows that of the last one in the table. */
+static void
+renumber(void *argument)
+{
+	Dispatch   *dispatch = argument;
+
+	dispatch->attempts = dispatches_last_attempt(dispatch->id) + 1;
+}
+
+/*
+ * A row that can't be written: its call, if it has that number already, gets the next
+ * one; else the dispatch fails, without its call; else it is only remembered
+ * that it must not be sent again.
+ */
+static WorkResult
+set_row_aside(Recording *recording, TimestampTz now, WorkError *error)
+{
+	Entry	   *entry = recording->entries;
+	Dispatch   *dispatch = entry->dispatch;
+	char	   *reason = psprintf("Could not be recorded: %s", error->message);
+	WorkError	other;
+	WorkResult	result = WORK_FAILED;
+
+	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION && dispatch->was_called &&
+		work_run("numbering a call", false, renumber, dispatch, &other) == WORK_DONE)
+		result = try(recording, now, error);
+	if (result != WORK_FAILED || !error->is_of_row)
+		return result;
+	if (dispatch->state == DISPATCH_CALLING)
+	{
+		/* Its result will be tried in turn. */
+		dispatch->since = now;
+		return WORK_DONE;
+	}
+
+	ereport(LOG,
+			(errcode(error->sqlstate),
+			 errmsg("dispatch \"%s\" of webhook \"%s\" could not be recorded and is set aside: %s",
+					dispatch->id, dispatch->subscriber->id, error->message)));
+	if (dispatch->state == DISPATCH_ENDED)
+	{
+		entry->status = DISPATCH_FAILED;
+		entry->without_call = true;
+		dispatch_set_error(dispatch, reason);
+		result = try(recording, now, error);
+		if (result != WORK_FAILED || !error->is_of_row)
+			return result;
+	}
+	hash_search(set_aside, dispatch->id, HASH_ENTER, NULL);
+	dispatch_got_row(dispatch);
+	dispatch_forget(dispatch);
+	return WORK_DONE;
+}
+
+/* Records by halves what can be; ends at an error that is not of a row. */
+static WorkResult
+record_in_parts(Entry *entries, int count, TimestampTz now, WorkError *error)
+{
+	Recording	part = {.entries = entries, .count = count};
+	WorkResult	result = try(&part, now, error);
+
+	if (result != WORK_FAILED || !error->is_of_row)
+		return result;
+	if (count == 0)
+		return result;
+	if (count == 1)
+		return set_row_aside(&part, now, error);
+	result = record_in_parts(entries, count / 2, now, error);
+	if (result != WORK_DONE)
+		return result;
+	return record_in_parts(entries + count / 2, count - count / 2, now, error);
+}
+
+/* What is written along with results is tried alone, to see what is wrong. */
+static WorkResult
+record_extra(TroubleKind kind, Recording *extra, TimestampTz now,
+			 TimestampTz *next_at)
+{
+	WorkError	error;
+	WorkResult	result = try(extra, now, &error);
+
+	if (result == WORK_GONE)
+		return result;
+	if (result == WORK_DONE)
+	{
+		trouble_end(kind);
+		return result;
+	}
+	trouble_note(kind, &error);
+	*next_at = now + EXTRA_RETRY_TIME;
+	return WORK_DONE;
 }
 
 static void
-retire(Retirement *retirement)
+add_entry(Entry *entries, int *count, Dispatch *dispatch, DispatchStatus status,
+		  TimestampTz next_attempt_at)
 {
-	Datum		values[3];
+	Entry	   *entry = &entries[(*count)++];
 
-	if (retirement->runs.state == NULL && retirement->webhooks.state == NULL)
-		return;
-	values[0] = array_result(&retirement->runs);
-	values[1] = array_result(&retirement->times);
-	values[2] = array_result(&retirement->webhooks);
-	statement_write(&retire_statement, values, NULL);
+	entry->dispatch = dispatch;
+	entry->status = status;
+	entry->next_attempt_at = lane_waits(dispatch) ? DT_NOEND : next_attempt_at;
+	entry->without_call = false;
+	tally_count(dispatch, status);
+}
+
+/*
+ * Gathers all that ended, and what has had no row for too long, or all that has
+ * none if "everything" is to have one.
+ */
+static Entry *
+collect(bool everything, TimestampTz now, int *count)
+{
+	Entry	   *entries = palloc(sizeof(Entry) *
+								 (nended_dispatches + nrowless_dispatches + 1));
+	dlist_iter	iter;
+
+	*count = 0;
+	dlist_foreach(iter, &ended_dispatches)
+	{
+		Dispatch   *dispatch = dlist_container(Dispatch, queue_node, iter.cur);
+
+		add_entry(entries, count, dispatch, dispatch->status,
+				  Max(dispatch->next_attempt_at, now));
+	}
+	dlist_foreach(iter, &rowless_dispatches)
+	{
+		Dispatch   *dispatch = dlist_container(Dispatch, rowless_node, iter.cur);
+
+		if (!everything && now - dispatch->since < ROWLESS_TIME)
+			break;
+		if (dispatch->state != DISPATCH_ENDED)
+			add_entry(entries, count, dispatch, DISPATCH_ACTIVE, now);
+	}
+	return entries;
+}
+
+/*
+ * After a failure nothing is sent, because it could not be recorded either.
+ */
+static void
+note_outcome(WorkResult result, const WorkError *error, TimestampTz now)
+{
+	if (result == WORK_DONE)
+	{
+		retry_at = 0;
+		retry_time = 0;
+		trouble_end(TROUBLE_RECORDING);
+	}
+	else if (result == WORK_FAILED)
+	{
+		retry_time = Min(Max(2 * retry_time, MIN_RETRY_TIME), MAX_RETRY_TIME);
+		retry_at = now + retry_time;
+		trouble_note(TROUBLE_RECORDING, error);
+	}
+}
+
+/* Records what there is, in as many transactions as it takes. */
+static WorkResult
+record(bool everything, TimestampTz now)
+{
+	Recording	all = {
+		.with_statistics = now >= statistics_retry_at,
+		.with_mark = now >= mark_retry_at
+	};
+	WorkError	error;
+	WorkResult	result;
+
+	all.entries = collect(everything, now, &all.count);
+	if (tally_is_empty())
+		all.with_statistics = false;
+	result = try(&all, now, &error);
+	if (result == WORK_FAILED)
+		result = record_in_parts(all.entries, all.count, now, &error);
+	else
+	{
+		if (all.with_statistics)
+			trouble_end(TROUBLE_LOGGING_STATISTICS);
+		if (all.with_mark)
+			trouble_end(TROUBLE_MARKING);
+		all.with_statistics = all.with_mark = false;
+	}
+	note_outcome(result, &error, now);
+	if (result == WORK_DONE && all.with_statistics)
+	{
+		Recording	statistics = {.with_statistics = true};
+
+		result = record_extra(TROUBLE_LOGGING_STATISTICS, &statistics, now,
+							  &statistics_retry_at);
+	}
+	if (result == WORK_DONE && all.with_mark)
+	{
+		Recording	mark = {.with_mark = true};
+
+		result = record_extra(TROUBLE_MARKING, &mark, now, &mark_retry_at);
+	}
+	return result;
+}
+
+/* Hands the runs that ended in batches that are done to a job. */
+static void
+take_ended_runs(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+
+		if (batch->nwithout_row > 0)
+			break;
+		jobs_add_ended_runs(batch->ended_runs);
+		batch->ended_runs = NIL;
+	}
+}
+
+static bool
+flush(bool everything)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(entries_context);
+	TimestampTz now = waiting_write_time();
+	WorkResult	result;
+
+	if (locked_until <= now)
+		take_locked();
+	result = record(everything, now);
+	if (result == WORK_DONE)
+		waiting_wrote(now);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(entries_context);
+	if (result == WORK_DONE && !recorder_is_blocked())
+	{
+		take_ended_runs();
+		if (!jobs_run(false))
+			result = WORK_GONE;
+	}
+	return result != WORK_GONE;
 }
 
 bool
 recorder_flush(void)
 {
-	ArrayParameter gone = {TEXTOID, NULL};
-	Retirement	retirement = {
-		.runs = {TEXTOID, NULL},
-		.times = {TIMESTAMPTZOID, NULL},
-		.webhooks = {TEXTOID, NULL}
-	};
-	DispatchWriter *writer;
-	TimestampTz now;
+	return flush(false);
+}
 
-	if (!work_begin("recording results"))
-		return false;
-	now = waiting_write_time();
-	writer = dispatch_writer_create();
-	write_ended(writer, now, &gone, &retirement);
-	write_rowless(writer, now);
-	dispatch_writer_execute(writer);
-	tally_write();
-	waiting_wrote(now);
-	write_mark(&retirement);
-	if (gone.state != NULL)
-	{
-		Datum		ids = array_result(&gone);
+bool
+recorder_put_down(void)
+{
+	return flush(true);
+}
 
-		counters_add(COUNTER_DISABLED, statement_write(&disable_statement, &ids, NULL));
-	}
-	retire(&retirement);
-	work_commit();
-	return true;
+/* Adds a row that takes a page of its own, as the next results may have to. */
+static void
+prove(void *argument pg_attribute_unused())
+{
+	Datum		version = CStringGetTextDatum(EXTENSION_VERSION);
+
+	statement_write(&prove_statement, &version, NULL);
+	statement_write(&forget_starts_statement, NULL, NULL);
+}
+
+bool
+recorder_prove(void)
+{
+	TimestampTz now = clock_work_time();
+	WorkError	error;
+	WorkResult	result;
+
+	if (is_proven || retry_at > now)
+		return true;
+	result = work_run("recording the start", true, prove, NULL, &error);
+	note_outcome(result, &error, now);
+	is_proven = (result == WORK_DONE);
+	return result != WORK_GONE;
+}
+
+void
+recorder_finish(void)
+{
+	take_locked();
+	locked_until = 0;
+	(void) flush(false);
+	(void) jobs_run(true);
+	if (mark_waits())
+		(void) flush(false);
+	if (nended_dispatches > 0 || !dlist_is_empty(&locked_dispatches))
+		ereport(LOG,
+				(errmsg("some of what was sent could not be recorded, and will be sent again")));
 }

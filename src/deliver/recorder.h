@@ -13,8 +13,8 @@
 
 #include "datatype/timestamp.h"
 
-/* Starts with nothing to write. */
-extern void recorder_open(void);
+/* Starts with nothing to write; allocates in "context". */
+extern void recorder_open(MemoryContext context);
 
 /*
  * When there is something to be written: now, at a later time, or never
@@ -25,9 +25,32 @@ extern TimestampTz recorder_deadline(bool idle);
 
 /*
  * Writes all that ended, what has had no row for too long, and how far the
- * outbox is done with, in one durable transaction.  Returns false if the
- * extension is gone.
+ * outbox is done with, and then does what follows from it.  What can't be written is
+ * tried again; what can never be is set aside.  Returns false if the extension is
+ * gone.
  */
 extern bool recorder_flush(void);
+
+/*
+ * The same, so that all that is in memory has a row.
+ */
+extern bool recorder_put_down(void);
+
+/*
+ * Can nothing be written?  Then nothing must be sent.  recorder_prove() finds that out
+ * before the first request, with a write; it returns false if the extension is
+ * gone.
+ */
+extern bool recorder_is_blocked(void);
+extern bool recorder_prove(void);
+
+/* Is there anything left to be written? */
+extern bool recorder_is_done(void);
+
+/* Was this dispatch set aside, so that it must be left alone? */
+extern bool recorder_has_set_aside(const char *id);
+
+/* As recorder_flush(), with all that is done now and then; for the end. */
+extern void recorder_finish(void);
 
 #endif							/* WEBHOOK_RECORDER_H */

@@ -15,6 +15,7 @@
 #include "deliver/http.h"
 #include "deliver/lanes.h"
 #include "deliver/router.h"
+#include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
 #include "utils/hsearch.h"
@@ -24,6 +25,9 @@
 /* So many events, and bytes of them, are routed at once. */
 #define MAX_EVENTS 500
 #define MAX_BATCH_BYTES (4 * 1024 * 1024)
+
+/* So long after an error that is not of an event it is tried again. */
+#define RETRY_TIME USECS_PER_SEC
 
 /* Routing waits while so many bytes of events are in memory. */
 #define MAX_EVENT_BYTES (16 * 1024 * 1024)
@@ -61,6 +65,13 @@ static Statement revive_statement = {
 };
 
 static bool has_new_events;
+
+/* After an error events are routed one by one, to find the one that makes it. */
+static int	max_events;
+static bool must_skip;			/* the next one does */
+static char skip_reason[512];
+static TimestampTz retry_at;	/* 0: the last try has succeeded */
+
 static int	fan_out;			/* dispatches for each event of the last batch */
 
 /* No dispatch that was written before the worker started is younger. */
@@ -73,6 +84,9 @@ router_open(void)
 	has_new_events = true;
 	fan_out = 1;
 	last_known_is_set = false;
+	max_events = MAX_EVENTS;
+	must_skip = false;
+	retry_at = 0;
 }
 
 void
@@ -96,7 +110,14 @@ bool
 router_has_work(void)
 {
 	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
-		dispatch_event_bytes() < MAX_EVENT_BYTES;
+		dispatch_event_bytes() < MAX_EVENT_BYTES &&
+		(retry_at == 0 || retry_at <= clock_work_time());
+}
+
+TimestampTz
+router_deadline(void)
+{
+	return has_new_events && retry_at != 0 ? retry_at : DT_NOEND;
 }
 
 static bool
@@ -216,6 +237,12 @@ create_dispatch(const Match *match, Batch *batch)
 		dispatch_submit(dispatch);
 }
 
+static void
+revive(void *argument)
+{
+	statement_write(&revive_statement, argument, NULL);
+}
+
 /*
  * Enables the ad-hoc webhooks that had retired at the end of runs that were
  * resurrected, so that they get that event and those that follow.
@@ -226,6 +253,7 @@ revive_webhooks(Event **events, int nevents)
 	ArrayParameter runs = {TEXTOID, NULL};
 	ArrayParameter times = {TIMESTAMPTZOID, NULL};
 	Datum		values[2];
+	char	   *error;
 
 	for (int i = 0; i < nevents; i++)
 	{
@@ -240,48 +268,111 @@ revive_webhooks(Event **events, int nevents)
 		return;
 	values[0] = array_result(&runs);
 	values[1] = array_result(&times);
-	statement_write(&revive_statement, values, NULL);
+	error = work_try(revive, values);
+	if (error != NULL)
+		ereport(LOG,
+				(errmsg("could not enable ad-hoc webhooks of resurrected runs: %s", error)));
 	work_see_writes();
+}
+
+/* Takes matches that are not known already into memory. */
+static void
+create_dispatches(const Matches *matches)
+{
+	for (int i = 0; i < matches->count; i++)
+	{
+		if (dispatch_find(matches->items[i].id) == NULL)
+			create_dispatch(&matches->items[i], matches->batch);
+	}
+}
+
+/* The transaction: routes a batch of at most "max_events" events. */
+static void
+route(void *argument)
+{
+	Batch	   *batch = argument;
+	int			room = rowless_limit() - nrowless_dispatches;
+	int			limit = Min(Max(room / fan_out, 1), max_events);
+	Event	  **events = palloc(sizeof(Event *) * limit);
+	int			nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
+	Matches		matches = {.batch = batch, .capacity = nevents};
+	CursorMark *mark;
+
+	if (nevents == 0)
+	{
+		has_new_events = false;
+		lanes_router_caught_up();
+		return;
+	}
+	revive_webhooks(events, nevents);
+	matches.items = palloc(sizeof(Match) * matches.capacity);
+	nevents = subscribers_match(events, nevents, room, add_match, &matches);
+	mark = cursor_take(events, nevents);
+	fan_out = Max(matches.count / nevents, 1);
+	remove_known(&matches);
+	put_in_order(&matches);
+	batch_set_mark(batch, mark);
+	create_dispatches(&matches);
+	counters_add(COUNTER_EVENTS, nevents);
+	counters_add(COUNTER_DISPATCHES, matches.count);
+}
+
+/* Leaves out the next event, which can't be routed. */
+static void
+skip(void *argument)
+{
+	Batch	   *batch = argument;
+	Id			id;
+	CursorMark *mark = cursor_skip(id);
+
+	if (mark == NULL)
+		return;
+	ereport(LOG,
+			(errmsg("event \"%s\" can't be routed and is left out: %s", id, skip_reason)));
+	batch_set_mark(batch, mark);
+}
+
+/*
+ * After an error nothing that was read since the last written mark is known to be
+ * done.  It is read again; what is in memory or has a row is left out then.
+ */
+static void
+rewind_after(const WorkError *error)
+{
+	cursor_reset();
+	last_known_is_set = false;
+	has_new_events = true;
+	must_skip = false;
+	if (error->is_of_row && max_events > 1)
+	{
+		max_events = 1;
+		return;
+	}
+	must_skip = error->is_of_row;
+	strlcpy(skip_reason, error->message, sizeof(skip_reason));
+	if (must_skip)
+		return;
+	trouble_note(TROUBLE_ROUTING, error);
+	retry_at = clock_work_time() + RETRY_TIME;
 }
 
 bool
 router_route(void)
 {
-	Batch	   *batch;
-	Event	  **events;
-	Matches		matches;
-	int			room = rowless_limit() - nrowless_dispatches;
-	int			limit = Min(Max(room / fan_out, 1), MAX_EVENTS);
-	int			nevents;
+	Batch	   *batch = batch_create();
+	WorkError	error;
+	WorkResult	result = work_run("routing events", true, must_skip ? skip : route,
+								  batch, &error);
 
-	if (!work_begin("routing events"))
-		return false;
-	batch = batch_create();
-	events = palloc(sizeof(Event *) * limit);
-	nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
-	if (nevents == 0)
-	{
-		has_new_events = false;
-		lanes_router_caught_up();
-		batch_release(batch);
-		work_commit();
-		return true;
-	}
-	revive_webhooks(events, nevents);
-	matches.batch = batch;
-	matches.count = 0;
-	matches.capacity = nevents;
-	matches.items = palloc(sizeof(Match) * matches.capacity);
-	nevents = subscribers_match(events, nevents, room, add_match, &matches);
-	batch_set_mark(batch, cursor_take(events, nevents));
-	fan_out = Max(matches.count / nevents, 1);
-	remove_known(&matches);
-	counters_add(COUNTER_EVENTS, nevents);
-	counters_add(COUNTER_DISPATCHES, matches.count);
-	put_in_order(&matches);
-	for (int i = 0; i < matches.count; i++)
-		create_dispatch(&matches.items[i], batch);
 	batch_release(batch);
-	work_commit();
-	return true;
+	if (result == WORK_FAILED)
+		rewind_after(&error);
+	else
+	{
+		must_skip = false;
+		retry_at = 0;
+		max_events = Min(2 * max_events, MAX_EVENTS);
+		trouble_end(TROUBLE_ROUTING);
+	}
+	return result != WORK_GONE;
 }

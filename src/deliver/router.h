@@ -11,6 +11,8 @@
 #ifndef WEBHOOK_ROUTER_H
 #define WEBHOOK_ROUTER_H
 
+#include "datatype/timestamp.h"
+
 /* Starts as if there could be new events. */
 extern void router_open(void);
 
@@ -20,9 +22,13 @@ extern void router_look_again(void);
 /* Could router_route() do something now? */
 extern bool router_has_work(void);
 
+/* When it is to be tried again after an error; DT_NOEND if there was none. */
+extern TimestampTz router_deadline(void);
+
 /*
  * Routes a batch of events that were not routed yet, once they are durable.
- * Returns false if the extension is gone.
+ * Returns false if the extension is gone.  After an error it goes back to the last
+ * written mark; an event that can't be read or matched is left out.
  */
 extern bool router_route(void);
 

@@ -296,7 +296,7 @@ forget_unused(void)
 	while ((subscriber = hash_seq_search(&scan)) != NULL)
 	{
 		if (subscriber->references > 0 || subscriber->has_backlog ||
-			subscriber->has_replays ||
+			subscriber->has_replays || subscriber->has_stats ||
 			subscriber->failing_since != subscriber->known_failing_since)
 			continue;
 		drop_version(subscriber);

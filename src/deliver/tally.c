@@ -13,6 +13,7 @@
 
 #include "deliver/health.h"
 #include "deliver/tally.h"
+#include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
 #include "store/statistics.h"
@@ -20,6 +21,9 @@
 
 /* So often what was logged is added up, and webhooks that fail are looked at. */
 #define TALLY_TIME (INT64CONST(30) * USECS_PER_SEC)
+
+/* So long after a failure it is tried again. */
+#define RETRY_TIME (INT64CONST(5) * USECS_PER_SEC)
 
 /* Of the time from step to step, adding up takes no more than one in so many. */
 #define STEP_SHARE 4
@@ -35,12 +39,14 @@ static TallyState state;
 static bool has_counted;		/* since the round began */
 static TimestampTz next_step_at;
 
-/* Those with has_stats; in the memory of the transaction under way. */
+/* Those with has_stats. */
 static List *counted_subscribers = NIL;
+static MemoryContext tally_context;
 
 void
-tally_open(void)
+tally_open(MemoryContext context)
 {
+	tally_context = context;
 	state = TALLY_RESTS;
 	has_counted = false;
 	next_step_at = 0;
@@ -48,13 +54,16 @@ tally_open(void)
 }
 
 void
-tally_count(Dispatch *dispatch, const DispatchRow *row)
+tally_count(Dispatch *dispatch, DispatchStatus status)
 {
 	Subscriber *subscriber = dispatch->subscriber;
 
 	if (!subscriber->has_stats)
 	{
+		MemoryContext old_context = MemoryContextSwitchTo(tally_context);
+
 		counted_subscribers = lappend(counted_subscribers, subscriber);
+		MemoryContextSwitchTo(old_context);
 		subscriber->has_stats = true;
 		subscriber->new_dispatches = 0;
 		subscriber->last_dispatch_id[0] = '\0';
@@ -62,11 +71,18 @@ tally_count(Dispatch *dispatch, const DispatchRow *row)
 	if (!dispatch->is_counted)
 		subscriber->new_dispatches++;
 	dispatch->is_counted = true;
-	if (strcmp(row->id, subscriber->last_dispatch_id) < 0)
+	if (strcmp(dispatch->id, subscriber->last_dispatch_id) < 0)
 		return;
-	strlcpy(subscriber->last_dispatch_id, row->id, sizeof(Id));
-	subscriber->last_status = row->status;
-	subscriber->last_finished_at = row->finished_at;
+	strlcpy(subscriber->last_dispatch_id, dispatch->id, sizeof(Id));
+	subscriber->last_status = status;
+	subscriber->last_finished_at = status == DISPATCH_ACTIVE ? 0 :
+		clock_to_wall(dispatch->ended_at);
+}
+
+bool
+tally_is_empty(void)
+{
+	return counted_subscribers == NIL;
 }
 
 void
@@ -90,11 +106,20 @@ tally_write(void)
 		};
 
 		stats_log_add(log, &row);
-		subscriber->has_stats = false;
 	}
 	stats_log_write(log);
+}
+
+void
+tally_written(void)
+{
+	ListCell   *cell;
+
+	has_counted |= (counted_subscribers != NIL);
+	foreach(cell, counted_subscribers)
+		((Subscriber *) lfirst(cell))->has_stats = false;
+	list_free(counted_subscribers);
 	counted_subscribers = NIL;
-	has_counted = true;
 }
 
 void
@@ -110,10 +135,13 @@ tally_deadline(void)
 	return state == TALLY_RESTS && !has_counted ? DT_NOEND : next_step_at;
 }
 
-/* Does one step; returns when the next one is due. */
-static TimestampTz
-step(TimestampTz now)
+/* The transaction: one step, after which *argument is when the next one is due. */
+static void
+take_step(void *argument)
 {
+	TimestampTz now = clock_work_time();
+	TimestampTz *next_at = argument;
+
 	switch (state)
 	{
 		case TALLY_RESTS:
@@ -130,17 +158,39 @@ step(TimestampTz now)
 			if (health_write(now))
 				break;
 			state = TALLY_RESTS;
-			return now + TALLY_TIME;
+			*next_at = now + TALLY_TIME;
+			return;
 	}
-	return clock_work_time() + (clock_work_time() - now) * (STEP_SHARE - 1);
+	*next_at = clock_work_time() + (clock_work_time() - now) * (STEP_SHARE - 1);
 }
 
 bool
 tally_work(void)
 {
-	if (!work_begin("adding up statistics"))
-		return false;
-	next_step_at = step(clock_work_time());
-	work_commit();
+	TroubleKind kind = state == TALLY_HEALTH ? TROUBLE_HEALTH : TROUBLE_STATISTICS;
+	WorkError	error;
+
+	switch (work_run("adding up statistics", true, take_step, &next_step_at, &error))
+	{
+		case WORK_DONE:
+			if (state == TALLY_HEALTH)
+				trouble_end(TROUBLE_STATISTICS);
+			if (state == TALLY_RESTS)
+				trouble_end(TROUBLE_HEALTH);
+			break;
+		case WORK_FAILED:
+			trouble_note(kind, &error);
+
+			/*
+			 * What can't be added up keeps nobody's health from being seen
+			 * to.
+			 */
+			state = kind == TROUBLE_STATISTICS ? TALLY_HEALTH : TALLY_RESTS;
+			has_counted = true;
+			next_step_at = clock_work_time() + RETRY_TIME;
+			break;
+		case WORK_GONE:
+			return false;
+	}
 	return true;
 }

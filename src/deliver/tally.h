@@ -14,15 +14,17 @@
 
 #include "deliver/dispatch.h"
 
-/* Starts with nothing counted. */
-extern void tally_open(void);
+/* Starts with nothing counted; allocates in "context". */
+extern void tally_open(MemoryContext context);
 
 /*
- * Counts what is written of a dispatch, and logs what was counted, both in the
- * transaction that writes it.
+ * Counts what is to be written of a dispatch.  What was counted is logged in the
+ * transaction that writes it, and forgotten when that was committed.
  */
-extern void tally_count(Dispatch *dispatch, const DispatchRow *row);
+extern void tally_count(Dispatch *dispatch, DispatchStatus status);
+extern bool tally_is_empty(void);
 extern void tally_write(void);
+extern void tally_written(void);
 
 /* Lets the next round begin at once, or goes on with the one that is under way. */
 extern void tally_hurry(void);
@@ -33,7 +35,7 @@ extern TimestampTz tally_deadline(void);
 /*
  * Does a few milliseconds of what is due, in a transaction of its own, so that
  * neither results nor a shutdown wait for the rest.  Returns false if the
- * extension is gone.
+ * extension is gone; what has failed is tried again after a while.
  */
 extern bool tally_work(void);
 

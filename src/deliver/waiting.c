@@ -13,6 +13,8 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/lanes.h"
+#include "deliver/recorder.h"
+#include "deliver/trouble.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
 #include "server/live.h"
@@ -49,6 +51,9 @@
  */
 #define QUICK_FETCH 200000
 
+/* So long after an error it is tried again. */
+#define RETRY_TIME USECS_PER_SEC
+
 /* Behind all ids. */
 #define LAST_ID "~"
 
@@ -57,6 +62,7 @@ static TimestampTz next_due_at;
 static bool is_sweeping;		/* webhooks behind swept_to were not looked at */
 static bool must_sweep_again;	/* and those before it may have changed */
 static Id	swept_to;
+static TimestampTz retry_at;	/* after an error; 0: there was none */
 static TimestampTz limited_until;	/* some that wait may be called then */
 
 void
@@ -69,6 +75,7 @@ waiting_open(void)
 	is_sweeping = false;
 	must_sweep_again = false;
 	swept_to[0] = '\0';
+	retry_at = 0;
 	waiting_look_again();
 }
 
@@ -207,6 +214,8 @@ waiting_deadline(void)
 {
 	TimestampTz now = clock_work_time();
 
+	if (retry_at != 0)
+		return retry_at;
 	if (may_sweep())
 		return 0;
 	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
@@ -250,19 +259,61 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 	return dispatch;
 }
 
-/* Loads the events of accepted rows and queues their dispatches. */
+/* Events to be loaded, and what was. */
+typedef struct Loading
+{
+	MemoryContext context;
+	const char **ids;
+	int			nids;
+	Event	  **events;
+	int			nloaded;
+} Loading;
+
+static void
+load_events(void *argument)
+{
+	Loading    *loading = argument;
+
+	loading->nloaded = outbox_find(loading->context, loading->ids, loading->nids,
+								   MAX_EVENT_BYTES, loading->events);
+}
+
+/*
+ * Loads the events of accepted rows and queues their dispatches.  An event that
+ * can't be read fails its own dispatch.
+ */
 static void
 queue_rows(DueRow **accepted, int naccepted)
 {
 	Batch	   *batch = batch_create();
 	const char **ids = palloc(sizeof(char *) * naccepted);
 	Event	  **events = palloc(sizeof(Event *) * naccepted);
+	Loading		loading = {batch->context, ids, naccepted, events, 0};
 	int			nloaded;
+	char	   *error;
 
 	for (int i = 0; i < naccepted; i++)
 		ids[i] = accepted[i]->event_id;
-	nloaded = outbox_find(batch->context, ids, naccepted, MAX_EVENT_BYTES,
-						  events);
+	error = work_try(load_events, &loading);
+	if (error != NULL)
+		batch_release(batch);
+	if (error != NULL && naccepted > 1)
+	{
+		for (int i = 0; i < naccepted; i++)
+			queue_rows(&accepted[i], 1);
+		return;
+	}
+	if (error != NULL)
+	{
+		Subscriber *subscriber = subscriber_find(accepted[0]->webhook_id);
+
+		if (!accepted[0]->is_replay)
+			subscriber->host->nreserved--;
+		dispatch_end(create_dispatch(accepted[0], subscriber, NULL, NULL),
+					 DISPATCH_FAILED, psprintf("Event can't be read: %s", error));
+		return;
+	}
+	nloaded = loading.nloaded;
 	for (int i = 0; i < naccepted; i++)
 	{
 		DueRow	   *row = accepted[i];
@@ -304,7 +355,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 		Subscriber *subscriber = subscriber_find(row->webhook_id);
 		const char *reason = subscriber_refusal(subscriber, row->event_type);
 
-		if (dispatch_find(row->id) != NULL ||
+		if (dispatch_find(row->id) != NULL || recorder_has_set_aside(row->id) ||
 			(row->order_key != NULL && lane_is_busy(row)))
 			continue;
 		if (reason != NULL && row->order_key != NULL)
@@ -435,7 +486,8 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
 		Dispatch   *dispatch = dispatch_find(rows[i].id);
 
-		if (reason == NULL || (dispatch != NULL && dispatch->state != DISPATCH_QUEUED))
+		if (reason == NULL || recorder_has_set_aside(rows[i].id) ||
+			(dispatch != NULL && dispatch->state != DISPATCH_QUEUED))
 			continue;
 		if (dispatch == NULL)
 			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);
@@ -496,14 +548,13 @@ sweep(void)
 	swept_to[0] = '\0';
 }
 
-bool
-waiting_fetch(void)
+/* The transaction. */
+static void
+fetch(void *argument)
 {
-	TimestampTz now = clock_work_time();
+	TimestampTz now = *(TimestampTz *) argument;
 	Host	   *host;
 
-	if (!work_begin("fetching waiting dispatches"))
-		return false;
 	if (may_sweep())
 		sweep();
 	if (next_due_at <= now)
@@ -518,6 +569,30 @@ waiting_fetch(void)
 			break;
 		fetch_replays(subscriber, now);
 	}
-	work_commit();
-	return true;
+}
+
+bool
+waiting_fetch(void)
+{
+	TimestampTz now = clock_work_time();
+	DuePosition position = due_position;
+	WorkError	error;
+	WorkResult	result = work_run("fetching waiting dispatches", true, fetch, &now,
+								  &error);
+
+	if (result == WORK_FAILED)
+	{
+		/* What was read and not taken is found by a sweep. */
+		due_position = position;
+		hosts_end_reservations();
+		waiting_look_again();
+		retry_at = now + RETRY_TIME;
+		trouble_note(TROUBLE_FETCHING, &error);
+	}
+	else
+	{
+		retry_at = 0;
+		trouble_end(TROUBLE_FETCHING);
+	}
+	return result != WORK_GONE;
 }

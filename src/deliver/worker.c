@@ -41,6 +41,7 @@ static volatile sig_atomic_t must_stop = false;
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 static WorkerHold current_hold = HOLD_NONE;
+static bool hold_is_stale = false;	/* it could not be looked for */
 
 /* The latch, the postmaster's death and the engine's sockets. */
 static WaitEventSet *wait_set = NULL;
@@ -57,17 +58,18 @@ static Statement hold_statement = {
 };
 
 /*
- * Between transactions there is time to record what was answered; within one
- * we could be waiting for a lock.
+ * There is time to record what was answered: no transaction waits for anybody.  Who
+ * insists is obeyed at once.
  */
 static void
 handle_stop(SIGNAL_ARGS)
 {
 	int			saved_errno = errno;
 
-	if (IsTransactionState())
+	if (must_stop && IsTransactionState())
 		die(postgres_signal_arg);
 	must_stop = true;
+	work_cancel();
 	SetLatch(MyLatch);
 	errno = saved_errno;
 }
@@ -97,30 +99,48 @@ connect_to_slot(int slot)
 	work_connect(database);
 }
 
-/* Why nothing may be delivered now; false if the extension is gone. */
-static bool
-find_hold(WorkerHold *hold)
+/* The transaction of find_hold(). */
+static void
+look_for_hold(void *argument)
 {
 	static const WorkerHold holds[] = {
 		HOLD_NONE, HOLD_NOT_ATTACHED, HOLD_RESTORED_COPY, HOLD_PAUSED
 	};
+	WorkerHold *hold = argument;
 	Datum		database = ObjectIdGetDatum(MyDatabaseId);
 	bool		isnull;
 
-	if (!work_begin("looking for a hold"))
-		return false;
 	if (!installed_version_fits())
 	{
 		*hold = HOLD_OTHER_VERSION;
-		work_commit();
-		return true;
+		return;
 	}
 	statement_read(&hold_statement, &database, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
-	work_commit();
 	if (!setting_delivery && *hold <= HOLD_NOT_ATTACHED)
 		*hold = HOLD_DELIVERY_OFF;
-	return true;
+}
+
+/*
+ * Why nothing may be delivered now; false if the extension is gone.  What can't be
+ * found out now stays as it was, and is to be looked for again.
+ */
+static bool
+find_hold(WorkerHold *hold)
+{
+	static bool is_known = false;
+	WorkerHold	found;
+	WorkError	error;
+	WorkResult	result = work_run("looking for a hold", true, look_for_hold, &found,
+								  &error);
+
+	hold_is_stale = (result == WORK_FAILED);
+	if (result == WORK_DONE)
+		*hold = found;
+	else if (result == WORK_FAILED && !is_known && !must_stop)
+		ereport(ERROR, (errcode(error.sqlstate), errmsg("%s", error.message)));
+	is_known |= (result == WORK_DONE);
+	return result != WORK_GONE;
 }
 
 /* Publishes a hold, and logs it if it is one that somebody must end. */
@@ -237,7 +257,7 @@ update_hold(void)
 static void
 take_turn(void)
 {
-	bool		must_look = (current_hold != HOLD_NONE);
+	bool		must_look = (current_hold != HOLD_NONE || hold_is_stale);
 	uint32		wake;
 	long		timeout;
 
@@ -260,6 +280,45 @@ take_turn(void)
 	wait_for_work(timeout);
 }
 
+/*
+ * After an error that nobody has expected.  What was sent is recorded, if it can be;
+ * then the worker ends, unless somebody has only cancelled what it did.
+ */
+static void
+handle_error(void)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	if (IsTransactionState())
+		AbortCurrentTransaction();
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		FreeErrorData(error);
+		return;
+	}
+	delivery_finish();
+	ReThrowError(error);
+}
+
+static void
+try_turn(void)
+{
+	PG_TRY();
+	{
+		take_turn();
+	}
+	PG_CATCH();
+	{
+		handle_error();
+	}
+	PG_END_TRY();
+}
+
 void
 webhook_events_worker_main(Datum arg)
 {
@@ -270,5 +329,5 @@ webhook_events_worker_main(Datum arg)
 	update_hold();
 	shared_worker_runs();
 	for (;;)
-		take_turn();
+		try_turn();
 }

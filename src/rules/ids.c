@@ -147,6 +147,7 @@ ids_note_foreign(const char *id, int length)
 void
 id_make_dispatch(Id id, const char *event_id, const char *webhook_id)
 {
+	TimestampTz time;
 	uint64		hash;
 
 	hash = hash_bytes_extended((const unsigned char *) event_id,
@@ -154,7 +155,10 @@ id_make_dispatch(Id id, const char *event_id, const char *webhook_id)
 	hash = hash_bytes_extended((const unsigned char *) webhook_id,
 							   strlen(webhook_id), hash);
 
-	memcpy(id, event_id, ID_TIME_LENGTH);
+	if (id_time(event_id, (int) strlen(event_id), &time))
+		memcpy(id, event_id, ID_TIME_LENGTH);
+	else
+		memset(id, digits[0], ID_TIME_LENGTH);
 	encode(id + ID_TIME_LENGTH, hash >> (64 - ID_TAIL_BITS),
 		   ID_LENGTH - ID_TIME_LENGTH);
 	id[ID_LENGTH] = '\0';

@@ -22,6 +22,7 @@
 
 #include "common/pg_prng.h"
 #include "compat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "rules/ids.h"
@@ -75,6 +76,7 @@ typedef struct Slot
 	char		days_error[SLOT_ERROR_SIZE];
 	TimestampTz last_error_at;
 	char		last_error[SLOT_ERROR_SIZE];
+	Trouble		troubles[N_TROUBLES];
 
 	/* read by committing backends without the lock */
 	pg_atomic_uint32 database_hint;
@@ -445,6 +447,7 @@ shared_report(Oid database, WorkerReport *report)
 		report->days_at = slot->days_at;
 		report->days_error_at = slot->days_error_at;
 		strlcpy(report->days_error, slot->days_error, SLOT_ERROR_SIZE);
+		memcpy(report->troubles, slot->troubles, sizeof(slot->troubles));
 	}
 	LWLockRelease(lock);
 	return slot != NULL;
@@ -603,12 +606,22 @@ back_off(Slot *slot)
 	slot->next_start_at = clock_now() + Min(delay, MAX_RESTART_DELAY);
 }
 
+/* Copies a message as far as there is room for whole characters. */
+static void
+copy_message(char *to, const char *message, int size)
+{
+	int			length = pg_mbcliplen(message, (int) strlen(message), size - 1);
+
+	memcpy(to, message, length);
+	to[length] = '\0';
+}
+
 /* Notes an error; the lock is held. */
 static void
 note_error(Slot *slot, const char *message)
 {
 	slot->last_error_at = GetCurrentTimestamp();
-	strlcpy(slot->last_error, message, SLOT_ERROR_SIZE);
+	copy_message(slot->last_error, message, SLOT_ERROR_SIZE);
 }
 
 void
@@ -754,6 +767,7 @@ detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	my_slot->pid = 0;
 	my_slot->hold = HOLD_NONE;
 	my_slot->next_start_at = 0;
+	memset(my_slot->troubles, 0, sizeof(my_slot->troubles));
 	if (my_end_is_failure)
 	{
 		if (clock_now() - my_slot->runs_since > GOOD_RUN)
@@ -903,4 +917,44 @@ shared_record_error(const char *message)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	note_error(my_slot, message);
 	LWLockRelease(lock);
+}
+
+const char *
+trouble_name(TroubleKind kind)
+{
+	static const char *const names[] = {
+		[TROUBLE_RECORDING] = "recording what was sent",
+		[TROUBLE_MARKING] = "marking how far events were routed",
+		[TROUBLE_ROUTING] = "routing events",
+		[TROUBLE_FETCHING] = "fetching waiting dispatches",
+		[TROUBLE_LOGGING_STATISTICS] = "logging statistics of webhooks",
+		[TROUBLE_STATISTICS] = "adding up statistics of webhooks",
+		[TROUBLE_HEALTH] = "looking after failing webhooks",
+		[TROUBLE_RETIRING] = "retiring ad-hoc webhooks",
+		[TROUBLE_DISABLING] = "disabling webhooks that are gone"
+	};
+
+	return names[kind];
+}
+
+bool
+shared_set_trouble(TroubleKind kind, const char *message)
+{
+	Trouble    *trouble = &my_slot->troubles[kind];
+	bool		was_there = (trouble->since != 0);
+
+	if (message == NULL && !was_there)
+		return false;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (message == NULL)
+		trouble->since = 0;
+	else
+	{
+		if (!was_there)
+			trouble->since = GetCurrentTimestamp();
+		copy_message(trouble->message, message, TROUBLE_SIZE);
+		note_error(my_slot, message);
+	}
+	LWLockRelease(lock);
+	return (message != NULL) != was_there;
 }

@@ -54,6 +54,32 @@ typedef enum WorkerHold
 
 #define SLOT_ERROR_SIZE 1024
 
+/* What can be wrong with a worker that runs, and for how long. */
+typedef enum TroubleKind
+{
+	TROUBLE_RECORDING,			/* nothing is sent meanwhile */
+	TROUBLE_MARKING,			/* after a crash more is routed again */
+	TROUBLE_ROUTING,
+	TROUBLE_FETCHING,
+	TROUBLE_LOGGING_STATISTICS,
+	TROUBLE_STATISTICS,
+	TROUBLE_HEALTH,
+	TROUBLE_RETIRING,
+	TROUBLE_DISABLING,
+	N_TROUBLES
+} TroubleKind;
+
+/* As in "... fails". */
+extern const char *trouble_name(TroubleKind kind);
+
+#define TROUBLE_SIZE 256
+
+typedef struct Trouble
+{
+	TimestampTz since;			/* 0: there is none */
+	char		message[TROUBLE_SIZE];
+} Trouble;
+
 /* What status() shows of a worker; a copy. */
 typedef struct WorkerReport
 {
@@ -70,6 +96,7 @@ typedef struct WorkerReport
 	TimestampTz days_at;		/* when days were looked after; 0: not yet */
 	TimestampTz days_error_at;	/* 0 if all went well then */
 	char		days_error[SLOT_ERROR_SIZE];
+	Trouble		troubles[N_TROUBLES];
 } WorkerReport;
 
 /* Asks for the memory; called in the postmaster while libraries are loaded. */
@@ -196,5 +223,11 @@ extern void shared_worker_holds(WorkerHold hold);
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
 extern void shared_record_error(const char *message);
+
+/*
+ * Publishes a trouble, or with NULL that it is over.  Returns whether that is
+ * news: it was not there, or it was.
+ */
+extern bool shared_set_trouble(TroubleKind kind, const char *message);
 
 #endif							/* WEBHOOK_SHARED_H */

@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(webhook_events_worker_report);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);
 PG_FUNCTION_INFO_V1(webhook_events_work_time);
 PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
+PG_FUNCTION_INFO_V1(webhook_events_worker_troubles);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
 
@@ -172,6 +173,33 @@ webhook_events_look_after_days(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	shared_want_maintenance();
 	PG_RETURN_VOID();
+}
+
+/* worker_troubles() RETURNS TABLE (what text, since timestamptz, error text) */
+Datum
+webhook_events_worker_troubles(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	WorkerReport report;
+
+	InitMaterializedSRF(fcinfo, 0);
+	result = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (!shared_report(MyDatabaseId, &report))
+		return (Datum) 0;
+	for (int i = 0; i < N_TROUBLES; i++)
+	{
+		const Trouble *trouble = &report.troubles[i];
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		if (trouble->since == 0)
+			continue;
+		values[0] = CStringGetTextDatum(trouble_name(i));
+		values[1] = TimestampTzGetDatum(trouble->since);
+		values[2] = CStringGetTextDatum(trouble->message);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 /* wake_worker() RETURNS void */

@@ -384,6 +384,17 @@ cursor_is_at_end(void)
 		U64FromFullTransactionId(ReadNextFullTransactionId()) == xmax;
 }
 
+/*
+ * Of an id that is none of ours, and longer, we take what sorts behind it, so that
+ * it is not read for ever.
+ */
+static void
+take_id(Id id, const char *text)
+{
+	if (strlcpy(id, text, sizeof(Id)) >= sizeof(Id))
+		id[ID_LENGTH - 1] = '~';
+}
+
 static Event *
 make_event(MemoryContext context, uint64 row)
 {
@@ -392,7 +403,7 @@ make_event(MemoryContext context, uint64 row)
 	bool		isnull;
 	char	   *type;
 
-	strlcpy(event->id, statement_text(row, EVENT_ID), sizeof(Id));
+	take_id(event->id, statement_text(row, EVENT_ID));
 	event->created_at =
 		DatumGetTimestampTz(statement_value(row, EVENT_CREATED_AT, &isnull));
 	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
@@ -483,9 +494,9 @@ read_window(int limit)
 	return nrows;
 }
 
-int
-cursor_read(MemoryContext context, int limit, size_t max_bytes,
-			Event **events)
+/* Reads rows of the open window, or of the next one. */
+static uint64
+read_rows(int limit)
 {
 	uint64		nrows = 0;
 
@@ -496,17 +507,44 @@ cursor_read(MemoryContext context, int limit, size_t max_bytes,
 	if (nrows == 0 && open_window())
 		nrows = read_window(limit);
 	nrows_read = (int) nrows;
-	return take_events(context, nrows, max_bytes, events);
+	return nrows;
+}
+
+int
+cursor_read(MemoryContext context, int limit, size_t max_bytes,
+			Event **events)
+{
+	return take_events(context, read_rows(limit), max_bytes, events);
+}
+
+/* Moves on behind an event; "count" rows of those that were read are done then. */
+static CursorMark *
+move_behind(uint64 xid, const char *id, int count)
+{
+	if (count < nrows_read)
+		current->at_end = false;
+	current->xid = xid;
+	strlcpy(current->id, id, sizeof(Id));
+	return make_mark(current);
 }
 
 CursorMark *
 cursor_take(Event **events, int count)
 {
-	if (count < nrows_read)
-		current->at_end = false;
-	current->xid = events[count - 1]->xid;
-	strlcpy(current->id, events[count - 1]->id, sizeof(Id));
-	return make_mark(current);
+	const Event *last = events[count - 1];
+
+	return move_behind(last->xid, last->id, count);
+}
+
+CursorMark *
+cursor_skip(Id id)
+{
+	bool		isnull;
+
+	if (read_rows(1) == 0)
+		return NULL;
+	take_id(id, statement_text(0, EVENT_ID));
+	return move_behind(datum_xid(statement_value(0, EVENT_XID, &isnull)), id, 1);
 }
 
 void

@@ -51,6 +51,12 @@ extern bool cursor_is_at_end(void);
  */
 extern CursorMark *cursor_take(Event **events, int count);
 
+/*
+ * Moves on behind the next event without reading more of it than its id, which may be
+ * the only thing that can be read.  NULL if there is none.
+ */
+extern CursorMark *cursor_skip(Id id);
+
 /* Writes a mark down: all before it is done. */
 extern void cursor_write(const CursorMark *mark);
 

@@ -10,12 +10,15 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "store/day_update.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -109,10 +112,32 @@ day_update_begin_row(DayUpdate *update, const RowPlace *place, const char *key)
 	return true;
 }
 
+/*
+ * The lock, or the other change, of a transaction that is under way stands in the
+ * row itself.  It can come after we have looked; then we wait for lock_timeout.
+ */
 bool
-day_update_is_null(const DayUpdate *update, int column)
+day_update_is_locked(const DayUpdate *update)
 {
-	return update->old_row->tts_isnull[update->columns[column] - 1];
+	HeapTupleHeader row;
+	TransactionId locker;
+
+	if (!TTS_IS_BUFFERTUPLE(update->old_row))
+		return false;
+	row = ((BufferHeapTupleTableSlot *) update->old_row)->base.tuple->t_data;
+	if (row->t_infomask & HEAP_XMAX_INVALID)
+		return false;
+	locker = HeapTupleHeaderGetRawXmax(row);
+	if (row->t_infomask & HEAP_XMAX_IS_MULTI)
+		return MultiXactIdIsRunning(locker, HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask));
+	return !TransactionIdIsCurrentTransactionId(locker) &&
+		TransactionIdIsInProgress(locker);
+}
+
+Datum
+day_update_value(const DayUpdate *update, int column)
+{
+	return update->old_row->tts_values[update->columns[column] - 1];
 }
 
 void

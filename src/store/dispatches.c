@@ -88,12 +88,11 @@ struct DispatchWriter
 	DayRows    *inserts;		/* NULL if there are none */
 	DayUpdate  *changes;		/* NULL if there are none */
 	DayRows    *calls;			/* NULL if there are none */
-	int			nupdates;
 	ArrayParameter updates[N_UPDATE];
 };
 
 /*
- * Of rows that are not where they were seen.
+ * Of rows that are not where they were seen; those that are locked stay.
  *
  * Plans are made while tables are small, when every index is as good as another,
  * and then kept.  So conditions and orders are written such that there is but one
@@ -107,13 +106,27 @@ static Statement update_statement = {
 	" error_message = new.error_message,"
 	" holds_until = coalesce(new.holds_until, d.holds_until),"
 	" order_key = CASE WHEN new.is_passed = 0 THEN d.order_key END"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new (id, status, finished_at,"
-	" attempts, next_attempt_at, error_message, holds_until, is_passed)"
-	" WHERE d.id = new.id AND d.finished_at IS NULL",
+	" FROM (SELECT u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	" AS u (id, status, finished_at, attempts, next_attempt_at, error_message,"
+	" holds_until, is_passed)"
+	" CROSS JOIN LATERAL (SELECT FROM webhook_events_internal.dispatches AS l"
+	" WHERE l.id = u.id AND l.status::text = 'ACTIVE' FOR UPDATE SKIP LOCKED) AS l) AS new"
+	" WHERE d.id = new.id RETURNING d.id",
 	N_UPDATE,
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
 	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID},
 	NULL
+};
+
+static Statement active_statement = {
+	"SELECT id FROM webhook_events_internal.dispatches"
+	" WHERE id = ANY ($1) AND status::text = 'ACTIVE'",
+	1, {TEXTARRAYOID}, NULL
+};
+
+static Statement last_attempt_statement = {
+	"SELECT max(attempt) FROM webhook_events_internal.calls WHERE dispatch_id = $1",
+	1, {TEXTOID}, NULL
 };
 
 static Statement last_id_statement = {
@@ -317,20 +330,23 @@ change_time(DayUpdate *changes, int column, TimestampTz time)
 	day_update_set(changes, column, TimestampTzGetDatum(time), time == 0);
 }
 
-/* Changes a row where it was seen; false if it is not there, or was changed. */
-static bool
+/* Changes a row where it was seen. */
+static RowFate
 change_in_place(DispatchWriter *writer, const DispatchRow *row)
 {
 	DayUpdate  *changes;
 
 	if (row->place == NULL)
-		return false;
+		return ROW_ELSEWHERE;
 	if (writer->changes == NULL)
 		writer->changes = day_update_create(&dispatches_kind);
 	changes = writer->changes;
 	if (!day_update_begin_row(changes, row->place, row->id) ||
-		!day_update_is_null(changes, DISPATCH_FINISHED_AT))
-		return false;
+		DatumGetObjectId(day_update_value(changes, DISPATCH_STATUS)) !=
+		status_oid(DISPATCH_ACTIVE))
+		return ROW_ELSEWHERE;
+	if (day_update_is_locked(changes))
+		return ROW_LOCKED;
 	day_update_set(changes, DISPATCH_STATUS,
 				   ObjectIdGetDatum(status_oid(row->status)), false);
 	change_time(changes, DISPATCH_FINISHED_AT, row->finished_at);
@@ -343,16 +359,17 @@ change_in_place(DispatchWriter *writer, const DispatchRow *row)
 		change_time(changes, DISPATCH_HOLDS_UNTIL, row->holds_until);
 	if (row->is_passed)
 		day_update_set(changes, DISPATCH_ORDER_KEY, (Datum) 0, true);
-	return day_update_end_row(changes);
+	return day_update_end_row(changes) ? ROW_WRITTEN : ROW_ELSEWHERE;
 }
 
-void
+RowFate
 dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 {
 	ArrayParameter *a = writer->updates;
+	RowFate		fate = change_in_place(writer, row);
 
-	if (change_in_place(writer, row))
-		return;
+	if (fate != ROW_ELSEWHERE)
+		return fate;
 	array_add_text(&a[UPDATE_ID], row->id);
 	array_add_text(&a[UPDATE_STATUS], dispatch_status_label(row->status));
 	array_add_time(&a[UPDATE_FINISHED_AT], row->finished_at);
@@ -361,7 +378,58 @@ dispatch_writer_update(DispatchWriter *writer, const DispatchRow *row)
 	array_add_text(&a[UPDATE_ERROR_MESSAGE], row->error_message);
 	array_add_time(&a[UPDATE_HOLDS_UNTIL], row->holds_until);
 	array_add_int(&a[UPDATE_IS_PASSED], row->is_passed);
-	writer->nupdates++;
+	return fate;
+}
+
+/* Adds the ids of the last statement's rows. */
+static List *
+take_ids(List *ids, uint64 count)
+{
+	for (uint64 row = 0; row < count; row++)
+		ids = lappend(ids, statement_text(row, 1));
+	return ids;
+}
+
+List *
+dispatch_writer_find_locked(DispatchWriter *writer)
+{
+	ArrayParameter *a = writer->updates;
+	Datum		values[N_UPDATE];
+	List	   *written;
+	List	   *active;
+	List	   *locked = NIL;
+	ListCell   *cell;
+
+	if (a[UPDATE_ID].state == NULL)
+		return NIL;
+	CommandCounterIncrement();
+	for (int i = 0; i < N_UPDATE; i++)
+		values[i] = array_result(&a[i]);
+	written = take_ids(NIL, statement_write(&update_statement, values, NULL));
+	active = take_ids(NIL, statement_read(&active_statement, values, NULL, 0));
+	foreach(cell, active)
+	{
+		ListCell   *other;
+		bool		is_written = false;
+
+		foreach(other, written)
+			is_written |= strcmp(lfirst(cell), lfirst(other)) == 0;
+		if (!is_written)
+			locked = lappend(locked, lfirst(cell));
+	}
+	return locked;
+}
+
+int
+dispatches_last_attempt(const char *id)
+{
+	Datum		value = CStringGetTextDatum(id);
+	bool		isnull;
+	Datum		last;
+
+	statement_read(&last_attempt_statement, &value, NULL, 1);
+	last = statement_value(0, 1, &isnull);
+	return isnull ? 0 : DatumGetInt32(last);
 }
 
 void
@@ -388,18 +456,6 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 					 NULL);
 }
 
-static void
-execute(Statement *statement, ArrayParameter *arrays, int nrows)
-{
-	Datum		values[STATEMENT_MAX_PARAMETERS];
-
-	if (nrows == 0)
-		return;
-	for (int i = 0; i < statement->nparameters; i++)
-		values[i] = array_result(&arrays[i]);
-	statement_write(statement, values, NULL);
-}
-
 void
 dispatch_writer_execute(DispatchWriter *writer)
 {
@@ -410,7 +466,6 @@ dispatch_writer_execute(DispatchWriter *writer)
 	if (writer->changes != NULL)
 		day_update_finish(writer->changes);
 	CommandCounterIncrement();
-	execute(&update_statement, writer->updates, writer->nupdates);
 }
 
 void

@@ -73,12 +73,30 @@ extern DispatchWriter *dispatch_writer_create(void);
 extern void dispatch_writer_insert(DispatchWriter *writer,
 								   const DispatchRow *row);
 
-/* Of a changed row, status, times, attempts and error, and the order as said. */
-extern void dispatch_writer_update(DispatchWriter *writer,
-								   const DispatchRow *row);
+/* What became of a row that was to be changed. */
+typedef enum RowFate
+{
+	ROW_WRITTEN,
+	ROW_LOCKED,					/* by somebody, so it was left alone */
+	ROW_ELSEWHERE				/* not where it was seen, or not ACTIVE any
+								 * more */
+} RowFate;
+
+/*
+ * Of a row that is ACTIVE, changes status, times, attempts and error, and the order as
+ * said.  Rows that are elsewhere are looked for, and written where they can be,
+ * by dispatch_writer_find_locked(), to be called after all updates: it returns the ids
+ * (char *) of those that are locked.  What nobody finds ACTIVE was ended by others.
+ */
+extern RowFate dispatch_writer_update(DispatchWriter *writer,
+									  const DispatchRow *row);
+extern List *dispatch_writer_find_locked(DispatchWriter *writer);
 extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
 
 extern void dispatch_writer_execute(DispatchWriter *writer);
+
+/* The number of a dispatch's last call in the table, 0 if there is none. */
+extern int	dispatches_last_attempt(const char *id);
 
 /* The last id of all, to be copied to "id"; an empty one if there is none. */
 extern void dispatches_last_id(Id id);

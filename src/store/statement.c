@@ -14,6 +14,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "server/clock.h"
@@ -30,24 +31,32 @@
 static Oid	known_extension = InvalidOid;
 static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
 
+/* The transaction may be cut short; see work_cancel(). */
+static volatile sig_atomic_t may_be_cancelled = false;
+
 /*
- * The statements are made for these settings, whatever the database's
- * or the owner's are.
+ * The statements are made for these settings, whatever the database's are.  With a
+ * role of the database's choice we would not even get at our own tables.
+ *
+ * The worker waits for nobody's lock: what it can't get within lock_timeout is left
+ * for later.
  */
 static const struct
 {
 	const char *name;
 	const char *value;
 }			options[] = {
+	{"role", "none"},
 	{"client_encoding", "UTF8"},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"row_security", "off"},
 	{"session_replication_role", "origin"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
 	{"synchronous_commit", "off"},
 	{"statement_timeout", "0"},
-	{"lock_timeout", "0"},
+	{"lock_timeout", "250ms"},
 	{"transaction_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
 	{"plan_cache_mode", "force_generic_plan"},
@@ -56,6 +65,9 @@ static const struct
 	{"enable_mergejoin", "off"},
 	{"enable_bitmapscan", "off"},
 	{"enable_sort", "off"},
+	{"enable_nestloop", "on"},
+	{"enable_indexscan", "on"},
+	{"enable_partition_pruning", "on"},
 	{"jit", "off"}
 };
 
@@ -155,6 +167,80 @@ work_try(void (*work) (void *argument), void *argument)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return message;
+}
+
+/*
+ * Is an error of this kind about what was to be done, and not about the server, whose
+ * errors others would meet too?
+ */
+static bool
+is_of_row(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INTERNAL_ERROR):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Runs in a signal handler. */
+void
+work_cancel(void)
+{
+	if (!may_be_cancelled)
+		return;
+	InterruptPending = true;
+	QueryCancelPending = true;
+}
+
+WorkResult
+work_run(const char *activity, bool cancellable, void (*work) (void *argument),
+		 void *argument, WorkError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile WorkResult result = WORK_DONE;
+
+	PG_TRY();
+	{
+		may_be_cancelled = cancellable;
+		if (work_begin(activity))
+		{
+			work(argument);
+			work_commit();
+		}
+		else
+			result = WORK_GONE;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		/* What may have been a signal's doing must not hit the next one. */
+		HOLD_INTERRUPTS();
+		may_be_cancelled = false;
+		QueryCancelPending = false;
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		error->sqlstate = data->sqlerrcode;
+		error->is_of_row = is_of_row(data->sqlerrcode);
+		strlcpy(error->message, data->message ? data->message : "missing error text",
+				sizeof(error->message));
+		FreeErrorData(data);
+		AbortCurrentTransaction();
+		FlushErrorState();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		RESUME_INTERRUPTS();
+		result = WORK_FAILED;
+	}
+	PG_END_TRY();
+	may_be_cancelled = false;
+	MemoryContextSwitchTo(context);
+	return result;
 }
 
 static void

@@ -39,6 +39,33 @@ typedef struct Statement
  */
 extern bool work_begin(const char *activity);
 
+/*
+ * A whole transaction that may fail: calls "work" between work_begin() and
+ * work_commit().  If it raises an error, nothing of it stands, *error says why and
+ * nothing is logged.  "work" changes nothing in memory that must not stay so then.
+ * The caller's memory context is not the transaction's.
+ */
+typedef enum WorkResult
+{
+	WORK_DONE,
+	WORK_FAILED,
+	WORK_GONE					/* the extension is; see work_begin() */
+} WorkResult;
+
+typedef struct WorkError
+{
+	int			sqlstate;
+	bool		is_of_row;		/* and not of the server: others can be done */
+	char		message[512];
+} WorkError;
+
+extern WorkResult work_run(const char *activity, bool cancellable,
+						   void (*work) (void *argument), void *argument,
+						   WorkError *error);
+
+/* Has a cancellable transaction that is under way fail; for a signal handler. */
+extern void work_cancel(void);
+
 /* Lets reading statements see what writing ones have done in it. */
 extern void work_see_writes(void);
 

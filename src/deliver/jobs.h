@@ -1,0 +1,41 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobs.h
+ *	  What follows from results and can wait: disabling webhooks and retiring them.
+ *
+ * Each job has transactions of its own.  One that fails is tried again after a while,
+ * and is in nobody's way; status() shows it meanwhile.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/jobs.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_JOBS_H
+#define WEBHOOK_JOBS_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+/* Starts with nothing to do; allocates in "context". */
+extern void jobs_open(MemoryContext context);
+
+/* A webhook's endpoint has said that it is gone. */
+extern void jobs_add_gone(const char *webhook_id);
+
+/* A dispatch that had waited for an ad-hoc webhook has ended. */
+extern void jobs_add_ended_dispatch(const char *webhook_id);
+
+/* Runs have ended: a list of EndedRun, which is taken over. */
+extern void jobs_add_ended_runs(List *runs);
+
+/* When a job that has failed is due again; DT_NOEND if none has. */
+extern TimestampTz jobs_deadline(void);
+
+/*
+ * Does what is due, with "all" also what is not.  Returns false if the extension is
+ * gone.
+ */
+extern bool jobs_run(bool all);
+
+#endif							/* WEBHOOK_JOBS_H */
