@@ -30,6 +30,9 @@
 /* So many hosts that must wait are passed over in search of one that needn't. */
 #define MAX_WAITING_HOSTS 32
 
+/* Likewise dispatches in a host's line. */
+#define MAX_PASSED_OVER 64
+
 /* Microseconds after which an answer makes its host a slow one. */
 #define SLOW_ANSWER 1000000
 
@@ -131,6 +134,31 @@ must_wait(const Host *host)
 	return body_bytes >= MAX_BODY_BYTES && host->in_flight > 0;
 }
 
+/*
+ * The first of a host's line whose user may have one more request; NULL, and the
+ * host waits for a user, if there is none among the first of them.
+ */
+static Dispatch *
+next_of(Host *host)
+{
+	dlist_head *line = host_line(host);
+	int			passed = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, line)
+	{
+		Dispatch   *dispatch = dlist_container(Dispatch, queue_node, iter.cur);
+
+		if (dispatch->user == NULL ||
+			user_has_room(dispatch->user, http_limit(), nqueued_dispatches))
+			return dispatch;
+		if (++passed == MAX_PASSED_OVER)
+			break;
+	}
+	host_wait_for_user(host, dlist_head_element(Dispatch, queue_node, line)->user);
+	return NULL;
+}
+
 void
 caller_start_requests(void)
 {
@@ -141,14 +169,18 @@ caller_start_requests(void)
 	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
 		MemoryContext old_context;
+		Dispatch   *dispatch;
 
 		if (must_wait(host))
 		{
 			nwaiting++;
 			continue;
 		}
+		dispatch = next_of(host);
+		if (dispatch == NULL)
+			continue;
 		old_context = MemoryContextSwitchTo(scratch_context);
-		start_call(dlist_container(Dispatch, queue_node, host_first(host)));
+		start_call(dispatch);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch_context);
 	}
@@ -225,6 +257,8 @@ take_answer(const HttpResult *result)
 													 result->body_length + 1);
 		memcpy(dispatch->response_body, result->body, result->body_length);
 	}
+	if (*setting_proxy == '\0' && result->address[0] != '\0')
+		host_set_address(dispatch->host, result->address);
 	host_set_slow(dispatch->host, !answered ||
 				  result->finished_at - result->started_at > SLOW_ANSWER);
 	body_bytes -= dispatch->body_length;

@@ -24,6 +24,7 @@ dlist_head	rowless_dispatches;
 int			nrowless_dispatches;
 dlist_head	routed_batches;
 int			nfetched_dispatches;
+int			nqueued_dispatches;
 
 static MemoryContext dispatches_context;
 static MemoryContext events_context;
@@ -49,6 +50,7 @@ dispatches_open(MemoryContext context)
 	nended_dispatches = 0;
 	nrowless_dispatches = 0;
 	nfetched_dispatches = 0;
+	nqueued_dispatches = 0;
 }
 
 Size
@@ -187,9 +189,15 @@ void
 dispatch_enqueue(Dispatch *dispatch)
 {
 	Host	   *host = host_get(dispatch->subscriber->host->name);
+	const Webhook *webhook = dispatch->subscriber->webhook;
 
 	dispatch->state = DISPATCH_QUEUED;
 	dispatch->host = host;
+	dispatch->user = (webhook && webhook->user_id) ?
+		share_of_user(webhook->user_id) : NULL;
+	if (dispatch->user)
+		dispatch->user->nqueued++;
+	nqueued_dispatches++;
 	host_enqueue(host, &dispatch->queue_node, dispatch->is_replay);
 	if (dispatch->has_row)
 		nfetched_dispatches++;
@@ -227,6 +235,9 @@ static void
 dequeue(Dispatch *dispatch)
 {
 	host_dequeue(dispatch->host, &dispatch->queue_node, dispatch->is_replay);
+	if (dispatch->user)
+		dispatch->user->nqueued--;
+	nqueued_dispatches--;
 	if (dispatch->has_row)
 		nfetched_dispatches--;
 }
@@ -236,6 +247,8 @@ dispatch_start(Dispatch *dispatch)
 {
 	dequeue(dispatch);
 	dispatch->state = DISPATCH_CALLING;
+	if (dispatch->user)
+		dispatch->user->in_flight++;
 	host_started(dispatch->host, dispatch->is_replay);
 	dispatch->live_place = live_flight_started(dispatch->id, dispatch->subscriber->id,
 											   dispatch->host->name,
@@ -268,7 +281,15 @@ leave_host(Dispatch *dispatch)
 	{
 		host_ended(dispatch->host, dispatch->is_replay);
 		live_flight_ended(dispatch->live_place);
+		if (dispatch->user)
+		{
+			dispatch->user->in_flight--;
+			hosts_user_ended(dispatch->user);
+		}
 	}
+	if (dispatch->user)
+		share_release(dispatch->user);
+	dispatch->user = NULL;
 	host_release(dispatch->host);
 	dispatch->host = NULL;
 }

@@ -72,6 +72,7 @@ typedef struct Dispatch
 	DispatchState state;
 	Subscriber *subscriber;
 	Host	   *host;			/* NULL unless queued there or calling */
+	Share	   *user;			/* likewise, and without a user */
 	Batch	   *batch;			/* NULL once neither event nor row is wanted */
 	Event	   *event;			/* NULL once the request was built */
 	bool		has_row;
@@ -122,6 +123,9 @@ extern dlist_head routed_batches;
 
 /* How many are queued that have a row. */
 extern int	nfetched_dispatches;
+
+/* How many are queued at all. */
+extern int	nqueued_dispatches;
 
 /* Bytes of events in memory. */
 extern Size dispatch_event_bytes(void);

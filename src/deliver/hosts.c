@@ -10,12 +10,10 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "deliver/hosts.h"
 #include "deliver/http.h"
 #include "server/live.h"
 #include "server/settings.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 /*
@@ -44,20 +42,6 @@ static int	in_flight;
 static int	slow_in_flight;
 static int	replays_in_flight;
 
-static uint32
-name_hash(const void *key, Size size pg_attribute_unused())
-{
-	const char *name = *(const char *const *) key;
-
-	return hash_bytes((const unsigned char *) name, (int) strlen(name));
-}
-
-static int
-name_compare(const void *a, const void *b, Size size pg_attribute_unused())
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
 /* pairingheap has the largest on top. */
 static int
 compare_rests(const pairingheap_node *a, const pairingheap_node *b,
@@ -72,20 +56,13 @@ compare_rests(const pairingheap_node *a, const pairingheap_node *b,
 void
 hosts_open(MemoryContext context)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(char *),
-		.entrysize = sizeof(Host),
-		.hash = name_hash,
-		.match = name_compare,
-		.hcxt = context
-	};
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 
 	resting = pairingheap_allocate(compare_rests, NULL);
 	MemoryContextSwitchTo(old_context);
 	hosts_context = context;
-	hosts = hash_create("webhook_events hosts", 64, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	hosts = name_table_create("webhook_events hosts", sizeof(Host), context);
+	shares_open(context);
 	dlist_init(&ready[false]);
 	dlist_init(&ready[true]);
 	dlist_init(&ready_to_replay);
@@ -94,6 +71,17 @@ hosts_open(MemoryContext context)
 	slow_in_flight = 0;
 	replays_in_flight = 0;
 	live_start();
+}
+
+/* Until its address is known, a host's name without its port stands for it. */
+static Share *
+named_address(const char *name)
+{
+	char	   *text = pnstrdup(name, strrchr(name, ':') - name);
+	Share	   *address = share_of_address(text);
+
+	pfree(text);
+	return address;
 }
 
 Host *
@@ -106,6 +94,7 @@ host_get(const char *name)
 	{
 		memset(host, 0, sizeof(Host));
 		host->name = MemoryContextStrdup(hosts_context, name);
+		host->address = named_address(name);
 		host->fetch_size = setting_max_in_flight_per_host;
 		dlist_init(&host->queue);
 		dlist_init(&host->replays);
@@ -127,6 +116,7 @@ host_release(Host *host)
 	if (host->rests_until != 0)
 		pairingheap_remove(resting, &host->rest_node);
 	live_host_forgotten(host->live_place);
+	share_release(host->address);
 	hash_search(hosts, &name, HASH_REMOVE, NULL);
 	pfree(name);
 }
@@ -162,6 +152,19 @@ show(Host *host)
 	live_host_stands(host->name, &host->live_place, &state);
 }
 
+/* Puts a host into a list, or none. */
+static void
+move(Host *host, dlist_head *list)
+{
+	if (list == host->ready_list)
+		return;
+	if (host->ready_list != NULL)
+		dlist_delete(&host->ready_node);
+	if (list != NULL)
+		dlist_push_tail(list, &host->ready_node);
+	host->ready_list = list;
+}
+
 /* Puts a host into the list that it belongs to now, or into none. */
 static void
 place(Host *host)
@@ -176,14 +179,30 @@ place(Host *host)
 		else if (host->nreplays > 0 &&
 				 host->replays_in_flight < max_replays_per_host())
 			list = &ready_to_replay;
+		if (list != NULL &&
+			!address_has_room(host->address, http_limit(), host->is_slow))
+			list = &host->address->waiting;
 	}
-	if (list == host->ready_list)
-		return;
-	if (host->ready_list != NULL)
-		dlist_delete(&host->ready_node);
-	if (list != NULL)
-		dlist_push_tail(list, &host->ready_node);
-	host->ready_list = list;
+	move(host, list);
+}
+
+/*
+ * A request of an address or a user has ended: one of the hosts that wait for it
+ * can go on; and if there is none under way all can, lest one that has nothing to
+ * start any more keeps the others waiting.
+ */
+static void
+end_waiting(Share *share)
+{
+	while (!dlist_is_empty(&share->waiting))
+	{
+		Host	   *host = dlist_head_element(Host, ready_node, &share->waiting);
+
+		place(host);
+		if (host->ready_list == &share->waiting ||
+			(host->ready_list != NULL && share->in_flight > 0))
+			break;
+	}
 }
 
 void
@@ -202,10 +221,10 @@ host_dequeue(Host *host, dlist_node *node, bool is_replay)
 	place(host);
 }
 
-dlist_node *
-host_first(Host *host)
+dlist_head *
+host_line(Host *host)
 {
-	return dlist_head_node(host->nqueued > 0 ? &host->queue : &host->replays);
+	return host->nqueued > 0 ? &host->queue : &host->replays;
 }
 
 /*
@@ -234,20 +253,48 @@ next_list(void)
 Host *
 hosts_next_ready(void)
 {
-	dlist_head *list = next_list();
-	Host	   *host;
+	dlist_head *list;
 
-	if (list == NULL)
-		return NULL;
-	host = dlist_container(Host, ready_node, dlist_head_node(list));
-	dlist_move_tail(list, &host->ready_node);
-	return host;
+	while ((list = next_list()) != NULL)
+	{
+		Host	   *host = dlist_head_element(Host, ready_node, list);
+
+		/* Another host of its address may have taken the last place. */
+		place(host);
+		if (host->ready_list != list)
+			continue;
+		dlist_move_tail(list, &host->ready_node);
+		return host;
+	}
+	return NULL;
+}
+
+void
+host_wait_for_user(Host *host, Share *user)
+{
+	move(host, &user->waiting);
+}
+
+void
+host_set_address(Host *host, const char *address)
+{
+	Share	   *old = host->address;
+
+	if (strcmp(old->name, address) == 0)
+		return;
+	host->address = share_of_address(address);
+	host->address->in_flight += host->in_flight;
+	old->in_flight -= host->in_flight;
+	place(host);
+	end_waiting(old);
+	share_release(old);
 }
 
 void
 host_started(Host *host, bool is_replay)
 {
 	host->in_flight++;
+	host->address->in_flight++;
 	in_flight++;
 	host->replays_in_flight += is_replay;
 	replays_in_flight += is_replay;
@@ -324,8 +371,16 @@ host_ended(Host *host, bool is_replay)
 	if (host->is_slow)
 		slow_in_flight--;
 	host->in_flight--;
+	host->address->in_flight--;
 	in_flight--;
 	place(host);
+	end_waiting(host->address);
+}
+
+void
+hosts_user_ended(Share *user)
+{
+	end_waiting(user);
 }
 
 void

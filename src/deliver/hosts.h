@@ -19,6 +19,7 @@
 #define WEBHOOK_HOSTS_H
 
 #include "datatype/timestamp.h"
+#include "deliver/shares.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 
@@ -47,8 +48,10 @@ typedef struct Host
 	pairingheap_node rest_node; /* in the hosts that rest */
 	int			fetch_size;		/* how many to fetch from the table at once */
 	TimestampTz fetched_at;
+	Share	   *address;		/* of the address behind it */
 	dlist_head *ready_list;		/* if it has something queued and a share
-								 * left, else NULL */
+								 * left, else NULL; of those that can start,
+								 * or that wait for an address or a user */
 	dlist_node	ready_node;
 	int			live_place;		/* where it is shown; -1: nowhere */
 } Host;
@@ -69,8 +72,8 @@ extern void host_release(Host *host);
 extern void host_enqueue(Host *host, dlist_node *node, bool is_replay);
 extern void host_dequeue(Host *host, dlist_node *node, bool is_replay);
 
-/* The first in a host's queues; there is one. */
-extern dlist_node *host_first(Host *host);
+/* The queue of a host whose turn it is; it is not empty. */
+extern dlist_head *host_line(Host *host);
 
 /*
  * The next host, in turns, that has something queued and a share left; NULL if
@@ -78,6 +81,17 @@ extern dlist_node *host_first(Host *host);
  * replays one quarter; of a host's share replays take no more than half.
  */
 extern Host *hosts_next_ready(void);
+
+/*
+ * Nothing in a host's line can start because of this user, who has something
+ * there: it waits for him.  It is asked again when its line changes, or when
+ * hosts_user_ended() says that a request of his did.
+ */
+extern void host_wait_for_user(Host *host, Share *user);
+extern void hosts_user_ended(Share *user);
+
+/* Notes where requests to a host really go to; not for what a proxy does. */
+extern void host_set_address(Host *host, const char *address);
 
 /* Counts a request to a host that starts or ended. */
 extern void host_started(Host *host, bool is_replay);

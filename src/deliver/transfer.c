@@ -536,6 +536,8 @@ classify_failure(const Transfer *transfer)
 {
 	if (transfer->was_refused)
 		return HTTP_NOT_ALLOWED;
+	if (transfer->was_lost)
+		return HTTP_BROKEN;
 	switch (transfer->code)
 	{
 		case CURLE_COULDNT_RESOLVE_HOST:
