@@ -253,7 +253,7 @@ static const char *
 narrowed_to(void)
 {
 	/* A background worker takes settings that were made for sessions, too. */
-	if (IsBackgroundWorker && !IsParallelWorker())
+	if (MyBackendType == B_BG_WORKER && !IsParallelWorker())
 		return NULL;
 	return setting_user_id != NULL && *setting_user_id != '\0' ? setting_user_id : NULL;
 }
