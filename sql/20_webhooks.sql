@@ -78,3 +78,10 @@ CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events_internal.webhooks
 CREATE INDEX webhooks_retired_idx ON webhook_events_internal.webhooks (modified_at)
     WHERE is_ad_hoc AND NOT is_enabled;
 
+CREATE TABLE webhook_events_internal.webhook_users (
+    user_id text NOT NULL,
+    CONSTRAINT webhook_users_pkey PRIMARY KEY (user_id)
+);
+COMMENT ON TABLE webhook_events_internal.webhook_users IS
+    'a row for each user who has made webhooks, locked while they are counted';
+COMMENT ON COLUMN webhook_events_internal.webhook_users.user_id IS 'the user';

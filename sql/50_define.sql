@@ -46,7 +46,11 @@ BEGIN
         RETURN result;
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('webhook_events ' || webhook.user_id, 0));
+    -- Of two sessions with one user the second waits here.
+    INSERT INTO webhook_events_internal.webhook_users VALUES (webhook.user_id)
+    ON CONFLICT DO NOTHING;
+    PERFORM FROM webhook_events_internal.webhook_users AS u
+    WHERE u.user_id = webhook.user_id FOR NO KEY UPDATE;
     IF (SELECT count(*) FROM webhook_events_internal.webhooks AS w
             WHERE w.user_id = webhook.user_id AND NOT w.is_ad_hoc) > most THEN
         RAISE EXCEPTION 'user "%" has % webhooks already', webhook.user_id, most
