@@ -96,7 +96,8 @@ start_call(Dispatch *dispatch)
 											dispatch->event_type);
 	char	   *error = NULL;
 
-	if (reason == NULL && !build(dispatch, &request, &error))
+	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error) &&
+							build(dispatch, &request, &error)))
 		reason = error;
 	if (reason != NULL)
 	{

@@ -19,16 +19,17 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "deliver/subscribers.h"
+#include "deliver/versions.h"
+#include "server/wal.h"
 #include "store/webhooks.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* More than so many are forgotten when nothing refers to them. */
-#define MAX_KNOWN 10000
+/* So many are looked at in search of some to be forgotten. */
+#define MAX_FORGOTTEN 256
 
-static MemoryContext subscribers_context;
 static HTAB *subscribers;
 static uint64 match_number;		/* of calls of subscribers_match() */
 
@@ -115,7 +116,7 @@ subscribers_open(MemoryContext context)
 		.hcxt = context
 	};
 
-	subscribers_context = context;
+	versions_open(context);
 	dlist_init(&replaying_subscribers);
 	dlist_init(&unwritten_failing);
 	subscribers = hash_create("webhook_events subscribers", 256, &control,
@@ -135,8 +136,11 @@ enter(const char *id)
 	Subscriber *subscriber = hash_search(subscribers, id, HASH_ENTER, &found);
 
 	if (!found)
+	{
 		memset((char *) subscriber + sizeof(Id), 0,
 			   sizeof(Subscriber) - sizeof(Id));
+		version_enter(subscriber);
+	}
 	return subscriber;
 }
 
@@ -148,7 +152,7 @@ int
 subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
 						 TimestampTz *next_at)
 {
-	double		rate = subscriber->webhook ? subscriber->webhook->max_rate : 0;
+	double		rate = subscriber->max_rate;
 	double		seconds = (double) (now - subscriber->tokens_at) / USECS_PER_SEC;
 
 	if (rate == 0)
@@ -168,7 +172,7 @@ subscriber_allowed_calls(Subscriber *subscriber, int wanted, TimestampTz now,
 void
 subscriber_take_token(Subscriber *subscriber)
 {
-	if (subscriber->webhook && subscriber->webhook->max_rate > 0)
+	if (subscriber->max_rate > 0)
 		subscriber->tokens--;
 }
 
@@ -183,48 +187,6 @@ subscriber_refusal(const Subscriber *subscriber, EventType event_type)
 		subscriber->webhook->retired_at == 0 && event_type != EVENT_TEST)
 		return "Webhook was disabled.";
 	return NULL;
-}
-
-/* Forgets the version that is known. */
-static void
-drop_version(Subscriber *subscriber)
-{
-	if (subscriber->context)
-		MemoryContextDelete(subscriber->context);
-	subscriber->context = NULL;
-	subscriber->webhook = NULL;
-	subscriber->error = NULL;
-}
-
-/* A row to be compiled, and what became of it. */
-typedef struct Compilation
-{
-	HeapTuple	row;
-	TupleDesc	desc;
-	Webhook    *webhook;
-} Compilation;
-
-static void
-compile_row(void *argument)
-{
-	Compilation *compilation = argument;
-
-	compilation->webhook = webhook_from_row(compilation->row, compilation->desc);
-}
-
-/*
- * Compiles a row.  What is wrong with it, for example a URL whose network is
- * not allowed any more, becomes the reason why its dispatches fail.
- */
-static Webhook *
-compile(HeapTuple row, TupleDesc desc, MemoryContext context, char **error)
-{
-	Compilation compilation = {row, desc, NULL};
-	MemoryContext old_context = MemoryContextSwitchTo(context);
-
-	*error = work_try(compile_row, &compilation);
-	MemoryContextSwitchTo(old_context);
-	return compilation.webhook;
 }
 
 /* Moves a subscriber, with what waits for it, to the host of its new URL. */
@@ -250,57 +212,69 @@ set_host(Subscriber *subscriber, const char *name)
 		host_release(old);
 }
 
+/* What a row says that is kept when its version is forgotten. */
 static void
-load(HeapTuple row, TupleDesc desc)
+note_version(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 {
 	bool		isnull;
-	char	   *id = SPI_getvalue(row, desc, SPI_fnumber(desc, "id"));
-	Subscriber *subscriber = subscriber_find(id);
-	bool		is_new = (subscriber->context == NULL);
+	Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "failing_since"),
+									  &isnull);
 
-	drop_version(subscriber);
-	subscriber->context = AllocSetContextCreate(subscribers_context,
-												"webhook_events webhook",
-												ALLOCSET_SMALL_SIZES);
-	subscriber->webhook = compile(row, desc, subscriber->context,
-								  &subscriber->error);
-	subscriber->modified_at = DatumGetTimestampTz(
-												  SPI_getbinval(row, desc, SPI_fnumber(desc, "modified_at"), &isnull));
-	if (is_new)
-	{
-		Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "failing_since"),
-										  &isnull);
-
-		subscriber->known_failing_since = isnull ? 0 : DatumGetTimestampTz(since);
-		subscriber->failing_since = subscriber->known_failing_since;
-		subscriber->has_lane_rows = true;
-	}
+	if (!subscriber->was_seen)
+		subscriber_knows_failing(subscriber,
+								 isnull ? 0 : DatumGetTimestampTz(since));
+	subscriber->has_lane_rows |= !subscriber->was_seen;
+	subscriber->was_seen = true;
 	/* What disabled it has taken that from its row. */
 	if (subscriber->webhook != NULL && !subscriber->webhook->is_enabled)
 		subscriber_knows_failing(subscriber, 0);
+	subscriber->max_rate = subscriber->webhook ? subscriber->webhook->max_rate : 0;
 	subscriber->exists = true;
 	set_host(subscriber,
 			 subscriber->webhook ? subscriber->webhook->host : NULL);
 }
 
-/* Makes room by forgetting those that nothing refers to. */
+/* Makes the versions of the last statement's rows, those of rows_statement. */
+static void
+load(uint64 nrows)
+{
+	Subscriber **loaded = palloc(sizeof(Subscriber *) * (nrows + 1));
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 row = 0; row < nrows; row++)
+		loaded[row] = subscriber_find(statement_text(row, 1));
+	versions_make(loaded, rows->vals, rows->tupdesc, (int) nrows);
+	for (uint64 row = 0; row < nrows; row++)
+		note_version(loaded[row], rows->vals[row], rows->tupdesc);
+}
+
+/*
+ * Makes room, least recently used first.  What a dispatch in memory refers to
+ * stays; of what waits in the table only the version is forgotten.
+ */
 static void
 forget_unused(void)
 {
-	HASH_SEQ_STATUS scan;
 	Subscriber *subscriber;
 
-	if (hash_get_num_entries(subscribers) <= MAX_KNOWN)
-		return;
-	hash_seq_init(&scan, subscribers);
-	while ((subscriber = hash_seq_search(&scan)) != NULL)
+	for (int i = 0; i < MAX_FORGOTTEN && (subscriber = versions_excess()) != NULL; i++)
 	{
-		if (subscriber->references > 0 || subscriber->has_backlog ||
-			subscriber->has_replays || subscriber->has_stats ||
-			subscriber->failing_since != subscriber->known_failing_since)
+		if (subscriber->references > 0 || subscriber->has_stats)
+		{
+			version_use(subscriber);
 			continue;
-		drop_version(subscriber);
+		}
+		version_drop(subscriber);
+		if (subscriber->has_backlog || subscriber->has_replays ||
+			(subscriber->failing_since != subscriber->known_failing_since &&
+			 !subscriber->failing_has_no_row))
+		{
+			version_use(subscriber);
+			continue;
+		}
+		subscriber_knows_failing(subscriber, subscriber->failing_since);
 		set_host(subscriber, NULL);
+		version_forget(subscriber);
 		hash_search(subscribers, subscriber->id, HASH_REMOVE, NULL);
 	}
 }
@@ -322,6 +296,7 @@ load_versions(uint64 nrows)
 		TimestampTz version = DatumGetTimestampTz(statement_value(row, 2, &isnull));
 		Subscriber *subscriber = enter(id);
 
+		version_use(subscriber);
 		if (subscriber->context != NULL && subscriber->modified_at == version)
 			subscriber->exists = true;
 		else
@@ -331,12 +306,48 @@ load_versions(uint64 nrows)
 	if (missing.state != NULL)
 	{
 		Datum		ids = array_result(&missing);
-		uint64		count = statement_read(&rows_statement, &ids, NULL, 0);
 
-		for (uint64 row = 0; row < count; row++)
-			load(SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
+		load(statement_read(&rows_statement, &ids, NULL, 0));
 	}
 	return all;
+}
+
+/* Reads a subscriber's row once more, all of it; returns what is wrong with it. */
+static char *
+load_completely(Subscriber *subscriber)
+{
+	Datum		id = CStringGetTextDatum(subscriber->id);
+	Datum		ids = PointerGetDatum(construct_array(&id, 1, TEXTOID, -1, false,
+													  TYPALIGN_INT));
+	SPITupleTable *rows;
+
+	if (statement_read(&rows_statement, &ids, NULL, 0) == 0)
+		return "Webhook was removed.";
+	rows = SPI_tuptable;
+	load(1);
+	return version_complete(subscriber, rows->vals[0], rows->tupdesc);
+}
+
+bool
+subscriber_complete(Subscriber *subscriber, char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *problem;
+
+	if (version_is_complete(subscriber))
+		return true;
+	if (!work_begin("loading templates"))
+	{
+		*error = "The extension was dropped.";
+		return false;
+	}
+	problem = load_completely(subscriber);
+	if (problem != NULL)
+		*error = MemoryContextStrdup(context, problem);
+	work_commit();
+	MemoryContextSwitchTo(context);
+	wal_flush_seen();
+	return problem == NULL;
 }
 
 void
@@ -574,6 +585,7 @@ change_failing(Subscriber *subscriber, TimestampTz since, TimestampTz known)
 		dlist_delete(&subscriber->failing_node);
 	subscriber->failing_since = since;
 	subscriber->known_failing_since = known;
+	subscriber->failing_has_no_row = false;
 	if (since != known)
 		dlist_push_tail(&unwritten_failing, &subscriber->failing_node);
 }
@@ -606,6 +618,7 @@ subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times, int limit)
 		if (first == NULL)
 			first = subscriber;
 		dlist_move_tail(&unwritten_failing, &subscriber->failing_node);
+		subscriber->failing_has_no_row = true;
 		array_add_text(ids, subscriber->id);
 		array_add_time(times, subscriber->failing_since);
 		count++;

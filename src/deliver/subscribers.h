@@ -25,7 +25,13 @@ typedef struct Subscriber
 	Webhook    *webhook;		/* as last seen; NULL if never, or not valid */
 	char	   *error;			/* why it is not valid, else NULL */
 	TimestampTz modified_at;	/* the version that webhook or error is of */
-	MemoryContext context;		/* of webhook and error */
+	MemoryContext context;		/* of webhook and error; NULL if never seen,
+								 * or forgotten for want of memory */
+	MemoryContext templates;	/* of those that were left out at first */
+	size_t		bytes;			/* of all that, and this */
+	dlist_node	use_node;		/* in the order in which they were used */
+	dlist_node	templates_node; /* the same, of those with templates */
+	bool		was_seen;		/* at any time */
 	Host	   *host;			/* NULL without a webhook */
 	int			references;		/* by dispatches in memory */
 	uint64		filed_in;		/* the last batch it was a candidate in */
@@ -39,8 +45,10 @@ typedef struct Subscriber
 	TimestampTz failing_since;
 	TimestampTz known_failing_since;
 	dlist_node	failing_node;	/* in a list if these differ */
+	bool		failing_has_no_row; /* to be written in, when last tried */
 
-	/* Calls that max_rate allows, as of that time. */
+	/* Calls that max_rate, 0 for no limit, allows, as of that time. */
+	double		max_rate;
 	double		tokens;
 	TimestampTz tokens_at;
 
@@ -71,6 +79,12 @@ extern void subscribers_open(MemoryContext context);
  * not known become known, existing or not.
  */
 extern void subscribers_refresh(Datum ids);
+
+/*
+ * Makes sure that a subscriber that gets something has its templates; *error says
+ * why that can't be.  Not between work_begin() and work_commit().
+ */
+extern bool subscriber_complete(Subscriber *subscriber, char **error);
 
 /* Finds one that is known; NULL if it isn't. */
 extern Subscriber *subscriber_find(const char *id);

@@ -66,6 +66,7 @@ typedef struct Webhook
 	int			port;
 	const struct sockaddr_storage *address; /* NULL unless it is written in
 											 * the URL */
+	bool		templates_left_out; /* they are long: NULL while not needed */
 	Template   *payload;
 	Template   *headers;		/* NULL: none but the forced ones */
 	int			nsecrets;		/* 0: requests are not signed */

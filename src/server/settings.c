@@ -39,6 +39,7 @@ int			setting_ordering_patience;
 char	   *setting_header_prefix;
 char	   *setting_user_id;
 int			setting_max_webhooks_per_user;
+int			setting_webhook_memory;
 char	   *setting_proxy;
 char	   *setting_ca_file;
 char	   *setting_client_certificate_file;
@@ -308,6 +309,9 @@ settings_define(void)
 	define_int("webhook_events.ordering_patience",
 			   "How long a dispatch that is called again holds back those that go out in order behind it.",
 			   &setting_ordering_patience, 60 * 60 * 1000, 0, INT_MAX, GUC_UNIT_MS);
+	define_int("webhook_events.webhook_memory",
+			   "Memory for what a worker knows of webhooks; what it needs least it forgets.",
+			   &setting_webhook_memory, 64 * 1024, 1024, MAX_KILOBYTES, GUC_UNIT_KB);
 	define_int("webhook_events.max_webhooks_per_user",
 			   "Webhooks that one user may define, ad-hoc ones not counted.",
 			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xlog.h"
@@ -23,6 +24,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
@@ -165,8 +167,25 @@ compile(const char *text, bool interpolate, const char *what)
 	return template_compile(utf8, strlen(utf8), interpolate, what);
 }
 
-static void
-read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
+/* The default payload, compiled once for all webhooks that have no other. */
+static Template *
+default_payload(bool interpolate)
+{
+	static Template *defaults[2];
+
+	if (defaults[interpolate] == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		defaults[interpolate] = compile(request_default_payload, interpolate,
+										"payload template");
+		MemoryContextSwitchTo(old_context);
+	}
+	return defaults[interpolate];
+}
+
+void
+webhook_read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
 {
 	char	   *payload = text_column(row, desc, "payload_template");
 	char	   *headers = text_column(row, desc, "headers_template");
@@ -174,13 +193,26 @@ read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
 
 	check_length(payload, "payload template", 0, MAX_TEMPLATE_LENGTH);
 	check_length(headers, "headers template", 0, MAX_TEMPLATE_LENGTH);
-	webhook->payload = compile(payload ? payload : request_default_payload,
-							   interpolate, "payload template");
+	webhook->payload = payload ?
+		compile(payload, interpolate, "payload template") : default_payload(interpolate);
 	if (headers)
 	{
 		webhook->headers = compile(headers, interpolate, "headers template");
 		request_check_headers(webhook->headers);
+		pfree(headers);
 	}
+	if (payload)
+		pfree(payload);
+}
+
+/* Bytes of a text column, which need not be fetched for that. */
+static size_t
+column_size(HeapTuple row, TupleDesc desc, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, name, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value);
 }
 
 static void
@@ -362,6 +394,12 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 Webhook *
 webhook_from_row(HeapTuple row, TupleDesc desc)
 {
+	return webhook_from_row_without(row, desc, SIZE_MAX);
+}
+
+Webhook *
+webhook_from_row_without(HeapTuple row, TupleDesc desc, size_t max_templates)
+{
 	Webhook    *webhook = webhook_condition_from_row(row, desc);
 
 	webhook->modified_at = time_column(row, desc, "modified_at");
@@ -375,7 +413,11 @@ webhook_from_row(HeapTuple row, TupleDesc desc)
 	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
 				 MAX_IDEMPOTENCY_KEY_LENGTH);
 	read_url(webhook, row, desc);
-	read_templates(webhook, row, desc);
+	webhook->templates_left_out =
+		column_size(row, desc, "payload_template") +
+		column_size(row, desc, "headers_template") > max_templates;
+	if (!webhook->templates_left_out)
+		webhook_read_templates(webhook, row, desc);
 	read_secrets(webhook, row, desc);
 	return webhook;
 }

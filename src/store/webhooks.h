@@ -31,6 +31,15 @@ extern Webhook *webhook_condition_from_row(HeapTuple row, TupleDesc desc);
 extern Webhook *webhook_from_row(HeapTuple row, TupleDesc desc);
 
 /*
+ * The same, but leaves templates out, and says so, if they have more bytes than
+ * that together; and what adds them to such a webhook, in CurrentMemoryContext.
+ */
+extern Webhook *webhook_from_row_without(HeapTuple row, TupleDesc desc,
+										 size_t max_templates);
+extern void webhook_read_templates(Webhook *webhook, HeapTuple row,
+								   TupleDesc desc);
+
+/*
  * Why the settings forbid requests to this webhook as far as its URL tells, for
  * example "address 10.0.0.7 is not allowed", palloc'd; NULL if they don't.
  * Where a name leads to is judged when a socket is made.

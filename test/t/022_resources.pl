@@ -69,6 +69,32 @@ wait_for_end($node);
 $log = slurp_file($node->logfile);
 is(() = $log =~ /max_in_flight is 9000, but/g, 1, 'a new setting is judged anew');
 
+# What the worker knows of webhooks is bounded by its bytes.
+SKIP:
+{
+	my $templates = 300;
+	my $pid = query('SELECT worker_pid FROM webhook_events.status()');
+
+	skip 'no memory is told of here', 3 unless -r "/proc/$pid/status";
+	my $peak = sub {
+		my ($kilobytes) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
+		return $kilobytes / 1024;
+	};
+
+	$node->append_conf('postgresql.conf', "webhook_events.webhook_memory = 8MB\nwebhook_events.payload_limit = 1kB\n");
+	$node->reload;
+	my $url = $receiver->url('/ok');
+	query("SELECT count(webhook_events.create_webhook('$url', '{ACTOR.RUN.CREATED}', actor_id => 'large',"
+		  . qq[ payload_template => '{"large": "' || repeat('x', 999000) || '"}')) FROM generate_series(1, $templates)]);
+	my $before = $peak->();
+	insert_runs($node, 1, 'large');
+	wait_for_end($node);
+	is(query(q{SELECT count(*) FROM webhook_events.dispatches WHERE error_message LIKE 'payload is longer than%'}), $templates,
+		'the template of each webhook is used');
+	cmp_ok($peak->() - $before, '<', $templates / 2, "without memory for $templates MB of them");
+	is(query("SELECT worker_pid FROM webhook_events.status()"), $pid, 'by the same worker');
+}
+
 $node->stop;
 $receiver->stop;
 done_testing();

@@ -241,5 +241,13 @@ foreach my $mode (grep { $_ ne 'empty' } sort keys %$small)
 	}
 }
 
+# Nor does the table of locks fill up with those whose webhooks are counted.
+is($node->safe_psql('small', <<'SQL'), 't', 'webhooks of many users in one transaction take few locks');
+BEGIN;
+SELECT count(webhook_events.create_webhook('http://127.0.0.1/', '{ACTOR.RUN.CREATED}', user_id => 'one of many ' || n))
+	FROM generate_series(1, 200) AS n \gset
+SELECT count(*) < 100 FROM pg_locks WHERE pid = pg_backend_pid();
+SQL
+
 $node->stop;
 done_testing();

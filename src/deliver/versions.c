@@ -1,0 +1,259 @@
+/*-------------------------------------------------------------------------
+ *
+ * versions.c
+ *	  The versions of webhooks that are known: made from their rows, their
+ *	  bytes counted, and in the order in which they were used.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/versions.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "deliver/versions.h"
+#include "server/settings.h"
+#include "store/webhooks.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Templates with more bytes are left out until they are needed. */
+#define MAX_SHORT_TEMPLATES 16384
+
+/* Of a hash entry beside the Subscriber. */
+#define ENTRY_OVERHEAD 32
+
+static MemoryContext versions_context;
+static size_t total_bytes;
+static dlist_head used;			/* Subscriber.use_node */
+static dlist_head with_templates;	/* Subscriber.templates_node */
+
+/* Rows to be compiled, all or one of them. */
+typedef struct Compilation
+{
+	Subscriber **subscribers;
+	HeapTuple  *rows;
+	TupleDesc	desc;
+	int			first;
+	int			end;
+} Compilation;
+
+void
+versions_open(MemoryContext context)
+{
+	versions_context = context;
+	total_bytes = 0;
+	dlist_init(&used);
+	dlist_init(&with_templates);
+}
+
+static size_t
+limit(void)
+{
+	return (size_t) setting_webhook_memory * 1024;
+}
+
+/* Counts what a subscriber takes now. */
+static void
+count_bytes(Subscriber *subscriber)
+{
+	size_t		bytes = sizeof(Subscriber) + ENTRY_OVERHEAD;
+
+	if (subscriber->context)
+		bytes += MemoryContextMemAllocated(subscriber->context, true);
+	if (subscriber->templates)
+		bytes += MemoryContextMemAllocated(subscriber->templates, true);
+	total_bytes += bytes - subscriber->bytes;
+	subscriber->bytes = bytes;
+}
+
+void
+version_enter(Subscriber *subscriber)
+{
+	dlist_push_tail(&used, &subscriber->use_node);
+	count_bytes(subscriber);
+}
+
+void
+version_forget(Subscriber *subscriber)
+{
+	total_bytes -= subscriber->bytes;
+	dlist_delete(&subscriber->use_node);
+}
+
+void
+version_use(Subscriber *subscriber)
+{
+	dlist_move_tail(&used, &subscriber->use_node);
+}
+
+Subscriber *
+versions_excess(void)
+{
+	if (total_bytes <= limit() || dlist_is_empty(&used))
+		return NULL;
+	return dlist_head_element(Subscriber, use_node, &used);
+}
+
+static void
+drop_templates(Subscriber *subscriber)
+{
+	if (subscriber->templates == NULL)
+		return;
+	MemoryContextDelete(subscriber->templates);
+	dlist_delete(&subscriber->templates_node);
+	subscriber->templates = NULL;
+	subscriber->webhook->payload = NULL;
+	subscriber->webhook->headers = NULL;
+}
+
+void
+version_drop(Subscriber *subscriber)
+{
+	drop_templates(subscriber);
+	if (subscriber->context)
+		MemoryContextDelete(subscriber->context);
+	subscriber->context = NULL;
+	subscriber->webhook = NULL;
+	subscriber->error = NULL;
+	count_bytes(subscriber);
+}
+
+static void
+compile_rows(void *argument)
+{
+	Compilation *compilation = argument;
+
+	for (int i = compilation->first; i < compilation->end; i++)
+	{
+		Subscriber *subscriber = compilation->subscribers[i];
+		MemoryContext old_context = MemoryContextSwitchTo(subscriber->context);
+
+		subscriber->webhook = webhook_from_row_without(compilation->rows[i],
+													   compilation->desc,
+													   MAX_SHORT_TEMPLATES);
+		MemoryContextSwitchTo(old_context);
+	}
+}
+
+/* Starts with nothing made of these rows. */
+static void
+make_contexts(Compilation *compilation)
+{
+	for (int i = compilation->first; i < compilation->end; i++)
+	{
+		Subscriber *subscriber = compilation->subscribers[i];
+
+		version_drop(subscriber);
+		subscriber->context = AllocSetContextCreate(versions_context,
+													"webhook_events webhook",
+													ALLOCSET_SMALL_SIZES);
+	}
+}
+
+/* The bad ones among them must not spoil the others. */
+static void
+compile_one_by_one(Compilation *all)
+{
+	for (int i = 0; i < all->end; i++)
+	{
+		Compilation one = *all;
+		Subscriber *subscriber = all->subscribers[i];
+		char	   *error;
+
+		one.first = i;
+		one.end = i + 1;
+		make_contexts(&one);
+		error = work_try(compile_rows, &one);
+		if (error == NULL)
+			continue;
+		subscriber->webhook = NULL;
+		subscriber->error = MemoryContextStrdup(subscriber->context, error);
+	}
+}
+
+void
+versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
+			  int count)
+{
+	Compilation all = {subscribers, rows, desc, 0, count};
+	int			attnum = SPI_fnumber(desc, "modified_at");
+
+	if (count == 0)
+		return;
+	make_contexts(&all);
+	if (work_try(compile_rows, &all) != NULL)
+		compile_one_by_one(&all);
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		subscribers[i]->modified_at =
+			DatumGetTimestampTz(SPI_getbinval(rows[i], desc, attnum, &isnull));
+		count_bytes(subscribers[i]);
+	}
+}
+
+bool
+version_is_complete(Subscriber *subscriber)
+{
+	if (subscriber->webhook == NULL)
+		return false;
+	if (!subscriber->webhook->templates_left_out)
+		return true;
+	if (subscriber->templates == NULL)
+		return false;
+	dlist_move_tail(&with_templates, &subscriber->templates_node);
+	return true;
+}
+
+/* A subscriber's row, from which its templates are to be read. */
+typedef struct TemplatesRow
+{
+	Webhook    *webhook;
+	HeapTuple	row;
+	TupleDesc	desc;
+} TemplatesRow;
+
+static void
+read_templates(void *argument)
+{
+	TemplatesRow *templates = argument;
+
+	webhook_read_templates(templates->webhook, templates->row, templates->desc);
+}
+
+char *
+version_complete(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
+{
+	TemplatesRow templates = {subscriber->webhook, row, desc};
+	MemoryContext old_context;
+	char	   *error;
+
+	if (subscriber->webhook == NULL || version_is_complete(subscriber))
+		return subscriber->error;
+	subscriber->templates = AllocSetContextCreate(versions_context,
+												  "webhook_events templates",
+												  ALLOCSET_SMALL_SIZES);
+	dlist_push_tail(&with_templates, &subscriber->templates_node);
+	old_context = MemoryContextSwitchTo(subscriber->templates);
+	error = work_try(read_templates, &templates);
+	MemoryContextSwitchTo(old_context);
+	if (error != NULL)
+	{
+		error = pstrdup(error);
+		drop_templates(subscriber);
+	}
+	count_bytes(subscriber);
+	while (total_bytes > limit() && !dlist_is_empty(&with_templates))
+	{
+		Subscriber *oldest = dlist_head_element(Subscriber, templates_node,
+												&with_templates);
+
+		if (oldest == subscriber)
+			break;
+		drop_templates(oldest);
+		count_bytes(oldest);
+	}
+	return error;
+}
