@@ -507,8 +507,10 @@ static void
 publish_oldest(void)
 {
 	Id			bound = {0};
+	TimestampTz day = GetCurrentTimestamp() - USECS_PER_DAY;
 
-	id_lower_bound(bound, GetCurrentTimestamp() - USECS_PER_DAY);
+	/* Where a table of a day begins: one that is looked at holds none beyond. */
+	id_lower_bound(bound, day - day % USECS_PER_DAY);
 	live_set_oldest_active(bound);
 	if (dispatches_any_waits_below(bound))
 		live_set_oldest_active("");

@@ -34,10 +34,11 @@ static Statement first_statement = {
 	5, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID}, NULL
 };
 
+/* A value, since EXISTS could become a join that reads all lanes. */
 static Statement webhooks_statement = {
-	"SELECT w.id FROM unnest($1) AS w (id) WHERE EXISTS ("
-	"SELECT " IN_LANES " AND (d.webhook_id, d.order_key) >= (w.id, '')"
-	" AND d.webhook_id <= w.id)",
+	"SELECT w.id FROM unnest($1) AS w (id) WHERE ("
+	"SELECT true " IN_LANES " AND (d.webhook_id, d.order_key) >= (w.id, '')"
+	" AND d.webhook_id <= w.id LIMIT 1)",
 	1, {TEXTARRAYOID}, NULL
 };
 

