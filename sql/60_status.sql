@@ -124,6 +124,25 @@ COMMENT ON FUNCTION webhook_events_internal.broken_tables() IS
     'attached tables that lack a trigger or have one that is disabled';
 REVOKE ALL ON FUNCTION webhook_events_internal.broken_tables() FROM PUBLIC;
 
+-- Who raises no events because of ALTER DATABASE or ALTER ROLE.
+CREATE FUNCTION webhook_events_internal.emit_off() RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT array_agg(concat_ws(', ', 'database ' || quote_ident(d.datname),
+        'role ' || quote_ident(r.rolname)))
+    FROM pg_db_role_setting AS s LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+    WHERE s.setdatabase IN (0, (SELECT o.oid FROM pg_database AS o
+            WHERE o.datname = current_database()))
+        AND EXISTS (SELECT FROM unnest(s.setconfig) AS c (setting)
+            WHERE lower(c.setting) IN ('webhook_events.emit=off', 'webhook_events.emit=false',
+                'webhook_events.emit=no', 'webhook_events.emit=0'))
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.emit_off() IS
+    'the databases and roles for which webhook_events.emit is set to off';
+REVOKE ALL ON FUNCTION webhook_events_internal.emit_off() FROM PUBLIC;
+
 -- Queries are put together with the bounds on ids in them, so that they are planned
 -- for the few days in which there can be something, and not for a year.
 CREATE FUNCTION webhook_events_internal.queue_report(OUT events bigint, OUT oldest_event_at timestamptz,
@@ -221,15 +240,7 @@ BEGIN
     SELECT count(*) INTO resting_hosts FROM webhook_events_internal.live_hosts() AS h
     WHERE h.rests_until IS NOT NULL OR h.is_probed;
     broken_tables := webhook_events_internal.broken_tables();
-    SELECT array_agg(concat_ws(', ', 'database ' || quote_ident(d.datname),
-        'role ' || quote_ident(r.rolname))) INTO emit_off
-    FROM pg_db_role_setting AS s LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
-        LEFT JOIN pg_roles AS r ON r.oid = s.setrole
-    WHERE s.setdatabase IN (0, (SELECT o.oid FROM pg_database AS o
-            WHERE o.datname = current_database()))
-        AND EXISTS (SELECT FROM unnest(s.setconfig) AS c (setting)
-            WHERE lower(c.setting) IN ('webhook_events.emit=off', 'webhook_events.emit=false',
-                'webhook_events.emit=no', 'webhook_events.emit=0'));
+    emit_off := webhook_events_internal.emit_off();
     unreadable_files := webhook_events_internal.unreadable_files();
     SELECT array_agg(s.subname::text ORDER BY s.subname) INTO subscriptions_down
     FROM pg_subscription AS s

@@ -96,7 +96,10 @@ BEGIN
                 OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
                 OR w.actor_run_id = event.actor_run_id
                 OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
-                    AND w.actor_run_id IS NULL))
+                    AND w.actor_run_id IS NULL)
+                -- Who mistyped an id looks for it here.
+                OR NOT w.is_ad_hoc AND (webhook_events_internal.nearly(w.actor_id, event.actor_id)
+                    OR webhook_events_internal.nearly(w.actor_task_id, event.actor_task_id)))
         ORDER BY w.id;
 END
 $function$;

@@ -17,6 +17,10 @@ CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until 
     RETURNS TABLE (relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET enable_nestloop = off
+    SET enable_mergejoin = off
+    SET work_mem = '64MB'
 AS $function$
 DECLARE
     source record;
@@ -61,73 +65,182 @@ COMMENT ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestam
     'rows of attached tables that ended in this span and have no event that says so';
 REVOKE ALL ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz) FROM PUBLIC;
 
+-- For each day and webhook the dispatches that there should be are counted, and those
+-- that there are, with a sum of their events' hashes; only webhooks for which the
+-- two differ are looked at one by one.  Events are joined with webhooks by what the
+-- condition is about and by the type: hashes alone, so that the time grows with
+-- the rows.  Kinds of conditions that no webhook has are left out, for each costs a
+-- reading of the events.  Routing makes a dispatch of its event's day.  The rules are
+-- those of webhook_match() in src/rules/webhook.c: a function that is called for
+-- each pair would cost more than all the rest.
 CREATE FUNCTION webhook_events_internal.missing_dispatches(since timestamptz, until timestamptz)
-    RETURNS TABLE (event_id text, webhook_id text)
-    LANGUAGE sql STABLE
+    RETURNS TABLE (event_id text, resource_id text, webhook_id text)
+    LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET enable_nestloop = off
+    SET enable_mergejoin = off
+    SET work_mem = '64MB'
 AS $function$
+DECLARE
     -- Who wanted what is known only of webhooks that are as they were then.
-    WITH event AS MATERIALIZED (
-        SELECT e.id, e.event_type, e.user_id, e.actor_id, e.actor_task_id, e.actor_run_id,
-            e.created_at, e.xid, e.webhook_id
-        FROM webhook_events_internal.outbox AS e
-        WHERE e.id >= webhook_events.id_lower_bound(since)
-            AND e.id < webhook_events.id_lower_bound(until)
-            AND e.id NOT IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u)
-    ), webhook AS (
-        SELECT w AS whole, w.* FROM webhook_events_internal.webhooks AS w WHERE w.is_enabled
-    ), pair AS (
-        SELECT e.id AS event_id, w.id AS webhook_id FROM event AS e
-            JOIN webhook AS w ON w.actor_run_id = e.actor_run_id
-        UNION ALL
-        SELECT e.id, w.id FROM event AS e
-            JOIN webhook AS w ON w.actor_task_id = e.actor_task_id AND w.actor_run_id IS NULL
-        UNION ALL
-        SELECT e.id, w.id FROM event AS e
-            JOIN webhook AS w ON w.actor_id = e.actor_id AND w.actor_task_id IS NULL
-                AND w.actor_run_id IS NULL
-        UNION ALL
-        SELECT e.id, w.id FROM event AS e
-            JOIN webhook AS w ON w.user_id = e.user_id AND w.actor_id IS NULL
-                AND w.actor_task_id IS NULL AND w.actor_run_id IS NULL
-        UNION ALL
-        SELECT e.id, w.id FROM event AS e
-            JOIN webhook AS w ON w.user_id IS NULL AND w.actor_id IS NULL
-                AND w.actor_task_id IS NULL AND w.actor_run_id IS NULL
-    )
-    SELECT e.id, w.id
-    FROM pair AS p JOIN event AS e ON e.id = p.event_id
-        JOIN webhook AS w ON w.id = p.webhook_id
-    WHERE e.webhook_id IS NULL
-        AND (w.modified_at <= e.created_at OR w.modified_at = w.created_at)
-        AND webhook_events_internal.refusal(w.whole, e.event_type, e.user_id, e.actor_id,
-            e.actor_task_id, e.actor_run_id, e.created_at, e.xid) IS NULL
-        AND NOT EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
-            WHERE d.id = webhook_events_internal.dispatch_id(e.id, w.id))
-    UNION ALL
-    SELECT e.id, e.webhook_id FROM event AS e
-        JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id
-    WHERE NOT EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
-        WHERE d.id = webhook_events_internal.dispatch_id(e.id, e.webhook_id))
+    wanted constant text := 'SELECT e.id AS event_id,'
+        '     coalesce(e.actor_run_id, e.actor_build_id) AS resource_id, w.id AS webhook_id'
+        ' FROM webhook_events_internal.outbox AS e'
+        '     JOIN (SELECT h.*, unnest(h.event_types) AS type,'
+        '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[2]::text::xid8 END AS created_xmin,'
+        '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[3]::text::xid8 END AS created_xmax'
+        '         FROM webhook_events_internal.webhooks AS h WHERE h.is_enabled AND %s) AS w ON w.type = e.event_type AND %s'
+        ' WHERE e.id >= $1 AND e.id < $2 AND e.webhook_id IS NULL'
+        '     AND (w.modified_at <= e.created_at OR w.modified_at = w.created_at)'
+        '     AND (w.created_xid = e.xid OR e.xid >= w.created_xmax'
+        '         OR w.created_at <= e.created_at AND (w.created_xmin IS NULL OR e.xid >= w.created_xmin))'
+        '     AND (w.actor_task_id IS NULL OR w.actor_task_id = e.actor_task_id)'
+        '     AND (w.actor_id IS NULL OR w.actor_id = e.actor_id)'
+        '     AND (w.user_id IS NULL OR w.user_id = e.user_id) %s %s';
+    kinds constant text[] := '{
+        {h.actor_run_id IS NOT NULL, w.actor_run_id = e.actor_run_id},
+        {h.actor_run_id IS NULL AND h.actor_task_id IS NOT NULL, w.actor_task_id = e.actor_task_id},
+        {h.actor_run_id IS NULL AND h.actor_task_id IS NULL AND h.actor_id IS NOT NULL,
+            w.actor_id = e.actor_id},
+        {h.actor_run_id IS NULL AND h.actor_task_id IS NULL AND h.actor_id IS NULL
+            AND h.user_id IS NOT NULL, w.user_id = e.user_id},
+        {h.actor_run_id IS NULL AND h.actor_task_id IS NULL AND h.actor_id IS NULL
+            AND h.user_id IS NULL, true}}';
+    unrouted text[] := ARRAY(SELECT u.id FROM webhook_events_internal.unrouted_events() AS u);
+    is_routed text := CASE WHEN unrouted <> '{}' THEN 'AND e.id <> ALL ($4)' ELSE '' END;
+    server bigint := (webhook_events_internal.current_place())[1];
+    kind text[];
+    exists boolean;
+    all_wanted text[] := '{}';
+    suspects_wanted text[] := '{}';
+    suspects text[];
+    day timestamptz := since;
+    next_day timestamptz;
+    lower text;
+    upper text;
+BEGIN
+    FOREACH kind SLICE 1 IN ARRAY kinds LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events_internal.webhooks AS h'
+            ' WHERE h.is_enabled AND %s)', kind[1]) INTO exists;
+        CONTINUE WHEN NOT exists;
+        all_wanted := all_wanted || format(wanted, kind[1], kind[2], '', is_routed);
+        suspects_wanted := suspects_wanted
+            || format(wanted, kind[1], kind[2], 'AND w.id = ANY ($3)', is_routed);
+    END LOOP;
+    WHILE day < until LOOP
+        next_day := least(until, (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day')
+            AT TIME ZONE 'UTC');
+        lower := webhook_events.id_lower_bound(day);
+        upper := webhook_events.id_lower_bound(next_day);
+        day := next_day;
+        IF all_wanted <> '{}' THEN
+            EXECUTE format('SELECT array_agg(w.webhook_id) FROM ('
+                'SELECT e.webhook_id, count(*) AS dispatches, sum(hashtext(e.event_id)) AS hashes'
+                ' FROM (%s) AS e GROUP BY e.webhook_id) AS w'
+                ' LEFT JOIN (SELECT d.webhook_id, count(*) AS dispatches,'
+                '     sum(hashtext(d.event_id)) AS hashes'
+                ' FROM webhook_events_internal.dispatches AS d'
+                ' WHERE d.id >= $1 AND d.id < $2 AND d.replay_of IS NULL'
+                ' GROUP BY d.webhook_id) AS a ON a.webhook_id = w.webhook_id'
+                ' WHERE (a.dispatches, a.hashes) IS DISTINCT FROM (w.dispatches, w.hashes)',
+                array_to_string(all_wanted, ' UNION ALL '))
+            INTO suspects USING lower, upper, NULL::text[], unrouted, server;
+        END IF;
+        IF suspects IS NOT NULL THEN
+            RETURN QUERY EXECUTE format('SELECT e.* FROM (%s) AS e WHERE NOT EXISTS ('
+                'SELECT FROM webhook_events_internal.dispatches AS d'
+                ' WHERE d.event_id = e.event_id AND d.webhook_id = e.webhook_id'
+                '     AND d.webhook_id = ANY ($3) AND d.id >= $1 AND d.id < $2)',
+                array_to_string(suspects_wanted, ' UNION ALL '))
+            USING lower, upper, suspects, unrouted, server;
+        END IF;
+        RETURN QUERY EXECUTE format('SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id'
+            ' FROM webhook_events_internal.outbox AS e'
+            '     JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id'
+            ' WHERE e.id >= $1 AND e.id < $2 AND e.event_type = ''TEST'' %s AND NOT EXISTS ('
+            'SELECT FROM webhook_events_internal.dispatches AS d'
+            ' WHERE d.event_id = e.id AND d.webhook_id = w.id AND d.id >= $1 AND d.id < $2)',
+            is_routed) USING lower, upper, suspects, unrouted, server;
+    END LOOP;
+END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) IS
     'events of this span that were routed without a dispatch that they should have';
 REVOKE ALL ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
+
+-- Few, as a rule, so each one's event is looked up.
+CREATE FUNCTION webhook_events_internal.late_dispatches(since timestamptz, until timestamptz,
+        due_before timestamptz)
+    RETURNS TABLE (id text, next_attempt_at timestamptz, resource_id text, event_id text,
+        webhook_id text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_seqscan = off
+AS $function$
+    SELECT d.id, d.next_attempt_at, coalesce(e.actor_run_id, e.actor_build_id), d.event_id,
+        d.webhook_id
+    FROM webhook_events_internal.dispatches AS d
+        LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
+    WHERE d.status = 'ACTIVE' AND d.created_at >= since AND d.created_at < until
+        AND d.next_attempt_at < due_before
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.late_dispatches(timestamptz, timestamptz, timestamptz) IS
+    'dispatches of this span that should have been called before';
+REVOKE ALL ON FUNCTION webhook_events_internal.late_dispatches(timestamptz, timestamptz, timestamptz) FROM PUBLIC;
+
+-- What audit() can't tell of a span, lest its silence be taken for an answer.
+CREATE FUNCTION webhook_events_internal.not_audited(since timestamptz, until timestamptz, kept_since timestamptz)
+    RETURNS TABLE (what text)
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+    SELECT format('what was before %s, beyond webhook_events.retention', kept_since)
+    WHERE since < kept_since
+    UNION ALL
+    SELECT format('rows of %s that ended without any event, for it has no column that says when',
+        s.relation)
+    FROM webhook_events.sources AS s
+    WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = s.relation AND NOT a.attisdropped
+            AND a.attname IN ('finished_at', 'finishedAt', 'ended_at', 'endedAt')
+            AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype))
+    UNION ALL
+    SELECT format('what %s webhooks should have got before they were changed last or are disabled',
+        count(*))
+    FROM webhook_events_internal.webhooks AS w
+    WHERE w.created_at < until AND w.modified_at > since
+        AND (NOT w.is_enabled OR w.modified_at > w.created_at)
+    HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.not_audited(timestamptz, timestamptz, timestamptz) IS
+    'what audit() can''t check in this span';
+REVOKE ALL ON FUNCTION webhook_events_internal.not_audited(timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.audit(since timestamptz, until timestamptz DEFAULT now())
     RETURNS TABLE (problem text, relation regclass, resource_id text, event_id text,
         webhook_id text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
+    SET jit = off
 AS $function$
 DECLARE
     retention interval;
     patience interval;
     first timestamptz;
+    unchecked text;
 BEGIN
     IF since IS NULL OR until IS NULL THEN
         RAISE EXCEPTION 'audit needs a time to start from and one to end at'
             USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF since > until THEN
+        RAISE EXCEPTION 'audit can''t start at %, after its end at %', since, until
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- It tells of everybody's rows.
     IF NOT webhook_events_internal.sees_all(false) THEN
@@ -152,20 +265,18 @@ BEGIN
         WHERE e.created_at >= first AND e.created_at < until
             AND e.created_at < clock_timestamp() - interval '1 minute';
     RETURN QUERY
-        SELECT 'dispatch is missing', NULL::regclass,
-            coalesce(e.actor_run_id, e.actor_build_id), e.id, m.webhook_id
-        FROM webhook_events_internal.missing_dispatches(first, until) AS m
-            JOIN webhook_events_internal.outbox AS e ON e.id = m.event_id;
+        SELECT 'dispatch is missing', NULL::regclass, m.resource_id, m.event_id, m.webhook_id
+        FROM webhook_events_internal.missing_dispatches(first, until) AS m;
     RETURN QUERY
         SELECT format('dispatch %s was due at %s', d.id, d.next_attempt_at), NULL::regclass,
-            coalesce(e.actor_run_id, e.actor_build_id), d.event_id, d.webhook_id
-        FROM webhook_events_internal.dispatches AS d
-            LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
-        WHERE d.status = 'ACTIVE' AND d.created_at >= first AND d.created_at < until
-            AND d.next_attempt_at < webhook_events_internal.work_time() - patience;
+            d.resource_id, d.event_id, d.webhook_id
+        FROM webhook_events_internal.late_dispatches(first, until, clock_timestamp() - patience) AS d;
+    FOR unchecked IN SELECT n.what FROM webhook_events_internal.not_audited(since, until, first) AS n LOOP
+        RAISE NOTICE 'not checked: %', unchecked;
+    END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.audit(timestamptz, timestamptz) IS
-    'what is missing or late in a span of time; no row when all is well';
+    'what is missing or late in a span of time; no row when all is well, a notice of what could not be checked';
 REVOKE ALL ON FUNCTION webhook_events_internal.audit(timestamptz, timestamptz) FROM PUBLIC;
 

@@ -80,6 +80,7 @@ INSERT INTO webhook_events_internal.offers (name, accesses) VALUES
     ('dispatch_json', '{manager, tenant}'),
     ('preview', '{manager, tenant}'),
     ('explain_event', '{manager, tenant}'),
+    ('explain_run', '{manager, tenant}'),
     ('backtest', '{manager, tenant}'),
     ('backtest_rows', '{manager, tenant}'),
     ('test_webhook', '{manager, tenant}'),

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "rules/url.h"
 #include "server/live.h"
@@ -24,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 #include "utils/xid8.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_live_flights);
@@ -34,6 +36,7 @@ PG_FUNCTION_INFO_V1(webhook_events_least_new_id);
 PG_FUNCTION_INFO_V1(webhook_events_oldest_active_id);
 PG_FUNCTION_INFO_V1(webhook_events_unreadable_files);
 PG_FUNCTION_INFO_V1(webhook_events_url_host);
+PG_FUNCTION_INFO_V1(webhook_events_nearly);
 
 /* The columns of live_flights(). */
 enum
@@ -220,6 +223,32 @@ webhook_events_unreadable_files(PG_FUNCTION_ARGS)
 	if (state == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
+}
+
+/* nearly(a text, b text) RETURNS boolean */
+Datum
+webhook_events_nearly(PG_FUNCTION_ARGS)
+{
+	text	   *one = PG_GETARG_TEXT_PP(0);
+	text	   *other = PG_GETARG_TEXT_PP(1);
+	int			one_length = (int) VARSIZE_ANY_EXHDR(one);
+	int			other_length = (int) VARSIZE_ANY_EXHDR(other);
+
+	if (one_length == other_length)
+	{
+		if (memcmp(VARDATA_ANY(one), VARDATA_ANY(other), one_length) == 0)
+			PG_RETURN_BOOL(false);
+		if (pg_strncasecmp(VARDATA_ANY(one), VARDATA_ANY(other), one_length) == 0)
+			PG_RETURN_BOOL(true);
+	}
+
+	/* One letter of three is no mistake, but another id. */
+	if (Min(one_length, other_length) < 4 || Max(one_length, other_length) > 255 ||
+		abs(one_length - other_length) > MAX_MULTIBYTE_CHAR_LEN)
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(varstr_levenshtein_less_equal(VARDATA_ANY(one), one_length,
+												 VARDATA_ANY(other), other_length,
+												 1, 1, 1, 1, true) <= 1);
 }
 
 /* The URL that a query asked for last, and its host. */

@@ -216,6 +216,9 @@ query("INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id,
 like(query("SELECT problem, resource_id, webhook_id FROM webhook_events.audit(now() - interval '1 hour', now() + interval '1 hour') WHERE problem LIKE 'dispatch%'"),
 	qr/^dispatch \w{17} was due at .*\|r1\|$all$/, 'and one that is late');
 sql_fails($node, 'SELECT webhook_events.audit(NULL)', qr/22004/, 'an audit needs a time');
+sql_fails($node, "SELECT webhook_events.audit(now(), now() - interval '1 hour')", qr/22023: audit can't start at/, 'that is not after its end');
+my (undef, undef, $notices) = $node->psql('postgres', "SELECT webhook_events.audit('2020-01-01')");
+like($notices, qr/not checked: what was before .*beyond webhook_events.retention/, 'what could not be checked is said');
 
 $node->stop;
 done_testing();

@@ -1,0 +1,203 @@
+
+--
+-- The story of one run or build
+--
+
+CREATE FUNCTION webhook_events_internal.nearly(a text, b text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_nearly';
+COMMENT ON FUNCTION webhook_events_internal.nearly(text, text) IS
+    'do two ids differ, but by one letter alone or by upper and lower case?';
+REVOKE ALL ON FUNCTION webhook_events_internal.nearly(text, text) FROM PUBLIC;
+
+-- Why the row of a run or build has raised no event that tells of its status.
+CREATE FUNCTION webhook_events_internal.why_no_event(relation regclass, kind text, status text)
+    RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    normal text := replace(status, '_', '-');
+    broken text;
+    off text;
+BEGIN
+    IF status IS NULL THEN
+        RETURN 'the status is null, which raises nothing';
+    END IF;
+    IF normal NOT IN ('READY', 'RUNNING', 'TIMING-OUT', 'ABORTING', 'SUCCEEDED', 'FAILED',
+        'TIMED-OUT', 'ABORTED')
+    THEN
+        RETURN format('status %s is none of the platform''s, so it raises nothing', status);
+    END IF;
+    SELECT b.problem INTO broken
+    FROM unnest(webhook_events_internal.broken_tables()) AS b (problem)
+    WHERE b.problem LIKE replace(relation::text, '_', '\_') || ':%'
+    LIMIT 1;
+    IF broken IS NOT NULL THEN
+        RETURN broken;
+    END IF;
+    SELECT string_agg(s.setting, ', ') INTO off
+    FROM unnest(webhook_events_internal.emit_off()) AS s (setting);
+    RETURN CASE WHEN normal IN ('SUCCEEDED', 'FAILED', 'TIMED-OUT', 'ABORTED')
+        THEN 'it was written before the table was attached, with webhook_events.emit off, or without triggers'
+        ELSE format('status %s is no end, so it raises nothing', status) END
+        || coalesce('; emit is off for ' || off, '');
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text) IS
+    'why a row of an attached table has raised no event that tells of its status';
+REVOKE ALL ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text) FROM PUBLIC;
+
+-- Why a dispatch that waits is not sent now.
+CREATE FUNCTION webhook_events_internal.why_waiting(dispatch webhook_events_internal.dispatches)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+DECLARE
+    worker record;
+    host record;
+    webhook webhook_events_internal.webhooks;
+    before bigint;
+BEGIN
+    IF EXISTS (SELECT FROM webhook_events_internal.live_flights() AS f WHERE f.dispatch_id = dispatch.id) THEN
+        RETURN 'it is being sent';
+    END IF;
+    SELECT r.running, r.reason INTO worker FROM webhook_events_internal.worker_report() AS r;
+    IF worker.reason IS NOT NULL THEN
+        RETURN worker.reason;
+    END IF;
+    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w WHERE w.id = dispatch.webhook_id;
+    SELECT h.* INTO host FROM webhook_events_internal.live_hosts() AS h
+    WHERE h.host = webhook_events_internal.url_host(webhook.request_url);
+    IF host.rests_until IS NOT NULL OR host.is_probed THEN
+        RETURN format('host %s rests: its last %s calls got no answer', host.host, host.silences);
+    END IF;
+    IF dispatch.next_attempt_at > clock_timestamp() THEN
+        RETURN format('it is called again at %s', dispatch.next_attempt_at);
+    END IF;
+    SELECT count(*) INTO before FROM (
+        SELECT FROM webhook_events_internal.dispatches AS d
+        WHERE d.status = 'ACTIVE' AND d.webhook_id = dispatch.webhook_id
+            AND (d.next_attempt_at, d.id) < (coalesce(dispatch.next_attempt_at, 'infinity'), dispatch.id)
+        LIMIT 10000) AS d;
+    RETURN concat_ws(', ', CASE WHEN webhook.max_rate IS NOT NULL
+            THEN format('the webhook gets %s calls a second at most', webhook.max_rate) END,
+        format('%s of this webhook are before it', CASE before WHEN 10000 THEN '10000 or more'
+            WHEN 0 THEN 'none' ELSE before::text END),
+        CASE WHEN host.host IS NOT NULL THEN format('its host has %s under way and %s queued',
+            host.in_flight, host.queued) END);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.why_waiting(webhook_events_internal.dispatches) IS
+    'why a dispatch that waits is not sent now';
+REVOKE ALL ON FUNCTION webhook_events_internal.why_waiting(webhook_events_internal.dispatches) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.explain_run(id text)
+    RETURNS TABLE (at timestamptz, what text, event_id text, webhook_id text, dispatch_id text,
+        detail text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    source record;
+    found_row record;
+    status text;
+    events text[];
+    seen boolean := false;
+BEGIN
+    events := ARRAY(
+        SELECT o.id FROM webhook_events_internal.outbox AS o
+        WHERE o.actor_run_id = explain_run.id AND webhook_events_internal.may_see(o.user_id)
+        UNION
+        SELECT o.id FROM webhook_events_internal.outbox AS o
+        WHERE o.actor_build_id = explain_run.id AND webhook_events_internal.may_see(o.user_id));
+
+    -- The row as it is now.
+    FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s LOOP
+        BEGIN
+            found_row := webhook_events_internal.source_event(source.relation, source.kind, explain_run.id);
+        EXCEPTION WHEN data_exception THEN
+            CONTINUE;  -- the table's ids are of another type
+        END;
+        CONTINUE WHEN NOT found_row.found OR NOT webhook_events_internal.may_see(found_row.user_id);
+        seen := true;
+        status := found_row.resource ->> 'status';
+        RETURN QUERY SELECT NULL::timestamptz, 'row', NULL::text, NULL::text, NULL::text,
+            format('%s of %s, status %s now', source.kind, source.relation, coalesce(status, 'null'));
+        IF NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o
+            WHERE o.id = ANY (events) AND (replace(o.new_status, '_', '-') = replace(status, '_', '-')
+                OR o.event_type::text LIKE '%.' || replace(status, '-', '_')))
+        THEN
+            RETURN QUERY SELECT NULL::timestamptz, 'no event', NULL::text, NULL::text, NULL::text,
+                webhook_events_internal.why_no_event(source.relation, source.kind, status);
+        END IF;
+    END LOOP;
+    IF NOT seen AND events = '{}' THEN
+        RAISE EXCEPTION 'no attached table has a run or build "%", and no event is about one', id
+            USING ERRCODE = 'no_data_found',
+                HINT = 'Events older than webhook_events.retention are gone.';
+    END IF;
+
+    RETURN QUERY
+        WITH event AS MATERIALIZED (
+            SELECT o.* FROM webhook_events_internal.outbox AS o WHERE o.id = ANY (events)
+        ), dispatch AS MATERIALIZED (
+            SELECT d AS whole, d.* FROM webhook_events_internal.dispatches AS d
+            WHERE d.event_id = ANY (events) AND webhook_events_internal.may_see(d.user_id)
+        ), explained AS MATERIALIZED (
+            SELECT e.id, e.created_at, x.webhook_id, x.fires, x.reason
+            FROM event AS e CROSS JOIN LATERAL (
+                SELECT * FROM webhook_events_internal.explain_event(e.id) AS x
+                ORDER BY x.fires DESC, x.webhook_id LIMIT 1000) AS x
+        ), story (at, step, what, event_id, webhook_id, dispatch_id, detail) AS (
+            SELECT e.created_at, 1, 'event', e.id, NULL::text, NULL::text,
+                concat(e.event_type, CASE WHEN e.new_status IS NOT NULL THEN format(': status %s',
+                    concat_ws(' to ', e.old_status, e.new_status)) END)
+            FROM event AS e
+            UNION ALL
+            SELECT x.created_at, 2, 'not sent', x.id, x.webhook_id, NULL, x.reason
+            FROM explained AS x
+            WHERE NOT x.fires AND NOT EXISTS (SELECT FROM dispatch AS d
+                WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)
+            UNION ALL
+            SELECT x.created_at, 2, 'no dispatch', x.id, x.webhook_id, NULL,
+                CASE WHEN x.id IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u)
+                THEN coalesce((SELECT r.reason FROM webhook_events_internal.worker_report() AS r),
+                    'the event is about to be routed')
+                ELSE 'it is being sent, or the webhook is another one now than it was then' END
+            FROM explained AS x
+            WHERE x.fires AND NOT EXISTS (SELECT FROM dispatch AS d
+                WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)
+            UNION ALL
+            SELECT d.created_at, 3, 'dispatch', d.event_id, d.webhook_id, d.id,
+                concat_ws(' ', CASE WHEN d.replay_of IS NOT NULL THEN 'again' END, 'to',
+                    coalesce(webhook_events_internal.mask_url(w.request_url), 'a webhook that is gone'))
+            FROM dispatch AS d
+                LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = d.webhook_id
+            UNION ALL
+            SELECT c.started_at, 4, 'call', d.event_id, d.webhook_id, d.id,
+                format('call %s: %s, in %s ms', c.attempt,
+                    coalesce(c.error_message, 'HTTP status ' || c.response_status),
+                    round(extract(epoch FROM coalesce(c.duration, c.finished_at - c.started_at)) * 1000))
+            FROM dispatch AS d JOIN webhook_events_internal.calls AS c ON c.dispatch_id = d.id
+            UNION ALL
+            SELECT d.finished_at, 5, CASE d.status WHEN 'SUCCEEDED' THEN 'delivered' ELSE 'given up' END,
+                d.event_id, d.webhook_id, d.id,
+                concat_ws(', ', 'calls: ' || d.attempts, d.error_message)
+            FROM dispatch AS d WHERE d.status <> 'ACTIVE'
+            UNION ALL
+            SELECT clock_timestamp(), 6, 'waits', d.event_id, d.webhook_id, d.id,
+                webhook_events_internal.why_waiting(d.whole)
+            FROM dispatch AS d WHERE d.status = 'ACTIVE'
+        )
+        SELECT s.at, s.what, s.event_id, s.webhook_id, s.dispatch_id, s.detail
+        FROM story AS s ORDER BY s.at, s.event_id, s.step, s.webhook_id, s.dispatch_id;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.explain_run(text) IS
+    'the story of one run or build, from its row to its last call, in order of time';
+REVOKE ALL ON FUNCTION webhook_events_internal.explain_run(text) FROM PUBLIC;
