@@ -93,6 +93,8 @@ INSERT INTO webhook_events_internal.offers (name, accesses) VALUES
     ('webhook_health', '{reader, manager, tenant}'),
     ('stat_delivery', '{reader, manager, monitor}'),
     ('stat_reset', '{}'),
+    ('metrics', '{monitor}'),
+    ('report', '{reader, manager}'),
     ('pause', '{}'),
     ('resume', '{}'),
     ('audit', '{}'),

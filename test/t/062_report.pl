@@ -1,0 +1,113 @@
+# 062_report.pl
+#	  Metrics for machines, and the report for eyes: complete, escaped, and
+#	  the same whether nothing or everything went wrong.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('report', conf => "webhook_events.retry_delay = '1h'\n");
+
+create_platform($node);
+
+sub query
+{
+	my ($sql) = @_;
+
+	return $node->safe_psql('postgres', $sql);
+}
+
+# Samples by name and labels; checks the form on the way.
+sub metrics
+{
+	my @lines = split /\n/, query('SELECT webhook_events.metrics()');
+	my (%sample, $family, $type, @wrong);
+
+	push @wrong, 'no end' if pop @lines ne '# EOF';
+	foreach my $line (@lines)
+	{
+		if ($line =~ /^# HELP (webhook_events_\w+) \S.*\.$/) { $family = $1; }
+		elsif ($line =~ /^# TYPE (\w+) (gauge|counter|histogram)$/ && $1 eq $family) { $type = $2; }
+		elsif (my ($name, $suffix, $labels, $value) = $line =~ /^(\w+?)(_total|_bucket|_count|_sum|)((?:\{\w+="(?:[^"\\]|\\.)*"\})?) (-?[0-9.]+)$/)
+		{
+			my $wanted = { counter => qr/^_total$/, gauge => qr/^$/, histogram => qr/^_(?:bucket|count|sum)$/ }->{$type};
+
+			push @wrong, $line if $name ne $family || $suffix !~ $wanted || exists $sample{"$name$suffix$labels"};
+			$sample{"$name$suffix$labels"} = $value;
+		}
+		else { push @wrong, $line; }
+	}
+	is_deeply(\@wrong, [], 'metrics are OpenMetrics text');
+	return \%sample;
+}
+
+# Elements are closed in order, nothing is fetched from elsewhere or run.
+sub check_page
+{
+	my ($page, $name) = @_;
+	my %void = map { $_ => 1 } qw(meta line rect path);
+	my @open;
+	my @wrong;
+
+	while ($page =~ m{<(/?)(\w+)((?:\s[^<>]*)?)>}g)
+	{
+		my ($end, $element, $attributes) = ($1, $2, $3);
+
+		push @wrong, "$element$attributes" if $attributes =~ /\b(?:on\w+|src|href)=/ || $element =~ /^(?:script|img|link|iframe|b>)$/;
+		next if $void{$element};
+		if (!$end) { push @open, $element; }
+		elsif (@open && $open[-1] eq $element) { pop @open; }
+		else { push @wrong, "/$element"; }
+	}
+	is_deeply([ @wrong, @open ], [], $name);
+	return;
+}
+
+# Nothing has happened yet.
+my $samples = metrics();
+is($samples->{webhook_events_worker_running}, 1, 'a worker');
+is($samples->{'webhook_events_call_duration_seconds_bucket{le="+Inf"}'}, 0, 'that has called nobody');
+my $page = query("SELECT webhook_events.report()");
+check_page($page, 'an empty report is a page');
+like($page, qr/No call has failed.*Nothing is missing or late/s, 'that says so');
+
+# Markup in every field.
+my $evil = q{</pre></details></style></svg>"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;};
+my $quoted = $node->safe_psql('postgres', "SELECT quote_literal(\$\$$evil\$\$)");
+my $webhook = create_webhook($node, $receiver->url('/echo?status=500'), 'ACTOR.RUN.CREATED',
+	user_id => $quoted, description => $quoted, payload_template => q('{"run": {{resource}}}'));
+query("INSERT INTO actor_runs (id, actor_id, user_id, status_message) VALUES ($quoted, $quoted, $quoted, $quoted)");
+wait_for_sql($node, q{SELECT state FROM webhook_events.deliveries}, 'waiting for a retry');
+query("CREATE TABLE " . q{"<script>runs"} . ' (id text, actor_id text, user_id text, status text, finished_at timestamptz);'
+	  . q{ SELECT webhook_events.attach('"<script>runs"', 'run'); SET webhook_events.emit = off;}
+	  . qq{ INSERT INTO "<script>runs" VALUES ($quoted, 'a', NULL, 'FAILED', now())});
+query("UPDATE webhook_events_internal.webhooks SET is_enabled = false, disabled_reason = $quoted");
+$page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute')");
+check_page($page, 'markup in the data is none in the report');
+like($page, qr/&lt;script&gt;alert\(1\)/, 'but is to be read');
+like($page, qr/event is missing/, 'along with the audit');
+like($page, qr/HTTP status 500/, 'and what failed');
+$page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute', '$webhook')");
+check_page($page, 'a report of one webhook');
+like($page, qr/webhook $webhook, http:.*<b>1<\/b>dispatches made/s, 'counts its own');
+$samples = metrics();
+is($samples->{'webhook_events_calls_total{result="5xx"}'}, 1, 'a failed call is counted');
+is($samples->{'webhook_events_delay_seconds_count'}, 1, 'and its delay');
+is($samples->{'webhook_events_host_failures_total{host="' . ($receiver->url('') =~ m{//([^/]+)})[0] . '"}'}, 1, 'by host');
+cmp_ok($samples->{'webhook_events_table_bytes{table="events"}'}, '>', 0, 'tables have a size');
+
+# Bad input.
+sql_fails($node, "SELECT webhook_events.report(now(), now() - interval '1 hour')", qr/22023: report can't start at/, 'an end before the start');
+sql_fails($node, 'SELECT webhook_events.report(NULL)', qr/22004/, 'no start');
+sql_fails($node, "SELECT webhook_events.report(webhook_id => 'nope')", qr/42704: webhook "nope" does not exist/, 'an unknown webhook');
+query("CREATE ROLE reader; CREATE ROLE monitor; CREATE ROLE tenant; SELECT webhook_events.grant_access('reader', 'reader'),"
+	  . " webhook_events.grant_access('monitor', 'monitor'), webhook_events.grant_access('tenant', 'tenant', 'ada')");
+like(query('SET ROLE reader; SELECT webhook_events.report()'), qr/<\/html>/, 'a reader may have a report');
+like(query('SET ROLE monitor; SELECT webhook_events.metrics()'), qr/webhook_events_calls_total\{result="5xx"\} 1\n/, 'a monitor metrics');
+sql_fails($node, "SET ROLE tenant; SELECT webhook_events.$_()", qr/42501/, "a tenant no $_") foreach qw(report metrics);
+done_testing();
