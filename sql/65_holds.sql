@@ -2,13 +2,27 @@
 -- Pausing and resuming
 --
 
+CREATE FUNCTION webhook_events_internal.stand_still(patience integer) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_stand_still';
+COMMENT ON FUNCTION webhook_events_internal.stand_still(integer) IS
+    'has the worker start no request before the transaction ends; false: it has not answered within so many milliseconds';
+REVOKE ALL ON FUNCTION webhook_events_internal.stand_still(integer) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.pause(reason text DEFAULT NULL) RETURNS void
-    LANGUAGE sql VOLATILE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
+BEGIN
+    IF NOT webhook_events_internal.stand_still(10000) THEN
+        RAISE WARNING 'the worker has not answered within 10 seconds'
+            USING DETAIL = 'It may start requests until it does.',
+                HINT = 'See webhook_events.status().';
+    END IF;
     DELETE FROM webhook_events_internal.pauses;
-    INSERT INTO webhook_events_internal.pauses (reason) VALUES (reason);
-    SELECT webhook_events_internal.wake_worker();
+    INSERT INTO webhook_events_internal.pauses (reason) VALUES (pause.reason);
+    PERFORM webhook_events_internal.wake_worker();
+END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.pause(text) IS
     'stops all delivery of this database; events are recorded and wait';
@@ -25,7 +39,7 @@ DECLARE
     is_foreign boolean;
     nevents bigint := 0;
     ndispatches bigint;
-    xid xid8 := pg_current_xact_id();
+    own_xid xid8 := pg_current_xact_id();
     snapshot pg_snapshot;
 BEGIN
     IF backlog NOT IN ('send', 'skip') THEN
@@ -40,23 +54,33 @@ BEGIN
     IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.pauses) THEN
         RAISE EXCEPTION 'delivery is not paused'
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = 'Call webhook_events_internal.pause() first.';
+                HINT = 'Call webhook_events.pause() first.';
     END IF;
 
     IF is_foreign THEN
         LOCK TABLE webhook_events_internal.outbox IN SHARE ROW EXCLUSIVE MODE;
     END IF;
-    SELECT count(*) INTO ndispatches FROM webhook_events_internal.dispatches WHERE status = 'ACTIVE';
-    IF NOT is_foreign THEN
-        SELECT events INTO nevents FROM webhook_events_internal.waiting_events();
+    -- Then all that the worker had in memory lies in the tables, but for what is
+    -- under way, which comes to its end.
+    IF (skips OR is_foreign) AND NOT webhook_events_internal.stand_still(10000) THEN
+        RAISE EXCEPTION 'the worker has not answered within 10 seconds'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'See webhook_events.status(), and try again.';
     END IF;
-    -- A snapshot does not count its own transaction among those in progress.
-    snapshot := pg_current_snapshot();
-    IF xid < pg_snapshot_xmax(snapshot) THEN
-        snapshot := format('%s:%s:%s', least(xid, pg_snapshot_xmin(snapshot)),
+    -- What is counted is what this snapshot sees.  It does not count its own
+    -- transaction among those in progress, whose events are sent.
+    SELECT pg_current_snapshot(),
+        (SELECT count(*) FROM webhook_events_internal.dispatches WHERE status = 'ACTIVE'),
+        CASE WHEN is_foreign THEN 0 ELSE (SELECT count(*)
+            FROM webhook_events_internal.unrouted_events() AS u
+            WHERE NOT skips OR NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o
+                WHERE o.id = u.id AND o.xid = own_xid)) END
+    INTO snapshot, ndispatches, nevents;
+    IF own_xid < pg_snapshot_xmax(snapshot) THEN
+        snapshot := format('%s:%s:%s', least(own_xid, pg_snapshot_xmin(snapshot)),
             pg_snapshot_xmax(snapshot),
             (SELECT string_agg(t.xip::text, ',' ORDER BY t.xip)
-            FROM (SELECT pg_snapshot_xip(snapshot) UNION SELECT xid) AS t (xip)));
+            FROM (SELECT pg_snapshot_xip(snapshot) UNION SELECT own_xid) AS t (xip)));
     END IF;
 
     -- Transaction ids of another server mean nothing here: what it had routed
@@ -90,11 +114,9 @@ BEGIN
         INSERT INTO webhook_events_internal.origins (database, outbox)
             VALUES (own.database, own.outbox);
     END IF;
-    -- The worker may still write down what it had routed before the pause, with
-    -- the numbers that follow, and those must not be newer than this one.
     IF is_foreign OR skips THEN
         INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
-            SELECT coalesce(max(number), 0) + 1000, snapshot, snapshot
+            SELECT coalesce(max(number), 0) + 1, snapshot, snapshot
             FROM webhook_events_internal.cursors;
     END IF;
 
@@ -102,7 +124,9 @@ BEGIN
         UPDATE webhook_events_internal.dispatches
         SET status = 'FAILED', finished_at = clock_timestamp(), next_attempt_at = NULL,
             error_message = 'Skipped by resume().'
-        WHERE status = 'ACTIVE';
+        WHERE status = 'ACTIVE'
+            AND id NOT IN (SELECT f.dispatch_id FROM webhook_events_internal.live_flights() AS f);
+        GET DIAGNOSTICS ndispatches = ROW_COUNT;
     END IF;
     DELETE FROM webhook_events_internal.pauses;
     IF nevents > 0 OR ndispatches > 0 THEN

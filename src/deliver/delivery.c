@@ -48,6 +48,7 @@
 #define FOLLOW_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
 static MemoryContext delivery_context = NULL;
+static bool is_put_down;		/* nothing is in memory but what is under way */
 static TimestampTz next_poll_at;
 static TimestampTz next_sweep_at;
 static TimestampTz next_follow_at = 0;
@@ -72,6 +73,7 @@ delivery_open(void)
 	recorder_open(delivery_context);
 	tally_open(delivery_context);
 	health_open();
+	is_put_down = false;
 	next_poll_at = 0;
 	next_sweep_at = clock_work_time() + SWEEP_INTERVAL;
 }
@@ -228,9 +230,49 @@ time_to_wait(bool may_send)
 	return http_wait < 0 ? wait : Min(wait, http_wait);
 }
 
+/*
+ * For a hold: all but what is under way leaves memory, so that the tables tell
+ * what waits, and whoever changes that there need not reckon with us.  False if the
+ * extension is gone.
+ */
+static bool
+put_down(void)
+{
+	if (recorder_is_blocked() && recorder_deadline(true) > clock_work_time())
+		return true;
+	dispatches_forget_queued();
+	if (!recorder_put_down())
+		return false;
+	if (!recorder_has_put_down())
+		return true;
+	cursor_reset();
+	router_open();
+	is_put_down = true;
+	return true;
+}
+
+/* After a hold: what waits is looked for in the tables. */
+static void
+take_up(void)
+{
+	waiting_open();
+	lanes_look_again();
+	is_put_down = false;
+}
+
+bool
+delivery_has_put_down(void)
+{
+	return delivery_context == NULL || is_put_down;
+}
+
 long
 delivery_run(uint32 wake, bool may_send)
 {
+	if (!may_send && !is_put_down && !put_down())
+		return -1;
+	if (may_send && is_put_down)
+		take_up();
 	if (may_send)
 		follow_clock();
 	note_wake(wake);

@@ -28,6 +28,9 @@ extern bool delivery_is_open(void);
  */
 extern long delivery_run(uint32 wake, bool may_send);
 
+/* After delivery_run() without may_send: is all but what is under way in the tables? */
+extern bool delivery_has_put_down(void);
+
 /* Is nothing under way and nothing left to be recorded? */
 extern bool delivery_is_quiet(void);
 

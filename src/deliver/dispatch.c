@@ -363,3 +363,17 @@ dispatch_forget(Dispatch *dispatch)
 	dispatch->subscriber->references--;
 	hash_search(dispatches, dispatch->id, HASH_REMOVE, NULL);
 }
+
+void
+dispatches_forget_queued(void)
+{
+	HASH_SEQ_STATUS scan;
+	Dispatch   *dispatch;
+
+	hash_seq_init(&scan, dispatches);
+	while ((dispatch = hash_seq_search(&scan)) != NULL)
+	{
+		if (dispatch->state == DISPATCH_QUEUED && dispatch->has_row)
+			dispatch_forget(dispatch);
+	}
+}

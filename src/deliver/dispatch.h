@@ -191,6 +191,9 @@ extern void dispatch_set_error(Dispatch *dispatch, const char *error);
 /* It has a row now. */
 extern void dispatch_got_row(Dispatch *dispatch);
 
+/* Forgets all that are queued and have a row. */
+extern void dispatches_forget_queued(void);
+
 /* Forgets it: what matters is in its row. */
 extern void dispatch_forget(Dispatch *dispatch);
 

@@ -155,6 +155,12 @@ recorder_is_done(void)
 }
 
 bool
+recorder_has_put_down(void)
+{
+	return nrowless_dispatches == 0 && dlist_is_empty(&routed_batches) && retry_at == 0;
+}
+
+bool
 recorder_is_blocked(void)
 {
 	return retry_at != 0;
@@ -696,10 +702,16 @@ recorder_flush(void)
 	return flush(false);
 }
 
+/* A batch in which runs have ended takes two turns until its mark is written. */
 bool
 recorder_put_down(void)
 {
-	return flush(true);
+	for (int i = 0; i < 2 && !recorder_has_put_down(); i++)
+	{
+		if (!flush(true))
+			return false;
+	}
+	return true;
 }
 
 /* Adds a row that takes a page of its own, as the next results may have to. */

@@ -32,9 +32,11 @@ extern TimestampTz recorder_deadline(bool idle);
 extern bool recorder_flush(void);
 
 /*
- * The same, so that all that is in memory has a row.
+ * The same, for all that has no row, and all marks; and whether there is nothing left
+ * of these.
  */
 extern bool recorder_put_down(void);
+extern bool recorder_has_put_down(void);
 
 /*
  * Can nothing be written?  Then nothing must be sent.  recorder_prove() finds that out

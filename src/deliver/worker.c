@@ -26,6 +26,7 @@
 #include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
+#include "server/standstill.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
@@ -227,20 +228,24 @@ run_engine(uint32 wake)
 	return delivery_run(wake, current_hold == HOLD_NONE);
 }
 
-/*
- * Looks for a hold.  When one ends the engine starts anew: what it has in
- * memory may be what resume() has skipped.
- */
+/* Looks for a hold. */
 static void
 update_hold(void)
 {
 	static bool is_counted = false;
 	WorkerHold	old_hold = current_hold;
 
-	if (!find_hold(&current_hold))
+	/* Then what the tables say is about to change. */
+	if (standstill_is_wanted(MyDatabaseId))
+	{
+		if (current_hold == HOLD_NONE)
+			current_hold = HOLD_STANDSTILL;
+	}
+	else if (!find_hold(&current_hold))
 		stop(SLOT_ABSENT, false);
 	/* An older version has no table of what was counted. */
-	if (!is_counted && current_hold != HOLD_OTHER_VERSION)
+	if (!is_counted && current_hold != HOLD_OTHER_VERSION &&
+		current_hold != HOLD_STANDSTILL)
 	{
 		if (!counters_open())
 			stop(SLOT_ABSENT, false);
@@ -249,15 +254,16 @@ update_hold(void)
 	if (current_hold == old_hold)
 		return;
 	report_hold();
-	if (current_hold == HOLD_NONE)
-		delivery_finish();
 }
 
 /* One turn: what was announced, what is to be done, and then a wait. */
 static void
 take_turn(void)
 {
-	bool		must_look = (current_hold != HOLD_NONE || hold_is_stale);
+	static uint64 answered = 0;
+	uint64		number = standstill_number();
+	bool		must_look = (current_hold != HOLD_NONE || hold_is_stale ||
+							 number != answered);
 	uint32		wake;
 	long		timeout;
 
@@ -277,6 +283,11 @@ take_turn(void)
 	timeout = run_engine(wake);
 	if (timeout < 0)
 		stop(SLOT_ABSENT, false);
+	if (current_hold == HOLD_NONE || delivery_has_put_down())
+	{
+		standstill_answer(number);
+		answered = number;
+	}
 	wait_for_work(timeout);
 }
 

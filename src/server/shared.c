@@ -28,6 +28,7 @@
 #include "rules/ids.h"
 #include "server/clock.h"
 #include "server/shared.h"
+#include "server/standstill.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -88,6 +89,7 @@ typedef struct Slot
 	pg_atomic_uint64 delivered;
 	pg_atomic_uint64 failed;
 	pg_atomic_uint32 in_flight;
+	pg_atomic_uint64 answer;	/* the worker's last one, see standstill.h */
 } Slot;
 
 typedef struct Hold
@@ -104,6 +106,7 @@ typedef struct SharedState
 	pg_atomic_uint32 async_commits; /* under way */
 	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;
+	StandstillShared standstill;
 
 	slock_t		announced_lock;
 	bool		announced_overflow;
@@ -150,6 +153,7 @@ initialize(void)
 {
 	memset(shared, 0, shared_size());
 	clock_initialize(&shared->clock);
+	standstill_initialize(&shared->standstill);
 	pg_atomic_init_u32(&shared->ids.next_maker, pg_prng_uint32(&pg_global_prng_state));
 	pg_atomic_init_u64(&shared->ids.floor, 0);
 	pg_atomic_init_u32(&shared->ids.below_floor, 0);
@@ -171,6 +175,7 @@ initialize(void)
 		pg_atomic_init_u64(&slot->delivered, 0);
 		pg_atomic_init_u64(&slot->failed, 0);
 		pg_atomic_init_u32(&slot->in_flight, 0);
+		pg_atomic_init_u64(&slot->answer, 0);
 	}
 }
 
@@ -191,6 +196,7 @@ startup_hook(void)
 	lock = &(GetNamedLWLockTranche("webhook_events"))->lock;
 	ids_shared = &shared->ids;
 	clock_attach(&shared->clock);
+	standstill_attach(&shared->standstill);
 }
 
 void
@@ -451,6 +457,23 @@ shared_report(Oid database, WorkerReport *report)
 	}
 	LWLockRelease(lock);
 	return slot != NULL;
+}
+
+bool
+shared_worker_answer(Oid database, uint64 *number)
+{
+	Slot	   *slot;
+	bool		is_there = false;
+
+	LWLockAcquire(lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot != NULL && slot->pid != 0)
+	{
+		is_there = true;
+		*number = pg_atomic_read_u64(&slot->answer);
+	}
+	LWLockRelease(lock);
+	return is_there;
 }
 
 bool
@@ -935,6 +958,13 @@ trouble_name(TroubleKind kind)
 	};
 
 	return names[kind];
+}
+
+/* Returns whether it is another one than the last. */
+bool
+shared_answer(uint64 number)
+{
+	return pg_atomic_exchange_u64(&my_slot->answer, number) != number;
 }
 
 bool

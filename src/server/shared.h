@@ -43,6 +43,7 @@ typedef enum WorkerHold
 	HOLD_NOT_ATTACHED,			/* no table ever was, so there are no events */
 	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
 	HOLD_PAUSED,				/* pause() */
+	HOLD_STANDSTILL,			/* a session that has not committed wants it */
 	HOLD_OTHER_VERSION			/* the extension's SQL is older than the
 								 * library */
 } WorkerHold;
@@ -143,6 +144,9 @@ extern int	shared_my_slot(void);
 extern bool shared_report(Oid database, WorkerReport *report);
 extern bool shared_launcher_running(void);
 
+/* What a database's worker has answered last; false if there is no worker. */
+extern bool shared_worker_answer(Oid database, uint64 *number);
+
 /*
  * For the launcher.
  */
@@ -223,6 +227,9 @@ extern void shared_worker_holds(WorkerHold hold);
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
 extern void shared_record_error(const char *message);
+
+/* Publishes an answer, see server/standstill.h; returns whether it is news. */
+extern bool shared_answer(uint64 number);
 
 /*
  * Publishes a trouble, or with NULL that it is over.  Returns whether that is

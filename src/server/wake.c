@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "server/shared.h"
+#include "server/standstill.h"
 #include "server/wake.h"
 
 static uint32 pending = 0;
@@ -41,6 +42,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 			break;
 		case XACT_EVENT_COMMIT:
 			end_async_commit();
+			standstill_release();
 			if (pending != 0)
 				shared_wake_worker(pending);
 			if (announcement_pending)
@@ -51,6 +53,7 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			end_async_commit();
+			standstill_release();
 			pending = 0;
 			announcement_pending = false;
 			break;
@@ -74,6 +77,13 @@ wake_at_commit(uint32 wake)
 {
 	register_callback();
 	pending |= wake;
+}
+
+bool
+stand_still_until_end(int timeout)
+{
+	register_callback();
+	return standstill_request(timeout);
 }
 
 void

@@ -19,6 +19,12 @@
  */
 extern void wake_at_commit(uint32 wake);
 
+/*
+ * Has the worker start no request until the transaction ends, also by PREPARE
+ * TRANSACTION; see standstill_request().
+ */
+extern bool stand_still_until_end(int timeout);
+
 /* Tells the launcher, at commit, that this database has the extension. */
 extern void announce_at_commit(void);
 

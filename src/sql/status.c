@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(webhook_events_days_report);
 PG_FUNCTION_INFO_V1(webhook_events_work_time);
 PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
 PG_FUNCTION_INFO_V1(webhook_events_worker_troubles);
+PG_FUNCTION_INFO_V1(webhook_events_stand_still);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
 
@@ -84,6 +85,8 @@ reason_of_hold(WorkerHold hold)
 			return "the events were recorded in another database; call webhook_events.resume() to deliver from here";
 		case HOLD_PAUSED:
 			return "paused";
+		case HOLD_STANDSTILL:
+			return "a session that pauses or resumes delivery has not committed";
 		case HOLD_OTHER_VERSION:
 			return "the extension is not of version " EXTENSION_VERSION " as the library is; run ALTER EXTENSION webhook_events UPDATE";
 	}
@@ -200,6 +203,13 @@ webhook_events_worker_troubles(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* stand_still(patience integer) RETURNS boolean */
+Datum
+webhook_events_stand_still(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(stand_still_until_end(PG_GETARG_INT32(0)));
 }
 
 /* wake_worker() RETURNS void */
