@@ -13,6 +13,7 @@
 
 #include "catalog/pg_attribute.h"
 #include "datatype/timestamp.h"
+#include "utils/jsonb.h"
 #include "utils/wait_event.h"
 
 /* PostgreSQL 17 introduced infinite intervals. */
@@ -63,10 +64,53 @@
 #define TU_None false
 #define insert_index_entries(target, slot, estate, stale) \
 	ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL)
-#else
+#elif PG_VERSION_NUM < 190000
 #define insert_index_entries(target, slot, estate, stale) \
 	ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL, \
 						  (stale) == TU_Summarizing)
+#else
+#define insert_index_entries(target, slot, estate, stale) \
+	ExecInsertIndexTuples(target, estate, EIIT_IS_UPDATE | \
+						  ((stale) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), \
+						  slot, NIL, NULL)
+#endif
+
+/* PostgreSQL 19 added options to updates of rows. */
+#if PG_VERSION_NUM < 190000
+#define update_tuple(relation, tid, slot, command, snapshot, failure, mode, stale) \
+	table_tuple_update(relation, tid, slot, command, snapshot, InvalidSnapshot, \
+					   true, failure, mode, stale)
+#else
+#define update_tuple(relation, tid, slot, command, snapshot, failure, mode, stale) \
+	table_tuple_update(relation, tid, slot, command, 0, snapshot, InvalidSnapshot, \
+					   true, failure, mode, stale)
+#endif
+
+/* PostgreSQL 19 tells an iterator over an array of the elements' type once. */
+#if PG_VERSION_NUM < 190000
+#define array_begin(iterator, array, length, by_value, align) \
+	array_iter_setup(iterator, array)
+#define array_next(iterator, is_null, i, length, by_value, align) \
+	array_iter_next(iterator, is_null, i, length, by_value, align)
+#else
+#define array_begin(iterator, array, length, by_value, align) \
+	array_iter_setup(iterator, array, length, by_value, align)
+#define array_next(iterator, is_null, i, length, by_value, align) \
+	array_iter_next(iterator, is_null, i)
+#endif
+
+/* PostgreSQL 19 keeps the value that is made beside the state that makes it. */
+#if PG_VERSION_NUM < 190000
+typedef struct JsonbBuilder
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+} JsonbBuilder;
+#define jsonb_push(builder, token, value) \
+	((builder)->result = pushJsonbValue(&(builder)->state, token, value))
+#else
+#define JsonbBuilder JsonbInState
+#define jsonb_push(builder, token, value) pushJsonbValue(builder, token, value)
 #endif
 
 /* PostgreSQL 17 introduced caches of index access methods that want an end. */
@@ -86,6 +130,13 @@
 #define create_wait_set(size) CreateWaitEventSet(TopMemoryContext, size)
 #else
 #define create_wait_set(size) CreateWaitEventSet(NULL, size)
+#endif
+
+/* What a signal handler hands on to another one. */
+#if PG_VERSION_NUM >= 190000
+#define SIGNAL_ARGUMENTS postgres_signal_arg, pg_siginfo
+#else
+#define SIGNAL_ARGUMENTS postgres_signal_arg
 #endif
 
 #endif							/* WEBHOOK_COMPAT_H */

@@ -68,7 +68,7 @@ handle_stop(SIGNAL_ARGS)
 	int			saved_errno = errno;
 
 	if (must_stop && IsTransactionState())
-		die(postgres_signal_arg);
+		die(SIGNAL_ARGUMENTS);
 	must_stop = true;
 	work_cancel();
 	SetLatch(MyLatch);

@@ -491,15 +491,15 @@ webhook_events_detach(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static JsonbValue *
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *text)
+static void
+push_string(JsonbBuilder *builder, JsonbIteratorToken token, const char *text)
 {
 	JsonbValue	value;
 
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = (int) strlen(text);
-	return pushJsonbValue(state, token, &value);
+	jsonb_push(builder, token, &value);
 }
 
 /*
@@ -514,37 +514,36 @@ webhook_events_source_mapping(PG_FUNCTION_ARGS)
 	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
 	char	   *argument = text_to_cstring(PG_GETARG_BYTEA_PP(1));
 	SourceMapping *mapping = source_mapping_read(argument, relation);
-	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	JsonbBuilder builder = {0};
 	int			attnum = -1;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "columns");
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
+	push_string(&builder, WJB_KEY, "columns");
+	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
 	for (int role = 0; role < N_ROLES; role++)
 	{
 		if (mapping->columns[role] == InvalidAttrNumber)
 			continue;
-		push_string(&state, WJB_KEY, source_role_names[role]);
-		push_string(&state, WJB_VALUE,
+		push_string(&builder, WJB_KEY, source_role_names[role]);
+		push_string(&builder, WJB_VALUE,
 					get_attname(RelationGetRelid(relation),
 								mapping->columns[role], false));
 	}
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "exclude");
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	jsonb_push(&builder, WJB_END_OBJECT, NULL);
+	push_string(&builder, WJB_KEY, "exclude");
+	jsonb_push(&builder, WJB_BEGIN_ARRAY, NULL);
 	while ((attnum = bms_next_member(mapping->excluded, attnum)) >= 0)
-		push_string(&state, WJB_ELEM,
+		push_string(&builder, WJB_ELEM,
 					get_attname(RelationGetRelid(relation), attnum, false));
-	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	jsonb_push(&builder, WJB_END_ARRAY, NULL);
 	if (mapping->function_name)
 	{
-		push_string(&state, WJB_KEY, "resource");
-		push_string(&state, WJB_VALUE,
+		push_string(&builder, WJB_KEY, "resource");
+		push_string(&builder, WJB_VALUE,
 					quote_qualified_identifier(mapping->function_schema,
 											   mapping->function_name));
 	}
-	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	jsonb_push(&builder, WJB_END_OBJECT, NULL);
 	relation_close(relation, AccessShareLock);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(result));
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(builder.result));
 }

@@ -19,6 +19,7 @@
 #include "store/access.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_read_as_owner);
 

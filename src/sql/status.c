@@ -22,7 +22,9 @@
 #include "server/shared.h"
 #include "server/wake.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);

@@ -16,6 +16,7 @@
 #include "storage/itemptr.h"
 #include "store/relation_cache.h"
 #include "utils/relcache.h"
+#include "utils/timestamp.h"
 
 #define DAY_TABLE_MAX_COLUMNS 16
 

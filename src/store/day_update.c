@@ -157,10 +157,9 @@ day_update_end_row(DayUpdate *update)
 	TU_UpdateIndexes stale_indexes = TU_None;
 
 	ExecStoreVirtualTuple(update->new_row);
-	if (table_tuple_update(update->relation, &update->old_row->tts_tid,
-						   update->new_row, GetCurrentCommandId(true),
-						   GetActiveSnapshot(), InvalidSnapshot, true, &failure,
-						   &lock_mode, &stale_indexes) != TM_Ok)
+	if (update_tuple(update->relation, &update->old_row->tts_tid, update->new_row,
+					 GetCurrentCommandId(true), GetActiveSnapshot(), &failure,
+					 &lock_mode, &stale_indexes) != TM_Ok)
 		return false;
 	if (stale_indexes != TU_None)
 	{

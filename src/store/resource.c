@@ -626,9 +626,9 @@ append_dimension(const ValueType *type, const int *dimensions, int ndims,
 			continue;
 		}
 
-		value = array_iter_next(elements, &is_null, (*position)++,
-								type->element_length, type->element_by_value,
-								type->element_align);
+		value = array_next(elements, &is_null, (*position)++,
+						   type->element_length, type->element_by_value,
+						   type->element_align);
 		if (is_null)
 			append_literal(out, "null");
 		else
@@ -651,7 +651,8 @@ append_array(const ValueType *type, Datum value, StringInfo out)
 		append_literal(out, "[]");
 		return;
 	}
-	array_iter_setup(&elements, array);
+	array_begin(&elements, array, type->element_length,
+				type->element_by_value, type->element_align);
 	append_dimension(type, AARR_DIMS(array), AARR_NDIM(array),
 					 &elements, &position, out);
 }
