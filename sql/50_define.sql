@@ -28,22 +28,34 @@ CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
     REFERENCING OLD TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 
-CREATE FUNCTION webhook_events_internal.insert_webhook(webhook webhook_events_internal.webhooks)
-    RETURNS webhook_events_internal.webhooks
+CREATE FUNCTION webhook_events_internal.check_limit(webhook webhook_events_internal.webhooks)
+    RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    result webhook_events_internal.webhooks;
     most integer := current_setting('webhook_events.max_webhooks_per_user')::integer;
 BEGIN
-    -- Of two sessions with one key the second waits here, and gets the first's.
-    INSERT INTO webhook_events_internal.webhooks AS w SELECT webhook.*
-    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
-        DO UPDATE SET id = w.id
-    RETURNING w.* INTO result;
-    IF result.id <> webhook.id OR webhook.is_ad_hoc OR webhook.user_id IS NULL THEN
-        RETURN result;
+    IF webhook.is_ad_hoc AND webhook.actor_run_id IS NULL THEN
+        RAISE EXCEPTION 'an ad-hoc webhook needs the id of a run'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF webhook.user_id IS NULL THEN
+        RETURN;
+    END IF;
+
+    -- Without a lock, for a platform defines some with every run: sessions at
+    -- once may get a run a few more.
+    IF webhook.is_ad_hoc THEN
+        IF (SELECT count(*) FROM webhook_events_internal.webhooks AS w
+                WHERE w.actor_run_id = webhook.actor_run_id AND w.user_id = webhook.user_id
+                    AND w.is_ad_hoc) > most THEN
+            RAISE EXCEPTION 'user "%" has % webhooks for run "%" already', webhook.user_id, most,
+                    webhook.actor_run_id
+                USING ERRCODE = 'configuration_limit_exceeded',
+                    DETAIL = 'Setting webhook_events.max_webhooks_per_user is the limit.';
+        END IF;
+        RETURN;
     END IF;
 
     -- Of two sessions with one user the second waits here.
@@ -56,6 +68,28 @@ BEGIN
         RAISE EXCEPTION 'user "%" has % webhooks already', webhook.user_id, most
             USING ERRCODE = 'configuration_limit_exceeded',
                 DETAIL = 'Setting webhook_events.max_webhooks_per_user is the limit.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_limit(webhook_events_internal.webhooks) IS
+    'refuses a webhook that is one too many for its user, or for its run';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_limit(webhook_events_internal.webhooks) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.insert_webhook(webhook webhook_events_internal.webhooks)
+    RETURNS webhook_events_internal.webhooks
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    result webhook_events_internal.webhooks;
+BEGIN
+    -- Of two sessions with one key the second waits here, and gets the first's.
+    INSERT INTO webhook_events_internal.webhooks AS w SELECT webhook.*
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
+        DO UPDATE SET id = w.id
+    RETURNING w.* INTO result;
+    IF result.id = webhook.id THEN
+        PERFORM webhook_events_internal.check_limit(result);
     END IF;
     RETURN result;
 END
@@ -290,8 +324,9 @@ CREATE FUNCTION webhook_events_internal.update_webhook(id text, changes jsonb)
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+    old webhook_events_internal.webhooks := webhook_events_internal.find_webhook(id);
     new webhook_events_internal.webhooks :=
-        webhook_events_internal.apply_definition(webhook_events_internal.find_webhook(id), changes);
+        webhook_events_internal.apply_definition(old, changes);
     result webhook_events_internal.webhooks;
 BEGIN
     UPDATE webhook_events_internal.webhooks AS w
@@ -308,6 +343,10 @@ BEGIN
         is_retired = w.is_retired AND NOT new.is_enabled
     WHERE w.id = new.id
     RETURNING w.* INTO result;
+    IF (result.user_id, result.is_ad_hoc, result.actor_run_id)
+            IS DISTINCT FROM (old.user_id, old.is_ad_hoc, old.actor_run_id) THEN
+        PERFORM webhook_events_internal.check_limit(result);
+    END IF;
     RETURN result;
 END
 $function$;

@@ -11,6 +11,7 @@ SELECT webhook_events.grant_access(rolname::regrole, access, CASE access WHEN 't
 
 -- views and functions, and which access opens them
 \pset format unaligned
+\pset footer off
 SELECT c.relname, (SELECT string_agg(access, ' ' ORDER BY access) FROM roles
         WHERE has_table_privilege(rolname, c.oid, 'SELECT')) AS may_select
     FROM pg_class AS c WHERE c.relnamespace = 'webhook_events'::regnamespace ORDER BY c.relname;
@@ -18,6 +19,7 @@ SELECT DISTINCT p.proname, (SELECT string_agg(access, ' ' ORDER BY access) FROM 
         WHERE has_function_privilege(rolname, p.oid, 'EXECUTE')) AS may_execute
     FROM pg_proc AS p WHERE p.pronamespace = 'webhook_events'::regnamespace ORDER BY p.proname;
 \pset format aligned
+\pset footer on
 
 -- nothing more: no other privilege, none on what is inside, but to dump it
 SELECT c.oid::regclass, r.access FROM roles AS r, pg_class AS c

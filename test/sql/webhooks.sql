@@ -49,7 +49,7 @@ SELECT try(jsonb_build_object('payloadTemplate', '"' || repeat('x', 999998) || '
     try(jsonb_build_object('payloadTemplate', '"' || repeat('x', 999999) || '"'));
 SELECT count(*) FROM (SELECT try(jsonb_build_object('userId', 'many', 'n', NULL) - 'n') FROM generate_series(1, 100)) AS s (result)
     WHERE result = 'accepted';
-SELECT try('{"userId": "many"}'), try('{"userId": "many", "isAdHoc": true}'), try('{"userId": "other"}');
+SELECT try('{"userId": "many"}'), try('{"userId": "many", "isAdHoc": true}'), try('{"userId": "many", "isAdHoc": true, "condition": {"actorRunId": "r"}}'), try('{"userId": "other"}');
 
 -- an idempotency key is unique for a user, and finds the webhook as it is
 SELECT a.id = b.id AS same, b.request_url FROM
