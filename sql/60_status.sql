@@ -208,7 +208,8 @@ CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason t
         OUT oldest_due_at timestamptz, OUT delivery_lag_seconds numeric,
         OUT failed_calls bigint, OUT failing_webhooks bigint, OUT resting_hosts bigint,
         OUT broken_tables text[], OUT emit_off text[], OUT unreadable_files text[],
-        OUT subscriptions_down text[], OUT troubles text[]) RETURNS record
+        OUT subscriptions_down text[], OUT troubles text[],
+        OUT maintenance_at timestamptz, OUT maintenance_error text) RETURNS record
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off
@@ -250,6 +251,8 @@ BEGIN
             WHERE t.subid = s.oid AND t.relid IS NULL AND t.pid IS NOT NULL);
     SELECT array_agg(format('%s fails since %s: %s', t.what, t.since, t.error)) INTO troubles
     FROM webhook_events_internal.worker_troubles() AS t;
+    SELECT d.* INTO maintenance_at, maintenance_error
+    FROM webhook_events_internal.days_report() AS d;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.status() IS

@@ -73,7 +73,8 @@ AS $function$
         UNION ALL SELECT 11, p.number, '', format('{kind="%s"}', p.kind), coalesce(cardinality(p.problems), 0)
             FROM status AS s CROSS JOIN LATERAL (VALUES (1, 'trigger', s.broken_tables),
                 (2, 'emit_off', s.emit_off), (3, 'file', s.unreadable_files),
-                (4, 'subscription', s.subscriptions_down)) AS p (number, kind, problems)
+                (4, 'subscription', s.subscriptions_down), (5, 'trouble', s.troubles),
+                (6, 'maintenance', CASE WHEN s.maintenance_error IS NOT NULL THEN '{1}'::text[] END)) AS p (number, kind, problems)
         UNION ALL SELECT 12, 1, '_total', '', s.events_routed FROM stat AS s
         UNION ALL SELECT 13, 1, '_total', '', s.dispatches FROM stat AS s
         UNION ALL SELECT 14, c.number, '_total', format('{result="%s"}', c.result), c.count
@@ -392,7 +393,9 @@ BEGIN
         THEN 'Delivering.' ELSE format('<b class="bad">Not delivering:</b> %s',
             webhook_events_internal.html(status.reason)) END);
     FOR problem IN
-        SELECT unnest(status.broken_tables || status.unreadable_files)
+        SELECT unnest(status.broken_tables || status.unreadable_files || status.troubles)
+        UNION ALL SELECT 'maintenance: ' || status.maintenance_error
+            WHERE status.maintenance_error IS NOT NULL
         UNION ALL SELECT 'emit is off for ' || unnest(status.emit_off)
         UNION ALL SELECT 'subscription ' || unnest(status.subscriptions_down) || ' has no apply worker'
         UNION ALL SELECT status.last_error WHERE status.last_error_at > since

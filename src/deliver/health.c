@@ -79,7 +79,7 @@ static Statement disable_statement = {
 	" ORDER BY failing_since OFFSET 0) AS s CROSS JOIN LATERAL ("
 	" SELECT w.id FROM webhook_events_internal.webhooks AS w"
 	" WHERE w.id = s.webhook_id AND w.is_enabled FOR UPDATE SKIP LOCKED) AS l"
-	" LIMIT $2)) RETURNING w.id",
+	" LIMIT $2)) RETURNING w.id, w.disabled_reason",
 	3, {TIMESTAMPTZOID, INT4OID, INT4OID}, NULL
 };
 
@@ -131,6 +131,10 @@ disable_failing(TimestampTz before)
 
 		if (subscriber != NULL)
 			subscriber_knows_failing(subscriber, 0);
+		ereport(LOG,
+				(errmsg("webhook \"%s\" of database \"%s\" was disabled",
+						statement_text(row, 1), work_database()),
+				 errdetail("%s", statement_text(row, 2))));
 	}
 	counters_add(COUNTER_DISABLED, count);
 	return count == MAX_DISABLED;

@@ -14,6 +14,7 @@
 #include "deliver/http.h"
 #include "server/live.h"
 #include "server/settings.h"
+#include "store/statement.h"
 #include "utils/memutils.h"
 
 /*
@@ -23,6 +24,9 @@
 #define MAX_SILENCES 16
 #define MIN_REST (INT64CONST(100) * 1000)
 #define MAX_REST (INT64CONST(5) * USECS_PER_SEC)
+
+/* So often at most a host is said to rest, in microseconds. */
+#define LOG_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
 dlist_head	backlogged_hosts;
 
@@ -321,6 +325,29 @@ end_rest(Host *host)
 	place(host);
 }
 
+/*
+ * Logs that a host begins to rest or answers again; not more than once a minute,
+ * and not its end without its beginning.
+ */
+static void
+log_rest(Host *host, bool rests, TimestampTz now)
+{
+	if (rests == host->rest_is_logged ||
+		(rests && host->logged_at != 0 && now - host->logged_at < LOG_INTERVAL))
+		return;
+	host->rest_is_logged = rests;
+	host->logged_at = now;
+	if (rests)
+		ereport(LOG,
+				(errmsg("host %s does not answer webhooks of database \"%s\" and rests",
+						host->name, work_database()),
+				 errdetail("The last %d calls got no answer.", host->silences)));
+	else
+		ereport(LOG,
+				(errmsg("host %s answers webhooks of database \"%s\" again",
+						host->name, work_database())));
+}
+
 void
 host_note_answer(Host *host, bool answered, bool succeeded, int64 duration,
 				 TimestampTz now)
@@ -328,6 +355,7 @@ host_note_answer(Host *host, bool answered, bool succeeded, int64 duration,
 	live_host_called(host->live_place, succeeded, duration);
 	if (answered)
 	{
+		log_rest(host, false, now);
 		host->silences = 0;
 		host->rest_time = 0;
 		if (host->rests_until != 0)
@@ -337,6 +365,7 @@ host_note_answer(Host *host, bool answered, bool succeeded, int64 duration,
 	host->silences++;
 	if (host->silences < MAX_SILENCES || host->rests_until != 0)
 		return;
+	log_rest(host, true, now);
 	host->rest_time = Min(Max(2 * host->rest_time, MIN_REST), MAX_REST);
 	host->rests_until = now + host->rest_time;
 	pairingheap_add(resting, &host->rest_node);

@@ -42,6 +42,8 @@ typedef struct Host
 	bool		is_congested;	/* new dispatches go to the table at once */
 	bool		is_slow;		/* its last answer was late, or is */
 	int			silences;		/* requests in a row without an answer */
+	bool		rest_is_logged;
+	TimestampTz logged_at;		/* when that or its end was */
 	int64		rest_time;		/* microseconds of the last rest, 0 after an
 								 * answer */
 	TimestampTz rests_until;	/* 0: it doesn't rest */

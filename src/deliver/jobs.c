@@ -45,7 +45,8 @@ static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
 	" disabled_reason = 'The endpoint answered 410 Gone.'"
 	" WHERE id IN (SELECT id FROM webhook_events_internal.webhooks"
-	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)",
+	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)"
+	" RETURNING id, disabled_reason",
 	1, {TEXTARRAYOID}, NULL
 };
 
@@ -95,8 +96,14 @@ static void
 disable_gone(void *argument pg_attribute_unused())
 {
 	Datum		ids = texts(gone_webhooks);
+	uint64		count = statement_write(&disable_statement, &ids, NULL);
 
-	counters_add(COUNTER_DISABLED, statement_write(&disable_statement, &ids, NULL));
+	counters_add(COUNTER_DISABLED, count);
+	for (uint64 row = 0; row < count; row++)
+		ereport(LOG,
+				(errmsg("webhook \"%s\" of database \"%s\" was disabled",
+						statement_text(row, 1), work_database()),
+				 errdetail("%s", statement_text(row, 2))));
 }
 
 static void

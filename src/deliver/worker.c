@@ -198,6 +198,39 @@ wait_for_work(long timeout)
 							http_in_flight() > 0 ? for_answers : for_work);
 }
 
+/* Why the process will have ended, for the log. */
+static const char *end_reason = "an error";
+
+static void
+log_end(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	ereport(LOG,
+			(errmsg("webhook_events worker of database \"%s\" has ended: %s",
+					work_database(), end_reason)));
+}
+
+static void
+log_start(void)
+{
+	ereport(LOG,
+			(errmsg("webhook_events worker of database \"%s\" has started",
+					work_database())));
+	before_shmem_exit(log_end, (Datum) 0);
+}
+
+/* Logs what of the settings can't work, when they are new. */
+static void
+log_settings(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, settings_unreadable_files())
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("file of setting can't be read: %s", (char *) lfirst(cell)),
+				 errdetail("Calls over TLS from database \"%s\" fail.", work_database())));
+}
+
 /* Ends the process; what is under way will be called again by the next one. */
 static void
 stop(SlotState next_state, bool record)
@@ -206,6 +239,7 @@ stop(SlotState next_state, bool record)
 		delivery_finish();
 	else
 		delivery_close();
+	end_reason = next_state == SLOT_ABSENT ? "the extension is gone" : "it was asked to";
 	shared_worker_ends(next_state);
 	proc_exit(0);
 }
@@ -276,6 +310,7 @@ take_turn(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		log_settings();
 		must_look = true;
 	}
 	if (must_look || wake & WAKE_COMMANDS)
@@ -338,6 +373,8 @@ webhook_events_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
 	update_hold();
+	log_start();
+	log_settings();
 	shared_worker_runs();
 	for (;;)
 		try_turn();

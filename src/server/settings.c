@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -423,4 +424,28 @@ settings_name_database(const char *name)
 	}
 	pfree(text);
 	return found;
+}
+
+List *
+settings_unreadable_files(void)
+{
+	const struct
+	{
+		const char *setting;
+		const char *file;
+	}			files[] = {
+		{"webhook_events.ca_file", setting_ca_file},
+		{"webhook_events.client_certificate_file", setting_client_certificate_file},
+		{"webhook_events.client_key_file", setting_client_key_file}
+	};
+	List	   *problems = NIL;
+
+	for (int i = 0; i < (int) lengthof(files); i++)
+	{
+		if (files[i].file != NULL && files[i].file[0] != '\0' &&
+			access(files[i].file, R_OK) != 0)
+			problems = lappend(problems, psprintf("%s: %s", files[i].setting,
+												  strerror(errno)));
+	}
+	return problems;
 }

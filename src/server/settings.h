@@ -13,6 +13,7 @@
 
 #include "rules/address.h"
 #include "rules/schedule.h"
+#include "nodes/pg_list.h"
 
 /* Whether HTTP/2 is spoken with those who can: auto asks libcurl's version. */
 typedef enum Http2Setting
@@ -68,5 +69,11 @@ extern bool settings_allow_port(int port);
 
 /* Does the setting "databases" name this one? */
 extern bool settings_name_database(const char *name);
+
+/*
+ * What is wrong with the files that settings name, as in "webhook_events.ca_file: No
+ * such file or directory"; palloc'd strings, NIL if all can be read.
+ */
+extern List *settings_unreadable_files(void);
 
 #endif							/* WEBHOOK_SETTINGS_H */

@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -200,27 +198,13 @@ webhook_events_oldest_active_id(PG_FUNCTION_ARGS)
 Datum
 webhook_events_unreadable_files(PG_FUNCTION_ARGS)
 {
-	const struct
-	{
-		const char *setting;
-		const char *file;
-	}			files[] = {
-		{"webhook_events.ca_file", setting_ca_file},
-		{"webhook_events.client_certificate_file", setting_client_certificate_file},
-		{"webhook_events.client_key_file", setting_client_key_file}
-	};
 	ArrayBuildState *state = NULL;
+	ListCell   *cell;
 
 	(void) fcinfo;
-	for (int i = 0; i < (int) lengthof(files); i++)
-	{
-		if (files[i].file == NULL || files[i].file[0] == '\0' ||
-			access(files[i].file, R_OK) == 0)
-			continue;
-		state = accumArrayResult(state,
-								 CStringGetTextDatum(psprintf("%s: %s", files[i].setting, strerror(errno))),
-								 false, TEXTOID, CurrentMemoryContext);
-	}
+	foreach(cell, settings_unreadable_files())
+		state = accumArrayResult(state, CStringGetTextDatum(lfirst(cell)), false,
+								 TEXTOID, CurrentMemoryContext);
 	if (state == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));

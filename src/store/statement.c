@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -24,10 +25,12 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/ps_status.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+static char *database_name = NULL;
 static Oid	known_extension = InvalidOid;
 static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
 
@@ -90,11 +93,29 @@ set_options(void)
 	CommitTransactionCommand();
 }
 
+/* Nobody renames a database that is in use. */
+static void
+read_database_name(void)
+{
+	StartTransactionCommand();
+	database_name = MemoryContextStrdup(TopMemoryContext,
+										get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+}
+
 void
 work_connect(Oid database)
 {
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	set_options();
+	read_database_name();
+	set_ps_display(database_name);
+}
+
+const char *
+work_database(void)
+{
+	return database_name;
 }
 
 /*

@@ -22,6 +22,9 @@
  */
 extern void work_connect(Oid database);
 
+/* The name of that database, for messages. */
+extern const char *work_database(void);
+
 /* A statement that is planned once, at its first use. */
 typedef struct Statement
 {
