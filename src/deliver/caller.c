@@ -27,6 +27,13 @@
 /* Bodies of requests under way may take so much memory together. */
 #define MAX_BODY_BYTES (16 * 1024 * 1024)
 
+/*
+ * Building a request from so long a resource takes its time, and after so many
+ * bytes of bodies those that do wait for the next turn: small ones don't.
+ */
+#define BIG_RESOURCE (64 * 1024)
+#define MAX_TURN_BYTES (256 * 1024)
+
 /* So many hosts that must wait are passed over in search of one that needn't. */
 #define MAX_WAITING_HOSTS 32
 
@@ -39,6 +46,8 @@
 static MemoryContext bodies_context;
 static MemoryContext scratch_context;
 static size_t body_bytes;
+static size_t turn_bytes;		/* of bodies that were built in this turn */
+static bool has_deferred;		/* something big waits for the next one */
 
 void
 caller_open(MemoryContext context)
@@ -48,6 +57,7 @@ caller_open(MemoryContext context)
 	scratch_context = AllocSetContextCreate(context, "webhook_events request",
 											ALLOCSET_DEFAULT_SIZES);
 	body_bytes = 0;
+	caller_begin_turn();
 }
 
 /*
@@ -108,6 +118,7 @@ start_call(Dispatch *dispatch)
 											request.body_length + 1);
 	memcpy(dispatch->body, request.body, request.body_length);
 	body_bytes += request.body_length;
+	turn_bytes += request.body_length;
 	dispatch->body_length = request.body_length;
 	dispatch->call_url = MemoryContextStrdup(bodies_context, request.url);
 	counters_add(COUNTER_BYTES_SENT, request.body_length);
@@ -160,6 +171,25 @@ next_of(Host *host)
 	return NULL;
 }
 
+static bool
+is_big(const Dispatch *dispatch)
+{
+	return dispatch->event != NULL && dispatch->event->resource_length > BIG_RESOURCE;
+}
+
+void
+caller_begin_turn(void)
+{
+	turn_bytes = 0;
+	has_deferred = false;
+}
+
+bool
+caller_has_deferred(void)
+{
+	return has_deferred;
+}
+
 void
 caller_start_requests(void)
 {
@@ -180,6 +210,12 @@ caller_start_requests(void)
 		dispatch = next_of(host);
 		if (dispatch == NULL)
 			continue;
+		if (turn_bytes >= MAX_TURN_BYTES && is_big(dispatch))
+		{
+			has_deferred = true;
+			nwaiting++;
+			continue;
+		}
 		old_context = MemoryContextSwitchTo(scratch_context);
 		start_call(dispatch);
 		MemoryContextSwitchTo(old_context);

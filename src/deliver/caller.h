@@ -17,7 +17,14 @@
 /* Starts with no calls; allocates in "context". */
 extern void caller_open(MemoryContext context);
 
-/* Starts as many requests as the shares allow. */
+/*
+ * Begins a turn, in which only so much is spent on big bodies; and is one left
+ * for the next turn, which could be started then?
+ */
+extern void caller_begin_turn(void);
+extern bool caller_has_deferred(void);
+
+/* Starts as many requests as the shares and the turn allow. */
 extern void caller_start_requests(void);
 
 /* Takes the answers that came; true if there were any. */

@@ -193,6 +193,7 @@ find_work(void)
 static void
 call(void)
 {
+	caller_begin_turn();
 	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
 		caller_start_requests();
@@ -214,7 +215,7 @@ time_to_wait(bool may_send)
 
 	if (may_send)
 	{
-		if (router_has_work())
+		if (router_has_work() || caller_has_deferred())
 			return 0;
 		deadline = Min(deadline, Min(waiting_deadline(), lanes_deadline()));
 		deadline = Min(deadline, router_deadline());
