@@ -321,6 +321,12 @@ take_finished(void)
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
+		if (transfer_try_anew(transfer_of(handle)))
+		{
+			curl_multi_remove_handle(multi, handle);
+			if (curl_multi_add_handle(multi, handle) == CURLM_OK)
+				continue;
+		}
 		finish(transfer_of(handle), code);
 		curl_multi_remove_handle(multi, handle);
 	}

@@ -23,6 +23,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +44,7 @@ typedef struct Watch
 	bool		is_ours;		/* made here and counted, and then it is ... */
 	dev_t		device;
 	ino_t		inode;
+	int			local_port;		/* 0: not connected, as far as we know */
 } Watch;
 
 static int	events_fd = -1;
@@ -123,6 +125,7 @@ forget(Watch *watch)
 {
 	watch->registered = 0;
 	watch->is_ours = false;
+	watch->local_port = 0;
 	ReleaseExternalFD();
 }
 
@@ -271,6 +274,41 @@ socket_watch(curl_socket_t socket, int what)
 	if (watch->is_ours && wanted == watch->registered)
 		return true;
 	return register_watch(watch, socket);
+}
+
+void
+socket_set_port(curl_socket_t socket, int local_port)
+{
+	struct sockaddr_storage address;
+	socklen_t	size = sizeof(address);
+	in_port_t	port = 0;
+
+	if (socket >= nwatches || !watches[socket].is_ours ||
+		getsockname(socket, (struct sockaddr *) &address, &size) != 0)
+		return;
+	if (address.ss_family == AF_INET)
+		port = ((struct sockaddr_in *) &address)->sin_port;
+	else if (address.ss_family == AF_INET6)
+		port = ((struct sockaddr_in6 *) &address)->sin6_port;
+	if (ntohs(port) == local_port)
+		watches[socket].local_port = local_port;
+}
+
+/* Connections to several peers can have the same port: then nothing is known. */
+bool
+socket_has_ended(int local_port)
+{
+	struct pollfd poll_one = {.fd = -1, .events = POLLRDHUP};
+
+	for (int i = 0; i < nwatches; i++)
+	{
+		if (watches[i].local_port != local_port || local_port == 0)
+			continue;
+		if (poll_one.fd >= 0)
+			return false;
+		poll_one.fd = i;
+	}
+	return poll_one.fd >= 0 && poll(&poll_one, 1, 0) == 1;
 }
 
 int

@@ -56,6 +56,13 @@ extern void sockets_check_all(void);
  */
 extern bool socket_watch(curl_socket_t socket, int what);
 
+/*
+ * Notes the local port of a socket, if that is it; and whether the socket of a
+ * local port was ended by its peer, as far as that has arrived.
+ */
+extern void socket_set_port(curl_socket_t socket, int local_port);
+extern bool socket_has_ended(int local_port);
+
 /* The sockets that are ready now, at most "size"; how many there are. */
 extern int	sockets_take_ready(ReadySocket *ready, int size);
 

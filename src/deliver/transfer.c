@@ -109,8 +109,7 @@ close_socket_callback(void *client pg_attribute_unused(), curl_socket_t socket)
 static int
 before_request_callback(void *client, char *address,
 						char *local_address pg_attribute_unused(),
-						int port pg_attribute_unused(),
-						int local_port pg_attribute_unused())
+						int port pg_attribute_unused(), int local_port)
 {
 	Transfer   *transfer = client;
 	struct sockaddr_storage peer;
@@ -119,6 +118,14 @@ before_request_callback(void *client, char *address,
 	if (!address_from_text(address, &peer) ||
 		!allow(transfer, (struct sockaddr *) &peer) || is_sent_again(transfer))
 		return CURL_PREREQFUNC_ABORT;
+	for (int i = 0; i < Min(transfer->nsockets, TRANSFER_MAX_SOCKETS); i++)
+		socket_set_port(transfer->sockets[i], local_port);
+	if (transfer->nsockets == 0 && !transfer->was_asked &&
+		socket_has_ended(local_port))
+	{
+		transfer->was_stale = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	set_connecting(transfer, false);
 	transfer->was_asked = true;
 	transfer->may_repeat = false;
@@ -323,6 +330,7 @@ reset(Transfer *transfer)
 	transfer->was_asked = false;
 	transfer->unsent = 0;
 	transfer->may_repeat = false;
+	transfer->was_stale = false;
 	transfer->was_lost = false;
 	transfer->kept = 0;
 	transfer->error_buffer[0] = '\0';
@@ -472,6 +480,16 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 /*
  * The answer
  */
+
+bool
+transfer_try_anew(Transfer *transfer)
+{
+	if (!transfer->was_stale)
+		return false;
+	reset(transfer);
+	curl_easy_setopt(transfer->handle, CURLOPT_FRESH_CONNECT, 1L);
+	return true;
+}
 
 void
 transfer_note_end(Transfer *transfer, CURLcode code)

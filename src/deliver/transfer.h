@@ -61,6 +61,7 @@ typedef struct Transfer
 	bool		was_asked;		/* it may be sent, once */
 	long		unsent;			/* bytes that count as sent before that */
 	bool		may_repeat;		/* the server has said that it did nothing */
+	bool		was_stale;		/* its connection had died before it was sent */
 	bool		was_lost;		/* its connection died before an answer */
 
 	size_t		kept;			/* bytes in body */
@@ -85,6 +86,12 @@ extern void transfer_free_idle(void);
  * given the transfer back then.
  */
 extern void transfer_prepare(Transfer *transfer, const HttpRequest *request);
+
+/*
+ * Was nothing sent, because the connection that was to be used again had ended?
+ * Then it is ready to be sent over a new one.
+ */
+extern bool transfer_try_anew(Transfer *transfer);
 
 /* Notes how it ended, in libcurl's words. */
 extern void transfer_note_end(Transfer *transfer, CURLcode code);
