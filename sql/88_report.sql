@@ -412,7 +412,7 @@ BEGIN
             (3, 'given up', ended.failed::text, ended.failed > 0),
             (4, 'still waiting', ended.active::text, false),
             (5, 'calls', ncalls::text, false),
-            (6, 'of them succeeded', CASE ncalls WHEN 0 THEN '–' ELSE
+            (6, 'of them succeeded', CASE ncalls WHEN 0 THEN '-' ELSE
                 trim_scale(round(100.0 * (ncalls - nfailed) / ncalls, 2)) || ' %' END, false),
             (7, 'routing behind, now', status.lag_seconds || ' s', status.lag_seconds > 60),
             (8, 'delivery behind, now', status.delivery_lag_seconds || ' s', status.delivery_lag_seconds > 60),

@@ -142,11 +142,13 @@ static int
 debug_callback(CURL *handle pg_attribute_unused(), curl_infotype type,
 			   char *text, size_t length, void *client)
 {
-	static const char refused[] = "REFUSED_STREAM";
+	static const char *const refused[] = {"refused by server", "REFUSED_STREAM"};
 
-	if (type == CURLINFO_TEXT &&
-		memmem(text, length, refused, sizeof(refused) - 1) != NULL)
-		((Transfer *) client)->may_repeat = true;
+	for (size_t i = 0; i < lengthof(refused) && type == CURLINFO_TEXT; i++)
+	{
+		if (memmem(text, length, refused[i], strlen(refused[i])) != NULL)
+			((Transfer *) client)->may_repeat = true;
+	}
 	return 0;
 }
 
@@ -227,12 +229,16 @@ transfer_is_flooded(Transfer *transfer)
  * Handles
  */
 
-/* Is HTTP/2 spoken with those who can?  Old versions get its endings wrong. */
+/*
+ * Is HTTP/2 spoken with those who can?  Old versions get its endings wrong: up to
+ * 7.88 they take some for failures, and 8.14 does not say whether a request that it
+ * sends again was refused or may have been read.  8.23 was tried.
+ */
 static bool
 wants_http2(void)
 {
 	if (setting_http2 == HTTP2_AUTO)
-		return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080d00;
+		return curl_version_info(CURLVERSION_NOW)->version_num >= 0x081700;
 	return setting_http2 == HTTP2_ON;
 }
 
