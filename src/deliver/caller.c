@@ -108,7 +108,7 @@ start_call(Dispatch *dispatch)
 
 	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error) &&
 							build(dispatch, &request, &error)))
-		reason = error;
+		reason = error != NULL ? error : "The request could not be built.";
 	if (reason != NULL)
 	{
 		dispatch_end(dispatch, DISPATCH_FAILED, reason);
@@ -153,21 +153,24 @@ must_wait(const Host *host)
 static Dispatch *
 next_of(Host *host)
 {
-	dlist_head *line = host_line(host);
+	Dispatch   *first = NULL;
 	int			passed = 0;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, line)
+	dlist_foreach(iter, host_line(host))
 	{
 		Dispatch   *dispatch = dlist_container(Dispatch, queue_node, iter.cur);
 
+		if (first == NULL)
+			first = dispatch;
 		if (dispatch->user == NULL ||
 			user_has_room(dispatch->user, http_limit(), nqueued_dispatches))
 			return dispatch;
 		if (++passed == MAX_PASSED_OVER)
 			break;
 	}
-	host_wait_for_user(host, dlist_head_element(Dispatch, queue_node, line)->user);
+	if (first != NULL)
+		host_wait_for_user(host, first->user);
 	return NULL;
 }
 

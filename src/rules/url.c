@@ -99,6 +99,13 @@ is_default_port(CURLU *handle, const char *port)
 		strcmp(port, strcmp(scheme, "https") == 0 ? "443" : "80") == 0;
 }
 
+static bool
+refuse(const char *why, char **error)
+{
+	*error = pstrdup(why);
+	return false;
+}
+
 /* Judges what libcurl has parsed. */
 static bool
 read_parts(CURLU *handle, Url *url, char **error)
@@ -110,15 +117,13 @@ read_parts(CURLU *handle, Url *url, char **error)
 	char	   *password = copy_part(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
 
 	if (host == NULL || host[0] == '\0' || host[0] == '.' || strstr(host, ".."))
-		*error = pstrdup(no_host);
-	else if (zone != NULL)
-		*error = pstrdup("request URL has an address with a zone");
-	else if (strspn(host, host_characters) != strlen(host))
-		*error = pstrdup(foreign_host);
-	else if (port == NULL || strcmp(port, "0") == 0)
-		*error = pstrdup(no_port);
-	if (*error != NULL)
-		return false;
+		return refuse(no_host, error);
+	if (zone != NULL)
+		return refuse("request URL has an address with a zone", error);
+	if (strspn(host, host_characters) != strlen(host))
+		return refuse(foreign_host, error);
+	if (port == NULL || strcmp(port, "0") == 0)
+		return refuse(no_port, error);
 
 	url->host_header = is_default_port(handle, port) ?
 		pstrdup(host) : psprintf("%s:%s", host, port);
