@@ -97,14 +97,17 @@ sub query
 	return $node->safe_psql('postgres', $sql);
 }
 
+# Changes settings, and has a new worker, which is certain to know them.
 sub set
 {
-	my ($name, $value) = @_;
+	my (%settings) = @_;
+	my $pid = query('SELECT worker_pid FROM webhook_events.status()');
 
-	query("ALTER SYSTEM SET webhook_events.$name = '$value'");
-	query("SELECT pg_reload_conf()");
-	wait_for_sql($node, "SELECT setting FROM pg_settings WHERE name = 'webhook_events.$name'"
-		  . " AND NOT pending_restart", query("SELECT setting FROM pg_settings WHERE name = 'webhook_events.$name'"));
+	query("ALTER SYSTEM SET webhook_events.$_ = '$settings{$_}'") foreach sort keys %settings;
+	query('SELECT pg_reload_conf()');
+	query("SELECT pg_terminate_backend($pid)");
+	wait_until { query("SELECT running AND worker_pid <> $pid FROM webhook_events.status()") eq 't' }
+	'there is a new worker', $patience;
 	return;
 }
 
@@ -203,7 +206,7 @@ SKIP:
 		16 * $ndropping, 'their calls say which address was tried, and how long');
 
 	# Of two addresses one drops packets.
-	set('connect_timeout', '10s');
+	set(connect_timeout => '10s');
 	webhook("two$_", "http://two$_.test:$port/ok", do_not_retry => 'true') foreach 1 .. $ndropping;
 	insert("two$_", 1) foreach 1 .. $ndropping;
 	wait_until {
@@ -230,8 +233,7 @@ SKIP:
 	wait_until { !$half_open->() } 'no connection is half open', $patience;
 	pass('and none stays half open');
 }
-set('connect_timeout', '10s');
-set('retry_delay', '1h');
+set(connect_timeout => '10s', retry_delay => '1h');
 
 #
 # Connections that are kept, and die
@@ -311,7 +313,7 @@ like(deliver('continues', "status <> 'ACTIVE'"), qr/^FAILED\|1\|1:.*answer has m
 # A name that moves while its connection is busy
 #
 
-set('connection_age', '1s');
+set(connection_age => '1s');
 webhook('moving', "http://moving.test:$port/ok");
 is(deliver('moving', "status <> 'ACTIVE'"), 'SUCCEEDED|1|1:200', 'a name is where it is');
 resolve('127.0.0.3');

@@ -1,0 +1,162 @@
+# 057_tls.pl
+#	  TLS and HTTP/2: connections that a server ends after so many requests, or
+#	  because it is reloaded; keys that nobody can read.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+plan skip_all => 'needs TLS for perl, and openssl' unless WebhookEvents::Receiver::tls_available();
+
+my $patience = 180;
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $receiver = WebhookEvents::Receiver->new(tls => 1);
+my $plain = WebhookEvents::Receiver->new;
+my $node = new_node('tls', conf => <<'CONF');
+webhook_events.retry_delay = '100ms'
+webhook_events.disable_after = 0
+CONF
+create_platform($node);
+
+sub query
+{
+	my ($sql) = @_;
+
+	return $node->safe_psql('postgres', $sql);
+}
+
+sub wait_for_all
+{
+	wait_until {
+		query('SELECT dispatches_active = 0 AND in_flight = 0 AND events_waiting = 0 FROM webhook_events.status()') eq 't'
+	}
+	'all has ended', $patience;
+	return;
+}
+
+# Changes settings, and has a new worker, which is certain to know them.
+sub set
+{
+	my (%settings) = @_;
+	my $pid = query('SELECT worker_pid FROM webhook_events.status()');
+
+	query("ALTER SYSTEM SET webhook_events.$_ = '$settings{$_}'") foreach sort keys %settings;
+	query('SELECT pg_reload_conf()');
+	query("SELECT pg_terminate_backend($pid)");
+	wait_until { query("SELECT running AND worker_pid <> $pid FROM webhook_events.status()") eq 't' }
+	'there is a new worker', $patience;
+	return;
+}
+
+#
+# A server that ends each connection after so many requests
+#
+
+my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
+my $nginx_pid;
+
+SKIP:
+{
+	skip 'needs nginx', 4 unless $nginx;
+
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $nrequests = 0;
+	my $log = sub { return -e "$directory/access.log" ? map { [split] } split /\n/, slurp_file("$directory/access.log") : () };
+
+	append_to_file("$directory/nginx.conf", <<"CONF");
+daemon off;
+worker_processes 1;
+pid $directory/nginx.pid;
+error_log $directory/error.log;
+events { worker_connections 512; }
+http {
+	log_format ids '\$http_x_apify_webhook_dispatch_id \$status \$server_protocol';
+	access_log $directory/access.log ids;
+	client_body_temp_path $directory/body;
+	proxy_temp_path $directory/proxy;
+	fastcgi_temp_path $directory/fastcgi;
+	uwsgi_temp_path $directory/uwsgi;
+	scgi_temp_path $directory/scgi;
+	keepalive_requests 50;
+	server {
+		listen 127.0.0.1:$port ssl http2;
+		ssl_certificate @{[ $receiver->certificate ]};
+		ssl_certificate_key @{[ $receiver->key ]};
+		location / { return 200 "ok"; }
+	}
+}
+CONF
+	$nginx_pid = fork() // die "could not fork: $!";
+	if ($nginx_pid == 0)
+	{
+		open(STDERR, '>', "$directory/nginx.out");
+		no warnings 'exec';
+		exec $nginx, '-p', $directory, '-c', "$directory/nginx.conf", '-e', "$directory/error.log";
+		POSIX::_exit(127);
+	}
+	wait_until { -s "$directory/nginx.pid" } 'nginx has started', $patience;
+
+	create_webhook($node, "https://127.0.0.1:$port/once", 'ACTOR.RUN.CREATED', actor_id => "'once'",
+		ignore_ssl_errors => 'true', do_not_retry => 'true');
+	insert_runs($node, 300, 'once') foreach 1 .. 5;
+	wait_for_all();
+	is(query("SELECT status, attempts, count(*) FROM webhook_events.dispatches GROUP BY 1, 2"),
+		'SUCCEEDED|1|1500', 'connections that end after so many requests cost no delivery');
+	my %seen;
+	$seen{ $_->[0] }++ foreach $log->();
+	is(join(' ', scalar(keys %seen), grep { $_ != 1 } values %seen), 1500, 'and each was sent once');
+
+	# What is under way when the server is reloaded may be lost, and is sent again.
+	create_webhook($node, "https://127.0.0.1:$port/again", 'ACTOR.RUN.CREATED', actor_id => "'again'",
+		ignore_ssl_errors => 'true');
+	foreach (1 .. 5)
+	{
+		insert_runs($node, 200, 'again');
+		kill 'HUP', $nginx_pid;
+		insert_runs($node, 100, 'again');
+	}
+	wait_for_all();
+	is(query("SELECT status, count(*) FROM webhook_events.dispatches GROUP BY 1"),
+		'SUCCEEDED|3000', 'a server that is reloaded costs none');
+	is(scalar(grep { $_->[1] == 200 } $log->()),
+		query('SELECT count(*) FROM webhook_events.calls WHERE response_status = 200'),
+		'and what it answered is what calls say');
+	note('spoken: ' . join(' ', map { $_->[2] } ($log->())[ 0, -1 ]) . ', calls without an answer: '
+		  . query('SELECT count(*) FROM webhook_events.calls WHERE response_status IS NULL'));
+	kill 'TERM', $nginx_pid;
+	waitpid $nginx_pid, 0;
+	$nginx_pid = undef;
+}
+
+#
+# A key that needs a passphrase
+#
+
+system_or_bail('openssl', 'req', '-x509', '-days', '2', '-newkey', 'rsa:2048', '-passout', 'pass:unknown',
+	'-subj', '/CN=client', '-keyout', "$directory/client.key", '-out', "$directory/client.crt");
+chmod 0644, "$directory/client.key";
+set(client_certificate_file => "$directory/client.crt", client_key_file => "$directory/client.key");
+create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'key'",
+	ignore_ssl_errors => 'true', do_not_retry => 'true');
+create_webhook($node, $plain->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'plain'", do_not_retry => 'true');
+insert_runs($node, 1, 'key');
+insert_runs($node, 1, 'plain');
+wait_for_all();
+like(query("SELECT d.error_message FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id"
+		  . " WHERE e.actor_id = 'key' AND d.status = 'FAILED'"),
+	qr/key/i, 'a client key that needs a passphrase fails its calls, which say so');
+is(query("SELECT d.status FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id"
+		  . " WHERE e.actor_id = 'plain'"),
+	'SUCCEEDED', 'others go on: nobody is asked for it');
+
+$node->stop('fast');
+done_testing();
+
+END
+{
+	kill 'TERM', $nginx_pid if $nginx_pid;
+}
