@@ -32,6 +32,7 @@ CREATE TABLE webhook_events_internal.webhooks (
     created_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
     ordering text NOT NULL DEFAULT 'none',
     created_in bigint[],
+    epoch integer,
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
@@ -40,6 +41,8 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.created_xid IS
     'the transaction that defined it, whose own events it gets';
 COMMENT ON COLUMN webhook_events_internal.webhooks.created_in IS
     'identifier of the server, xmin and xmax of the snapshot that it was defined in: what events were before; NULL: clocks tell';
+COMMENT ON COLUMN webhook_events_internal.webhooks.epoch IS
+    'how often it was disabled, NULL for never: what waited then, a dispatch of a lower epoch, is given up even if it is enabled again';
 COMMENT ON COLUMN webhook_events_internal.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
 COMMENT ON COLUMN webhook_events_internal.webhooks.max_rate IS

@@ -68,7 +68,8 @@ CREATE TABLE webhook_events_internal.dispatches (
     error_message text,
     replay_of text COLLATE "C",
     order_key text COLLATE "C",
-    holds_until timestamptz
+    holds_until timestamptz,
+    epoch integer
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events_internal.dispatches IS
     'one event for one webhook, until it is delivered or given up';
@@ -78,6 +79,8 @@ COMMENT ON COLUMN webhook_events_internal.dispatches.replay_of IS
     'of one that repeats another: the dispatch_id() of its event and webhook';
 COMMENT ON COLUMN webhook_events_internal.dispatches.order_key IS
     'those of a webhook with the same key go out one after the other; NULL: this one waits for none and holds none back';
+COMMENT ON COLUMN webhook_events_internal.dispatches.epoch IS
+    'its webhook''s epoch when it was made; NULL for 0';
 COMMENT ON COLUMN webhook_events_internal.dispatches.holds_until IS
     'of one whose call has failed: until when those behind it wait; with no order_key: they have passed it then';
 CREATE TABLE webhook_events_internal.dispatches_default PARTITION OF webhook_events_internal.dispatches (

@@ -18,13 +18,14 @@ AS $function$
 BEGIN
     PERFORM webhook_events_internal.wake_worker();
     RETURN QUERY INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type,
-        status, created_at, attempts, next_attempt_at, replay_of, order_key)
+        status, created_at, attempts, next_attempt_at, replay_of, order_key, epoch)
     SELECT webhook_events_internal.new_id(), e.id, w.id, w.user_id, e.event_type, 'ACTIVE',
         clock_timestamp(), 0, queue_dispatches.next_attempt_at, webhook_events_internal.dispatch_id(e.id, w.id),
         -- As the worker does it: a test never waits for others.
         CASE WHEN e.event_type = 'TEST' THEN NULL
             WHEN w.ordering = 'resource' THEN coalesce(e.actor_run_id, e.actor_build_id)
-            WHEN w.ordering = 'webhook' THEN '' END
+            WHEN w.ordering = 'webhook' THEN '' END,
+        w.epoch
     FROM webhook_events_internal.webhooks AS w
         CROSS JOIN unnest(event_ids) WITH ORDINALITY AS u (event_id, number)
         JOIN webhook_events_internal.outbox AS e ON e.id = u.event_id

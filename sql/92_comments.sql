@@ -43,6 +43,8 @@ COMMENT ON COLUMN webhook_events.dispatches.order_key IS
     'what it keeps its order with; NULL: nothing';
 COMMENT ON COLUMN webhook_events.dispatches.holds_until IS
     'until when it holds back those behind it';
+COMMENT ON COLUMN webhook_events.dispatches.epoch IS
+    'its webhook''s epoch when it was made; NULL for 0';
 
 COMMENT ON COLUMN webhook_events.calls.dispatch_id IS 'the dispatch that was called';
 COMMENT ON COLUMN webhook_events.calls.attempt IS 'which of its calls it was, from 1';
@@ -109,6 +111,8 @@ COMMENT ON COLUMN webhook_events.webhooks.ordering IS
     'whether its dispatches keep an order: none, resource or webhook';
 COMMENT ON COLUMN webhook_events.webhooks.created_in IS
     'identifier of the server, xmin and xmax of the snapshot that it was created in';
+COMMENT ON COLUMN webhook_events.webhooks.epoch IS
+    'how often it was disabled, NULL for never: what waited then is given up, even if it is enabled again';
 
 COMMENT ON COLUMN webhook_events.webhooks_masked.id IS '17 letters and digits';
 COMMENT ON COLUMN webhook_events.webhooks_masked.user_id IS

@@ -103,7 +103,8 @@ start_call(Dispatch *dispatch)
 	Request		request;
 	HttpRequest wire;
 	const char *reason = subscriber_refusal(dispatch->subscriber,
-											dispatch->event_type);
+											dispatch->event_type,
+											dispatch->epoch);
 	char	   *error = NULL;
 
 	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error) &&

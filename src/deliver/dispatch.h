@@ -86,6 +86,7 @@ typedef struct Dispatch
 	Lane	   *lane;			/* NULL: it goes out in no order */
 	LanePlace	lane_place;
 	dlist_node	lane_node;		/* behind the head */
+	int			epoch;			/* its webhook's when it was made */
 	TimestampTz holds_until;	/* of a head that is called again; 0: it isn't */
 	bool		is_passed;		/* it has held others back for too long */
 	char	   *body;			/* of the request, while calling */

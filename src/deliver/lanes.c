@@ -564,7 +564,8 @@ wants(Lane *lane, const DueRow *row, TimestampTz now)
 static void
 take_row(Lane *lane, const DueRow *row, Batch *batch, Event *event)
 {
-	const char *reason = subscriber_refusal(lane->subscriber, row->event_type);
+	const char *reason = subscriber_refusal(lane->subscriber, row->event_type,
+											row->epoch);
 	bool		can_be_called = (reason == NULL && event != NULL);
 	Dispatch   *dispatch = dispatch_create(row->id, row->event_id, row->event_type,
 										   lane->subscriber,
@@ -576,6 +577,7 @@ take_row(Lane *lane, const DueRow *row, Batch *batch, Event *event)
 	dispatch->place = row->place;
 	dispatch->is_counted = !row->is_new;
 	dispatch->holds_until = row->holds_until;
+	dispatch->epoch = row->epoch;
 	dispatch->lane = lane;
 	lane->ndispatches++;
 	read_to(lane, row->event_id, row->id);

@@ -246,6 +246,7 @@ write_dispatch(DispatchWriter *writer, Entry *entry)
 		.error_message = dispatch->error,
 		.order_key = dispatch->is_passed ? NULL : lane_key(dispatch),
 		.holds_until = dispatch->holds_until,
+		.epoch = dispatch->epoch,
 		.is_passed = dispatch->is_passed,
 		.place = has_place ? &dispatch->place : NULL
 	};

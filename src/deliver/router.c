@@ -233,6 +233,7 @@ create_dispatch(const Match *match, Batch *batch)
 										   match->event, false, false);
 	const char *key = webhook_order_key(match->subscriber->webhook, match->event);
 
+	dispatch->epoch = match->subscriber->webhook->epoch;
 	if (key == NULL || lane_join(dispatch, key))
 		dispatch_submit(dispatch);
 }

@@ -177,14 +177,16 @@ subscriber_take_token(Subscriber *subscriber)
 }
 
 const char *
-subscriber_refusal(const Subscriber *subscriber, EventType event_type)
+subscriber_refusal(const Subscriber *subscriber, EventType event_type, int epoch)
 {
 	if (!subscriber->exists)
 		return "Webhook was removed.";
 	if (subscriber->webhook == NULL)
 		return subscriber->error;
-	if (!subscriber->webhook->is_enabled &&
-		subscriber->webhook->retired_at == 0 && event_type != EVENT_TEST)
+	if (event_type == EVENT_TEST)
+		return NULL;
+	if (epoch < subscriber->webhook->epoch ||
+		(!subscriber->webhook->is_enabled && subscriber->webhook->retired_at == 0))
 		return "Webhook was disabled.";
 	return NULL;
 }

@@ -33,6 +33,7 @@ typedef struct Subscriber
 	dlist_node	templates_node; /* the same, of those with templates */
 	bool		was_seen;		/* at any time */
 	Host	   *host;			/* NULL without a webhook */
+	int			ended_epoch;	/* nothing of an earlier one waits */
 	int			references;		/* by dispatches in memory */
 	uint64		filed_in;		/* the last batch it was a candidate in */
 
@@ -98,11 +99,11 @@ extern int	subscriber_allowed_calls(Subscriber *subscriber, int wanted,
 extern void subscriber_take_token(Subscriber *subscriber);
 
 /*
- * Why it gets no event of this type any more, to be shown to people; NULL if
- * it does.
+ * Why it gets no event of this type any more, by a dispatch that was made in this
+ * epoch of its, to be shown to people; NULL if it does.
  */
 extern const char *subscriber_refusal(const Subscriber *subscriber,
-									  EventType event_type);
+									  EventType event_type, int epoch);
 
 /*
  * Finds who may get which of these events, and calls "callback" for each pair

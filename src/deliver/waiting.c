@@ -255,6 +255,7 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 
 	dispatch->attempts = row->attempts;
 	dispatch->place = row->place;
+	dispatch->epoch = row->epoch;
 	dispatch->is_counted = !row->is_new;
 	return dispatch;
 }
@@ -353,7 +354,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 	{
 		DueRow	   *row = &rows[i];
 		Subscriber *subscriber = subscriber_find(row->webhook_id);
-		const char *reason = subscriber_refusal(subscriber, row->event_type);
+		const char *reason = subscriber_refusal(subscriber, row->event_type, row->epoch);
 
 		if (dispatch_find(row->id) != NULL || recorder_has_set_aside(row->id) ||
 			(row->order_key != NULL && lane_is_busy(row)))
@@ -474,16 +475,27 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 	int			nended = 0;
 
 	if (!subscriber->exists)
-		nrows = dispatches_find_waiting_of(subscriber->id, true, MAX_ROWS, &rows);
+		nrows = dispatches_find_waiting_of(subscriber->id, PG_INT32_MAX, true, MAX_ROWS,
+										   &rows);
 	else if (subscriber->webhook == NULL && first_due_at <= due_position.time)
 		nrows = dispatches_find_due_of(subscriber->id, &start, due_position.time,
 									   MAX_ROWS, &rows);
 	else if (subscriber->webhook != NULL &&
-			 subscriber_refusal(subscriber, EVENT_RUN_CREATED) != NULL)
-		nrows = dispatches_find_waiting_of(subscriber->id, false, MAX_ROWS, &rows);
+			 subscriber_refusal(subscriber, EVENT_RUN_CREATED, PG_INT32_MAX) != NULL)
+		nrows = dispatches_find_waiting_of(subscriber->id, PG_INT32_MAX, false, MAX_ROWS,
+										   &rows);
+	else if (subscriber->webhook != NULL &&
+			 subscriber->ended_epoch < subscriber->webhook->epoch)
+	{
+		nrows = dispatches_find_waiting_of(subscriber->id, subscriber->webhook->epoch,
+										   false, MAX_ROWS, &rows);
+		if (nrows < MAX_ROWS)
+			subscriber->ended_epoch = subscriber->webhook->epoch;
+	}
 	for (int i = 0; i < nrows; i++)
 	{
-		const char *reason = subscriber_refusal(subscriber, rows[i].event_type);
+		const char *reason = subscriber_refusal(subscriber, rows[i].event_type,
+												rows[i].epoch);
 		Dispatch   *dispatch = dispatch_find(rows[i].id);
 
 		if (reason == NULL || recorder_has_set_aside(rows[i].id) ||

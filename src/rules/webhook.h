@@ -48,6 +48,7 @@ typedef struct Webhook
 	uint64		created_xmax;	/* ... and none from here on had begun; 0:
 								 * unknown */
 	bool		is_enabled;
+	int			epoch;			/* how often it was disabled */
 	bool		is_ad_hoc;
 	TimestampTz retired_at;		/* it is disabled because its run ended then;
 								 * 0: not for that reason */

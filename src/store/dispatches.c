@@ -34,6 +34,7 @@ enum
 	DISPATCH_ERROR_MESSAGE,
 	DISPATCH_ORDER_KEY,
 	DISPATCH_HOLDS_UNTIL,
+	DISPATCH_EPOCH,
 	N_DISPATCH
 };
 
@@ -57,7 +58,7 @@ static const DayKind dispatches_kind = {
 	{
 		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
 		"created_at", "finished_at", "attempts", "next_attempt_at",
-		"error_message", "order_key", "holds_until"
+		"error_message", "order_key", "holds_until", "epoch"
 	}
 };
 
@@ -209,8 +210,8 @@ static Statement webhooks_statement = {
 static Statement waiting_of_statement = {
 	DUE_COLUMNS "FROM webhook_events_internal.dispatches AS d"
 	" WHERE status = 'ACTIVE' AND webhook_id = $1"
-	" AND ($2 OR event_type <> 'TEST') LIMIT $3",
-	3, {TEXTOID, BOOLOID, INT4OID}, NULL
+	" AND coalesce(epoch, 0) < $4 AND ($2 OR event_type <> 'TEST') LIMIT $3",
+	4, {TEXTOID, BOOLOID, INT4OID, INT4OID}, NULL
 };
 
 const char *
@@ -321,6 +322,8 @@ dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
 	day_rows_set_text(rows, DISPATCH_ORDER_KEY, row->order_key);
 	set_time(rows, DISPATCH_HOLDS_UNTIL, row->holds_until);
+	if (row->epoch > 0)
+		day_rows_set(rows, DISPATCH_EPOCH, Int32GetDatum(row->epoch));
 	day_rows_end_row(rows, 0, row->place);
 }
 
@@ -516,6 +519,9 @@ dispatches_copy_due_rows(uint64 count, DueRow **rows)
 		row->holds_until = DatumGetTimestampTz(statement_value(i, 11, &isnull));
 		if (isnull)
 			row->holds_until = 0;
+		row->epoch = DatumGetInt32(statement_value(i, 12, &isnull));
+		if (isnull)
+			row->epoch = 0;
 	}
 	return (int) count;
 }
@@ -599,13 +605,14 @@ dispatches_find_webhooks(const char *after, int limit, WaitingWebhook **webhooks
 }
 
 int
-dispatches_find_waiting_of(const char *webhook_id, bool with_tests, int limit,
-						   DueRow **rows)
+dispatches_find_waiting_of(const char *webhook_id, int epoch, bool with_tests,
+						   int limit, DueRow **rows)
 {
 	Datum		values[] = {
 		CStringGetTextDatum(webhook_id),
 		BoolGetDatum(with_tests),
-		Int32GetDatum(limit)
+		Int32GetDatum(limit),
+		Int32GetDatum(epoch)
 	};
 
 	return dispatches_copy_due_rows(statement_read(&waiting_of_statement, values, NULL, 0),

@@ -45,6 +45,7 @@ typedef struct DispatchRow
 	const char *error_message;
 	const char *order_key;		/* of an inserted row */
 	TimestampTz holds_until;	/* 0 of a changed row leaves it */
+	int			epoch;			/* of an inserted row */
 	bool		is_passed;		/* of a changed row: has no order_key any more */
 	RowPlace   *place;			/* of an inserted row, set when that is done;
 								 * of a changed one, where it was seen; or
@@ -122,6 +123,7 @@ typedef struct DueRow
 	TimestampTz next_attempt_at;
 	char	   *order_key;		/* NULL: it goes out in no order */
 	TimestampTz holds_until;	/* 0 for NULL */
+	int			epoch;			/* its webhook's when it was made */
 	RowPlace	place;
 } DueRow;
 
@@ -129,7 +131,7 @@ typedef struct DueRow
 #define DUE_COLUMNS \
 	"SELECT d.id, d.event_id, d.webhook_id, d.event_type::text, d.attempts," \
 	" d.next_attempt_at, d.replay_of IS NOT NULL AND d.attempts = 0," \
-	" d.tableoid, d.ctid, d.order_key, d.holds_until "
+	" d.tableoid, d.ctid, d.order_key, d.holds_until, d.epoch "
 
 /* Copies so many rows of the last statement; returns how many. */
 extern int	dispatches_copy_due_rows(uint64 count, DueRow **rows);
@@ -181,8 +183,11 @@ typedef struct WaitingWebhook
 extern int	dispatches_find_webhooks(const char *after, int limit,
 									 WaitingWebhook **webhooks);
 
-/* What waits for a webhook, in no order, with TEST events or without. */
-extern int	dispatches_find_waiting_of(const char *webhook_id, bool with_tests,
-									   int limit, DueRow **rows);
+/*
+ * What waits for a webhook and was made in an epoch before this one, in no order, with
+ * TEST events or without.
+ */
+extern int	dispatches_find_waiting_of(const char *webhook_id, int epoch,
+									   bool with_tests, int limit, DueRow **rows);
 
 #endif							/* WEBHOOK_DISPATCHES_H */

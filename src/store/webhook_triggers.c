@@ -75,19 +75,40 @@ check_new(const Webhook *webhook)
 			 errmsg("id, created_at and created_xid of a webhook can't be chosen")));
 }
 
-/* Each version of a row has a time of its own; the worker knows it by that. */
-static HeapTuple
-set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+static bool
+get_flag(HeapTuple row, TupleDesc desc, const char *name)
 {
-	int			attnum = SPI_fnumber(desc, "modified_at");
 	bool		isnull;
-	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnum, desc,
-														&isnull));
-	TimestampTz now = GetCurrentTimestamp();
-	Datum		value = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(last) ? now :
-											Max(now, last + 1));
+	Datum		value = heap_getattr(row, SPI_fnumber(desc, name), desc, &isnull);
 
-	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
+	return !isnull && DatumGetBool(value);
+}
+
+/*
+ * Each version of a row has a time of its own; the worker knows it by that.  With an
+ * epoch all ends that waits when the webhook is disabled, however soon it is enabled
+ * again; one that has retired gets what waits.
+ */
+static HeapTuple
+set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
+	int			attnums[] = {SPI_fnumber(desc, "modified_at"), SPI_fnumber(desc, "epoch")};
+	Datum		values[2];
+	bool		nulls[2];
+	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnums[0], desc,
+														&nulls[0]));
+	Datum		epoch = heap_getattr(old_row, attnums[1], desc, &nulls[1]);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		ends = get_flag(old_row, desc, "is_enabled") &&
+	!get_flag(row, desc, "is_enabled") && !get_flag(row, desc, "is_retired");
+
+	values[0] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(last) ? now :
+									Max(now, last + 1));
+	values[1] = epoch;
+	if (ends)
+		values[1] = Int32GetDatum(nulls[1] ? 1 : DatumGetInt32(epoch) + 1);
+	nulls[1] = nulls[1] && !ends;
+	return heap_modify_tuple_by_cols(row, desc, lengthof(attnums), attnums, values, nulls);
 }
 
 /*
@@ -99,7 +120,7 @@ is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
 {
 	static const char *const state[] = {
 		"is_enabled", "disabled_reason", "is_retired", "run_ended",
-		"run_changed_at", "modified_at", "created_in"
+		"run_changed_at", "modified_at", "created_in", "epoch"
 	};
 	Bitmapset  *ignored = NULL;
 
@@ -160,7 +181,7 @@ webhook_events_check_webhook(PG_FUNCTION_ARGS)
 
 	if (!is_update || !is_same_definition(old_row, row, desc))
 		check_definition(row, old_row, desc);
-	return PointerGetDatum(is_update ? set_modified_at(row, old_row, desc) : row);
+	return PointerGetDatum(is_update ? set_version(row, old_row, desc) : row);
 }
 
 /*

@@ -112,6 +112,15 @@ id_column(HeapTuple row, TupleDesc desc, const char *name)
 	return id;
 }
 
+static int
+read_epoch(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = column(row, desc, "epoch", &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
 /* The labels of event_types as bits. */
 static uint32
 read_event_types(HeapTuple row, TupleDesc desc)
@@ -380,6 +389,7 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 	webhook->created_at = time_column(row, desc, "created_at");
 	read_created_in(webhook, row, desc);
 	webhook->is_enabled = bool_column(row, desc, "is_enabled");
+	webhook->epoch = read_epoch(row, desc);
 	if (!webhook->is_enabled && bool_column(row, desc, "is_retired"))
 		webhook->retired_at = time_column(row, desc, "run_changed_at");
 	webhook->disabled_reason = text_column(row, desc, "disabled_reason");

@@ -36,7 +36,7 @@ sub notices
 	return $stderr;
 }
 
-# What became of a webhook's dispatches, as "2 SUCCEEDED 1 call, 3 FAILED 0 calls".
+# What became of a webhook's dispatches, as "2 SUCCEEDED 1, 3 FAILED 0" with their attempts.
 sub fates
 {
 	my ($webhook) = @_;
@@ -122,6 +122,23 @@ wait_for_sql($node, fates($ok), '509 SUCCEEDED 1');
 is(query("SELECT events_waiting $status"), 0, 'nothing is left that waits');
 is(query("SELECT webhook_events.replay('$ok', now() - interval '1 day')"), 513, 'all of it can be replayed');
 wait_for_end($node);
+
+# Disabled and enabled at once: what waited then is given up, what comes later is not.
+query("SELECT webhook_events.update_webhook('$ok', '{\"isEnabled\": false}')");
+query("SELECT webhook_events.enable_webhook('$ok')");
+$webhook = hold_back('again', 1500);
+wait_for_sql($node, fates($webhook), '1500 ACTIVE 0');
+query("BEGIN; SELECT webhook_events.disable_webhook('$webhook'); SELECT webhook_events.enable_webhook('$webhook'); COMMIT");
+insert_runs($node, 3, 'again');
+$receiver->release('again');
+wait_for_end($node);
+is(query(fates($webhook)), '5 SUCCEEDED 1, 1498 FAILED 0', 'what waits when a webhook is disabled fails, all of it and no more');
+is(query("SELECT DISTINCT error_message FROM webhook_events.dispatches WHERE webhook_id = '$webhook' AND status = 'FAILED'"),
+	'Webhook was disabled.', 'and says why');
+insert_runs($node, 1, 'ok');
+wait_for_end($node);
+is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$ok' AND status = 'FAILED'"), 0,
+	'one for which nothing waited has lost nothing');
 
 $session->quit;
 $node->stop;
