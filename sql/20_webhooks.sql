@@ -80,6 +80,8 @@ CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events_internal.webhooks
 -- For the end of ad-hoc webhooks.
 CREATE INDEX webhooks_retired_idx ON webhook_events_internal.webhooks (modified_at)
     WHERE is_ad_hoc AND NOT is_enabled;
+CREATE INDEX webhooks_ending_idx ON webhook_events_internal.webhooks (id)
+    WHERE run_ended AND is_enabled;
 
 CREATE TABLE webhook_events_internal.webhook_users (
     user_id text NOT NULL,

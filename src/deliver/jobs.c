@@ -40,6 +40,7 @@ static MemoryContext jobs_context;
 static List *gone_webhooks;		/* char * */
 static List *ending_webhooks;	/* char * */
 static List *ended_runs;		/* EndedRun */
+static bool must_look;			/* a worker before us may have noted more */
 
 static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
@@ -73,6 +74,13 @@ static Statement retire_statement = {
 	" FOR UPDATE OF w SKIP LOCKED) AS r"
 	" WHERE w.id = r.id AND (r.time IS NOT NULL OR NOT r.waits)",
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
+};
+
+/* Those for which nothing may wait any more, though nobody has noted it. */
+static Statement ending_statement = {
+	"SELECT id FROM webhook_events_internal.webhooks WHERE run_ended AND is_enabled"
+	" ORDER BY id LIMIT 10000",
+	0, {0}, NULL
 };
 
 static bool
@@ -116,7 +124,19 @@ forget_gone(void)
 static bool
 any_ended(void)
 {
-	return ending_webhooks != NIL || ended_runs != NIL;
+	return must_look || ending_webhooks != NIL || ended_runs != NIL;
+}
+
+/* All those, whether it was noted or not; in the transaction's memory. */
+static List *
+find_ending(void)
+{
+	uint64		count = statement_read(&ending_statement, NULL, NULL, 0);
+	List	   *ids = list_copy(ending_webhooks);
+
+	for (uint64 row = 0; row < count; row++)
+		ids = lappend(ids, statement_text(row, 1));
+	return ids;
 }
 
 static void
@@ -136,7 +156,7 @@ retire(void *argument pg_attribute_unused())
 	}
 	values[0] = array_result(&runs);
 	values[1] = array_result(&times);
-	values[2] = texts(ending_webhooks);
+	values[2] = texts(must_look ? find_ending() : ending_webhooks);
 	statement_write(&retire_statement, values, NULL);
 }
 
@@ -147,6 +167,7 @@ forget_ended(void)
 	list_free_deep(ending_webhooks);
 	ended_runs = NIL;
 	ending_webhooks = NIL;
+	must_look = false;
 }
 
 static Job	jobs[] = {
@@ -167,6 +188,7 @@ jobs_open(MemoryContext context)
 	gone_webhooks = NIL;
 	ending_webhooks = NIL;
 	ended_runs = NIL;
+	must_look = true;
 	for (int i = 0; i < (int) lengthof(jobs); i++)
 	{
 		jobs[i].next_at = 0;

@@ -99,6 +99,7 @@ my %arguments = (
 	'health.forgive' => [q{now() - interval '9 days'}, 10],
 	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
 	'jobs.disable' => [$hooks],
+	'jobs.ending' => [],
 	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook-000000000005}'}],
 	'recorder.prove' => [q{'1'}],
 	'recorder.forget_starts' => [],
