@@ -303,6 +303,16 @@ delivery_run(uint32 wake, bool may_send)
 	return time_to_wait(may_send);
 }
 
+TimestampTz
+delivery_next_work(void)
+{
+	if (delivery_context == NULL)
+		return DT_NOEND;
+	if (router_has_work())
+		return 0;
+	return Min(Min(waiting_deadline(), lanes_deadline()), hosts_deadline());
+}
+
 bool
 delivery_is_quiet(void)
 {

@@ -11,6 +11,8 @@
 #ifndef WEBHOOK_DELIVERY_H
 #define WEBHOOK_DELIVERY_H
 
+#include "datatype/timestamp.h"
+
 /*
  * Starts with nothing in memory.  Raises an error if the HTTP client can't be
  * had.
@@ -30,6 +32,12 @@ extern long delivery_run(uint32 wake, bool may_send);
 
 /* After delivery_run() without may_send: is all but what is under way in the tables? */
 extern bool delivery_has_put_down(void);
+
+/*
+ * When there is something to send, as a clock_work_time() that can have passed;
+ * DT_NOEND if nothing is known of.
+ */
+extern TimestampTz delivery_next_work(void);
 
 /* Is nothing under way and nothing left to be recorded? */
 extern bool delivery_is_quiet(void);

@@ -23,6 +23,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "server/clock.h"
 #include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
@@ -38,7 +39,15 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+/*
+ * A worker for which another database waits goes on for so long while it has work; and
+ * so often a database is looked at where no commit has announced any.
+ */
+#define TURN USECS_PER_SEC
+#define LOOK_INTERVAL (INT64CONST(900) * USECS_PER_SEC)
+
 static volatile sig_atomic_t must_stop = false;
+static bool makes_room = false; /* for another database's worker */
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 static WorkerHold current_hold = HOLD_NONE;
@@ -96,7 +105,7 @@ connect_to_slot(int slot)
 		proc_exit(0);
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = note_error;
-	live_attach(slot, database);
+	live_attach(database);
 	work_connect(database);
 }
 
@@ -259,7 +268,31 @@ run_engine(uint32 wake)
 		drop_wait_set();
 		delivery_open();
 	}
-	return delivery_run(wake, current_hold == HOLD_NONE);
+	return delivery_run(wake, current_hold == HOLD_NONE && !makes_room);
+}
+
+/*
+ * Makes room for another database's worker, if one is wanted and this one has no
+ * work or had its turn.  What is under way comes to its end first.
+ */
+static void
+make_room(void)
+{
+	static TimestampTz turn_ends_at = 0;
+	TimestampTz now = clock_now();
+	TimestampTz next = current_hold == HOLD_NONE ? delivery_next_work() : DT_NOEND;
+
+	if (turn_ends_at == 0)
+		turn_ends_at = now + TURN;
+	if (!makes_room && now < turn_ends_at &&
+		(!delivery_is_quiet() || next <= clock_work_time() + TURN))
+		return;
+	makes_room = makes_room || shared_make_room();
+	if (!makes_room || !delivery_is_quiet())
+		return;
+	next = Min(next - clock_work_time(), LOOK_INTERVAL);
+	shared_worker_wants_at(now + next);
+	stop(SLOT_WAITING, true);
 }
 
 /* Looks for a hold. */
@@ -323,6 +356,7 @@ take_turn(void)
 		standstill_answer(number);
 		answered = number;
 	}
+	make_room();
 	wait_for_work(timeout);
 }
 
@@ -375,6 +409,7 @@ webhook_events_worker_main(Datum arg)
 	update_hold();
 	log_start();
 	log_settings();
+	shared_worker_holds(current_hold);
 	shared_worker_runs();
 	for (;;)
 		try_turn();

@@ -4,6 +4,11 @@
  *	  The process that keeps a worker running in each database that has the
  *	  extension, and starts the maintenance of their tables.
  *
+ * When there are more databases than workers may run, these are lent: a worker without
+ * work, or whose turn is over, makes room for the one of a database that waits.  One that
+ * has made room comes back when a commit announces something, or when it said that it
+ * would have work.
+ *
  * Only a worker can see whether its database has the extension, so each
  * database gets one at first.  Those without are remembered, until CREATE
  * EXTENSION announces itself.
@@ -52,7 +57,10 @@
 #define RESTART_TIME 5
 
 /* How many workers may be on their way up at once. */
-#define MAX_STARTING 2
+#define MAX_STARTING 4
+
+/* How often workers are asked to make room while some database waits. */
+#define LEND_INTERVAL (INT64CONST(250) * 1000)
 
 /* A worker that we registered and that has not found the extension yet. */
 typedef struct Start
@@ -143,10 +151,36 @@ list_databases(void)
 	return databases;
 }
 
+/*
+ * Takes the slots of databases that turned out not to have the extension.  Returns
+ * whether one has got it meanwhile, and needs another slot.
+ */
+static bool
+retire_absent(void)
+{
+	bool		again = false;
+
+	for (int i = 0; i < shared_slot_count(); i++)
+	{
+		Oid			database;
+		TimestampTz next_start_at;
+
+		if (shared_slot_state(i, &database, &next_start_at) != SLOT_ABSENT)
+			continue;
+		if (shared_slot_announced(i))
+			again = true;
+		else
+			hash_search(absent, &database, HASH_ENTER, NULL);
+		shared_slot_retire(i);
+	}
+	return again;
+}
+
 /* Gives each of these databases a slot, and takes it from all others. */
 static void
 assign_slots(List *databases)
 {
+	static bool shortage_is_logged = false;
 	List	   *assigned = NIL;
 	ListCell   *cell;
 
@@ -158,9 +192,7 @@ assign_slots(List *databases)
 
 		if (state == SLOT_FREE)
 			continue;
-		if (state == SLOT_ABSENT && !shared_slot_announced(i))
-			hash_search(absent, &database, HASH_ENTER, NULL);
-		if (state == SLOT_ABSENT || !list_member_oid(databases, database))
+		if (!list_member_oid(databases, database))
 			shared_slot_retire(i);
 		else
 			assigned = lappend_oid(assigned, database);
@@ -170,8 +202,16 @@ assign_slots(List *databases)
 		Oid			database = lfirst_oid(cell);
 
 		if (!list_member_oid(assigned, database) &&
-			hash_search(absent, &database, HASH_FIND, NULL) == NULL)
-			(void) shared_slot_allocate(database);
+			hash_search(absent, &database, HASH_FIND, NULL) == NULL &&
+			shared_slot_allocate(database) < 0 && !shortage_is_logged)
+		{
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("webhook_events can't deliver for more than %d databases",
+							shared_slot_count()),
+					 errhint("Name those that need it in webhook_events.databases.")));
+			shortage_is_logged = true;
+		}
 	}
 }
 
@@ -235,47 +275,133 @@ note_shortage(void)
 	shortage_logged = true;
 }
 
-/* Registers the worker of a slot with the postmaster. */
-static void
+/* Registers a process for a slot; its handle stays until it is freed. */
+static bool
+register_process(const char *name, const char *function, int slot,
+				 BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = background_worker(name, function,
+												Int32GetDatum(slot));
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	bool		registered = RegisterDynamicBackgroundWorker(&worker, handle);
+
+	MemoryContextSwitchTo(old_context);
+	return registered;
+}
+
+/* Registers the worker of a slot with the postmaster; returns whether it could. */
+static bool
 start_worker(int slot, Start *start)
 {
-	BackgroundWorker worker = background_worker("webhook_events worker",
-												"webhook_events_worker_main",
-												Int32GetDatum(slot));
-
 	if (!shared_slot_starting(slot, &start->number))
-		return;
-	if (RegisterDynamicBackgroundWorker(&worker, &start->handle))
+		return false;
+	if (register_process("webhook_events worker", "webhook_events_worker_main",
+						 slot, &start->handle))
 	{
 		start->slot = slot;
 		shortage_since = 0;
 		shortage_logged = false;
-		return;
+		return true;
 	}
 	shared_slot_failed(slot, "no free background worker slot; raise max_worker_processes");
 	note_shortage();
+	return false;
 }
 
-/* Starts what can be started; returns when the next one can be. */
-static TimestampTz
-start_workers(void)
+/*
+ * How many workers may run.  By default others keep a quarter of all processes, for
+ * parallel queries, and this launcher, the maintenance and logical replication's
+ * launcher have one each.
+ */
+static int
+worker_limit(void)
 {
-	TimestampTz now = clock_now();
-	TimestampTz next = DT_NOEND;
+	int			others = max_worker_processes / 4 + 3;
 
+	return setting_max_workers > 0 ? setting_max_workers :
+		Max(max_worker_processes - others, 1);
+}
+
+/* A database that waits for a worker. */
+typedef struct Waiting
+{
+	int			slot;
+	TimestampTz since;
+} Waiting;
+
+static int
+compare_waiting(const void *a, const void *b)
+{
+	TimestampTz one = ((const Waiting *) a)->since;
+	TimestampTz other = ((const Waiting *) b)->since;
+
+	return one < other ? -1 : one > other;
+}
+
+/*
+ * Lists the databases that wait for a worker, who has waited longest first.  Sets
+ * *nrunning to how many have one, *nwaiting to the length of the list, and *next to when
+ * to look again.
+ */
+static Waiting *
+list_waiting(int *nrunning, int *nwaiting, TimestampTz *next)
+{
+	Waiting    *waiting = palloc(sizeof(Waiting) * shared_slot_count());
+	int			ndatabases = 0;
+	bool		always;
+
+	*nrunning = 0;
+	*nwaiting = 0;
 	for (int i = 0; i < shared_slot_count(); i++)
 	{
 		Oid			database;
 		TimestampTz next_start_at;
+		SlotState	state = shared_slot_state(i, &database, &next_start_at);
+
+		ndatabases += (state != SLOT_FREE);
+		*nrunning += (state == SLOT_STARTING || state == SLOT_RUNNING);
+	}
+	always = (ndatabases <= worker_limit());
+	for (int i = 0; i < shared_slot_count() && ndatabases > 0; i++)
+	{
+		TimestampTz next_at;
+
+		if (shared_slot_wants(i, always, &waiting[*nwaiting].since, &next_at))
+			waiting[(*nwaiting)++].slot = i;
+		else
+			*next = Min(*next, next_at);
+	}
+	qsort(waiting, *nwaiting, sizeof(Waiting), compare_waiting);
+	return waiting;
+}
+
+/*
+ * Starts what can be started, and asks workers to make room for the others.  Returns
+ * when the next one can be.
+ */
+static TimestampTz
+start_workers(void)
+{
+	TimestampTz next = DT_NOEND;
+	int			nrunning;
+	int			nwaiting;
+	Waiting    *waiting = list_waiting(&nrunning, &nwaiting, &next);
+	int			nleft = 0;
+
+	for (int i = 0; i < nwaiting; i++)
+	{
 		Start	   *start = free_start();
 
-		if (shared_slot_state(i, &database, &next_start_at) != SLOT_WAITING)
-			continue;
-		if (next_start_at > now)
-			next = Min(next, next_start_at);
+		if (nrunning >= worker_limit())
+			nleft++;
+		else if (start != NULL && start_worker(waiting[i].slot, start))
+			nrunning++;
 		else if (start != NULL)
-			start_worker(i, start);
+			nleft += (shortage_since != 0);
 	}
+	shared_set_wanted(nleft);
+	if (nleft > 0)
+		next = Min(next, clock_now() + LEND_INTERVAL);
 	return next;
 }
 
@@ -294,19 +420,6 @@ is_maintaining(void)
 	return false;
 }
 
-static bool
-register_maintenance(int slot)
-{
-	BackgroundWorker worker = background_worker("webhook_events maintenance",
-												"webhook_events_maintenance_main",
-												Int32GetDatum(slot));
-	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
-	bool		registered = RegisterDynamicBackgroundWorker(&worker, &maintenance);
-
-	MemoryContextSwitchTo(old_context);
-	return registered;
-}
-
 /*
  * Starts the maintenance of one database that is due, one after the other.  Returns when
  * the next one is; the end of one wakes us.
@@ -323,7 +436,8 @@ start_maintenance(void)
 	slot = shared_next_maintenance(&next_at);
 	if (slot < 0 || next_at > clock_now())
 		return next_at;
-	if (register_maintenance(slot))
+	if (register_process("webhook_events maintenance",
+						 "webhook_events_maintenance_main", slot, &maintenance))
 	{
 		shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY);
 		logged = false;
@@ -342,6 +456,7 @@ start_maintenance(void)
 void
 webhook_events_launcher_main(Datum arg pg_attribute_unused())
 {
+	TimestampTz next_sweep_at = 0;
 	MemoryContext cycle_context;
 	uint32		wait_event = wait_event_named("WebhookEventsLauncherMain");
 
@@ -370,22 +485,30 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			shared_want_all();
+			next_sweep_at = 0;
 		}
 
 		MemoryContextSwitchTo(cycle_context);
 		MemoryContextReset(cycle_context);
 		SetCurrentStatementStartTimestamp();
 		pgstat_report_activity(STATE_RUNNING, "looking after workers");
-		take_announced();
 		check_starts();
-		assign_slots(list_databases());
+		if (retire_absent())
+			next_sweep_at = 0;
+		if (shared_take_must_list() || clock_now() >= next_sweep_at)
+		{
+			take_announced();
+			assign_slots(list_databases());
+			next_sweep_at = clock_now() + SWEEP_INTERVAL;
+		}
 		next_at = start_workers();
 		next_at = Min(next_at, start_maintenance());
 		clock_watch();
 		pgstat_report_stat(false);
 		pgstat_report_activity(STATE_IDLE, NULL);
 
-		next_at = Min(next_at, clock_now() + SWEEP_INTERVAL);
+		next_at = Min(next_at, next_sweep_at);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 TimestampDifferenceMilliseconds(clock_now(), next_at),
 						 wait_event);

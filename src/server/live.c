@@ -67,6 +67,7 @@ typedef struct Bounds
 /* A worker's place; its flights come behind it. */
 typedef struct LivePlace
 {
+	pg_atomic_uint32 is_taken;
 	pg_atomic_uint32 database;	/* InvalidOid: no worker has it */
 	uint64		counters[LIVE_COUNTERS];
 	pg_atomic_uint32 bounds_version;
@@ -150,6 +151,7 @@ initialize(void)
 	{
 		LivePlace  *place = place_at(i);
 
+		pg_atomic_init_u32(&place->is_taken, 0);
 		pg_atomic_init_u32(&place->database, InvalidOid);
 		pg_atomic_init_u32(&place->bounds_version, 0);
 		for (int host = 0; host < LIVE_HOSTS; host++)
@@ -205,11 +207,28 @@ static void
 detach(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	pg_atomic_write_u32(&my_place->database, InvalidOid);
+	pg_write_barrier();
+	pg_atomic_write_u32(&my_place->is_taken, 0);
 	my_place = NULL;
 }
 
+/* There are as many places as there can be workers at once. */
+static LivePlace *
+take_place(void)
+{
+	for (int i = 0; i < area->nplaces; i++)
+	{
+		LivePlace  *place = place_at(i);
+		uint32		is_taken = 0;
+
+		if (pg_atomic_compare_exchange_u32(&place->is_taken, &is_taken, 1))
+			return place;
+	}
+	return NULL;
+}
+
 void
-live_attach(int slot, Oid database)
+live_attach(Oid database)
 {
 	HASHCTL		control = {
 		.keysize = LIVE_NAME_SIZE,
@@ -217,9 +236,10 @@ live_attach(int slot, Oid database)
 		.hcxt = TopMemoryContext
 	};
 
-	if (area == NULL)
+	if (area != NULL)
+		my_place = take_place();
+	if (my_place == NULL)
 		return;
-	my_place = place_at(slot);
 	known_hosts = hash_create("webhook_events live hosts", LIVE_HOSTS, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	dlist_init(&host_order);

@@ -64,10 +64,10 @@ typedef struct LiveHost
 extern void live_request(void);
 
 /*
- * For the worker.  live_attach() takes the place of a slot until the process
- * ends; live_start() says that nothing is under way.
+ * For the worker.  live_attach() takes a place until the process ends;
+ * live_start() says that nothing is under way.
  */
-extern void live_attach(int slot, Oid database);
+extern void live_attach(Oid database);
 extern void live_start(void);
 
 /* A request starts: returns its place, or -1; and ends. */

@@ -39,6 +39,9 @@
 
 #define NO_PROCESS PG_UINT32_MAX
 
+/* How many databases can have the extension; workers are lent to them by turns. */
+#define MAX_DATABASES 1000
+
 /* How many databases can be dropped or copied at once. */
 #define MAX_HOLDS 64
 
@@ -52,7 +55,7 @@
 #define GOOD_RUN (INT64CONST(60) * USECS_PER_SEC)
 
 /* One that could not even be started is tried again after this. */
-#define START_DELAY (INT64CONST(5) * USECS_PER_SEC)
+#define START_DELAY USECS_PER_SEC
 
 typedef struct Slot
 {
@@ -66,6 +69,9 @@ typedef struct Slot
 	TimestampTz started_at;		/* shown */
 	TimestampTz runs_since;
 	TimestampTz next_start_at;
+	bool		is_lent;		/* its worker made room for another database's */
+	TimestampTz wants_at;		/* when it has work again that is known of */
+	TimestampTz wants_since;	/* when it was seen to; 0: it does not */
 	bool		has_extension;	/* as the last worker saw it */
 	bool		has_work_offset;	/* of clock_work_time() */
 	int64		work_offset;
@@ -103,6 +109,9 @@ typedef struct SharedState
 	IdsShared	ids;
 	ClockShared clock;
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
+	pg_atomic_uint32 must_list; /* databases came or went */
+	pg_atomic_uint32 nwanted;	/* workers that other databases wait for */
+	pg_atomic_uint32 nlending;	/* workers that make room */
 	pg_atomic_uint32 async_commits; /* under way */
 	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;
@@ -128,15 +137,14 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static Slot *my_slot = NULL;
 static SlotState my_next_state = SLOT_WAITING;
 static bool my_end_is_failure = true;
+static bool my_end_makes_room = false;
+static TimestampTz my_wants_at = 0;
 
-/*
- * At most max_worker_processes workers can run, so no more slots are of use.
- */
 static Size
 shared_size(void)
 {
 	return add_size(offsetof(SharedState, slots),
-					mul_size(max_worker_processes, sizeof(Slot)));
+					mul_size(MAX_DATABASES, sizeof(Slot)));
 }
 
 static void
@@ -158,11 +166,14 @@ initialize(void)
 	pg_atomic_init_u64(&shared->ids.floor, 0);
 	pg_atomic_init_u32(&shared->ids.below_floor, 0);
 	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
+	pg_atomic_init_u32(&shared->must_list, 1);
+	pg_atomic_init_u32(&shared->nwanted, 0);
+	pg_atomic_init_u32(&shared->nlending, 0);
 	pg_atomic_init_u32(&shared->async_commits, 0);
 	pg_atomic_init_u64(&shared->ended_async_commits, 0);
 	ConditionVariableInit(&shared->worker_gone);
 	SpinLockInit(&shared->announced_lock);
-	shared->nslots = max_worker_processes;
+	shared->nslots = MAX_DATABASES;
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
@@ -226,10 +237,14 @@ wake_process(pg_atomic_uint32 *process)
 static Slot *
 find_slot(Oid database)
 {
+	static Slot *last = NULL;
+
+	if (last != NULL && pg_atomic_read_u32(&last->database_hint) == database)
+		return last;
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		if (pg_atomic_read_u32(&shared->slots[i].database_hint) == database)
-			return &shared->slots[i];
+			return last = &shared->slots[i];
 	}
 	return NULL;
 }
@@ -248,8 +263,12 @@ shared_wake_worker(uint32 wake)
 	known = pg_atomic_fetch_or_u32(&slot->wake, wake);
 
 	/* Who set bits that the worker has not taken yet has woken it as well. */
-	if (wake & ~known & ~pg_atomic_read_u32(&slot->ignored))
+	if ((wake & ~known & ~pg_atomic_read_u32(&slot->ignored)) == 0)
+		return;
+	if (pg_atomic_read_u32(&slot->process) != NO_PROCESS)
 		wake_process(&slot->process);
+	else
+		wake_process(&shared->launcher);
 }
 
 void
@@ -305,7 +324,14 @@ shared_announce_extension(void)
 	else
 		shared->announced_overflow = true;
 	SpinLockRelease(&shared->announced_lock);
+	pg_atomic_write_u32(&shared->must_list, 1);
 	shared_wake_launcher();
+}
+
+bool
+shared_take_must_list(void)
+{
+	return pg_atomic_exchange_u32(&shared->must_list, 0) != 0;
 }
 
 bool
@@ -421,6 +447,7 @@ shared_release_databases(void)
 			shared->holds[i].owner = 0;
 	}
 	LWLockRelease(lock);
+	pg_atomic_write_u32(&shared->must_list, 1);
 	shared_wake_launcher();
 }
 
@@ -450,6 +477,9 @@ shared_report(Oid database, WorkerReport *report)
 		report->in_flight = pg_atomic_read_u32(&slot->in_flight);
 		report->last_error_at = slot->last_error_at;
 		strlcpy(report->last_error, slot->last_error, SLOT_ERROR_SIZE);
+		report->is_lent = slot->is_lent;
+		report->wants_for = slot->wants_since == 0 ? 0 :
+			clock_now() - slot->wants_since;
 		report->days_at = slot->days_at;
 		report->days_error_at = slot->days_error_at;
 		strlcpy(report->days_error, slot->days_error, SLOT_ERROR_SIZE);
@@ -545,6 +575,9 @@ shared_slot_allocate(Oid database)
 		slot->failures = 0;
 		slot->started_at = 0;
 		slot->next_start_at = 0;
+		slot->is_lent = false;
+		slot->wants_at = 0;
+		slot->wants_since = 0;
 		slot->has_extension = false;
 		slot->has_work_offset = false;
 		slot->maintenance_pid = 0;
@@ -579,9 +612,13 @@ shared_slot_retire(int index)
 		slot->database = InvalidOid;
 		pg_atomic_write_u32(&slot->database_hint, InvalidOid);
 	}
-	else if (slot->pid != 0)
+	else
 	{
-		pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
+		/* When its processes are gone there will be another look. */
+		pg_atomic_write_u32(&shared->must_list, 1);
+		slot->next_start_at = clock_now() + START_DELAY;
+		if (slot->pid != 0)
+			pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
 		wake_process(&slot->process);
 	}
 	LWLockRelease(lock);
@@ -615,6 +652,51 @@ shared_slot_is_starting(int index, uint32 start)
 	result = (slot->state == SLOT_STARTING && slot->nstarts == start);
 	LWLockRelease(lock);
 	return result;
+}
+
+bool
+shared_slot_wants(int index, bool always, TimestampTz *since, TimestampTz *next_at)
+{
+	Slot	   *slot = &shared->slots[index];
+	TimestampTz now = clock_now();
+	bool		wants = false;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	*next_at = DT_NOEND;
+	if (slot->state == SLOT_WAITING)
+	{
+		*next_at = slot->next_start_at;
+		wants = (always || !slot->is_lent || slot->wants_at <= now ||
+				 (pg_atomic_read_u32(&slot->wake) &
+				  ~pg_atomic_read_u32(&slot->ignored)) != 0);
+		if (!wants)
+			*next_at = Max(slot->wants_at, slot->next_start_at);
+		if (!wants)
+			slot->wants_since = 0;
+		else if (slot->wants_since == 0)
+			slot->wants_since = now;
+		*since = slot->wants_since;
+	}
+	LWLockRelease(lock);
+	return wants && *next_at <= now;
+}
+
+void
+shared_set_wanted(int nwanted)
+{
+	nwanted -= (int) pg_atomic_read_u32(&shared->nlending);
+	pg_atomic_write_u32(&shared->nwanted, Max(nwanted, 0));
+	for (int i = 0; i < shared->nslots && nwanted > 0; i++)
+		wake_process(&shared->slots[i].process);
+}
+
+void
+shared_want_all(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+		shared->slots[i].wants_at = 0;
+	LWLockRelease(lock);
 }
 
 /* Puts off the next start; the lock is held. */
@@ -788,9 +870,15 @@ detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	if (my_next_state == SLOT_ABSENT)
 		my_slot->has_extension = false;
 	my_slot->pid = 0;
-	my_slot->hold = HOLD_NONE;
 	my_slot->next_start_at = 0;
 	memset(my_slot->troubles, 0, sizeof(my_slot->troubles));
+	my_slot->is_lent = my_end_makes_room && !my_end_is_failure;
+	my_slot->wants_at = my_wants_at;
+	my_slot->wants_since = 0;
+	if (my_end_makes_room)
+		pg_atomic_fetch_sub_u32(&shared->nlending, 1);
+	if (!my_slot->is_lent)
+		my_slot->hold = HOLD_NONE;
 	if (my_end_is_failure)
 	{
 		if (clock_now() - my_slot->runs_since > GOOD_RUN)
@@ -824,6 +912,7 @@ shared_attach_worker(int index, Oid *database)
 		slot->pid = MyProcPid;
 		slot->started_at = GetCurrentTimestamp();
 		slot->runs_since = clock_now();
+		slot->wants_since = 0;
 		*database = slot->database;
 		pg_atomic_write_u32(&slot->announced, 0);
 		pg_atomic_write_u32(&slot->wake, WAKE_EVENTS | WAKE_COMMANDS);
@@ -853,6 +942,7 @@ shared_worker_runs(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->state = SLOT_RUNNING;
+	my_slot->is_lent = false;
 	my_slot->has_extension = true;
 	LWLockRelease(lock);
 	shared_wake_launcher();
@@ -863,6 +953,28 @@ shared_worker_ends(SlotState next_state)
 {
 	my_next_state = next_state;
 	my_end_is_failure = false;
+}
+
+bool
+shared_make_room(void)
+{
+	uint32		nwanted = pg_atomic_read_u32(&shared->nwanted);
+
+	while (nwanted > 0)
+	{
+		if (!pg_atomic_compare_exchange_u32(&shared->nwanted, &nwanted, nwanted - 1))
+			continue;
+		pg_atomic_fetch_add_u32(&shared->nlending, 1);
+		my_end_makes_room = true;
+		return true;
+	}
+	return false;
+}
+
+void
+shared_worker_wants_at(TimestampTz time)
+{
+	my_wants_at = time;
 }
 
 bool

@@ -94,6 +94,9 @@ typedef struct WorkerReport
 	uint32		in_flight;
 	TimestampTz last_error_at;	/* 0 if there was none */
 	char		last_error[SLOT_ERROR_SIZE];
+	bool		is_lent;		/* its worker made room for another one */
+	int64		wants_for;		/* how long it has waited for a worker, in
+								 * microseconds; 0: it does not */
 	TimestampTz days_at;		/* when days were looked after; 0: not yet */
 	TimestampTz days_error_at;	/* 0 if all went well then */
 	char		days_error[SLOT_ERROR_SIZE];
@@ -178,6 +181,20 @@ extern void shared_slot_retire(int slot);
 extern bool shared_slot_starting(int slot, uint32 *start);
 extern bool shared_slot_is_starting(int slot, uint32 start);
 
+/* Have databases come or gone?  Takes the note of it. */
+extern bool shared_take_must_list(void);
+
+/*
+ * Lending.  Is a WAITING slot to be started, "always" or because there is work?
+ * *since is when that was found first.  If not, *next_at is when it is to be looked at
+ * again, without a wake-up.  shared_set_wanted() tells running workers how many
+ * databases wait for one of them; shared_want_all() has every database looked at.
+ */
+extern bool shared_slot_wants(int slot, bool always, TimestampTz *since,
+							  TimestampTz *next_at);
+extern void shared_set_wanted(int nwanted);
+extern void shared_want_all(void);
+
 /* STARTING to WAITING, after a worker that never came up. */
 extern void shared_slot_failed(int slot, const char *error);
 
@@ -209,6 +226,13 @@ extern bool shared_attach_worker(int slot, Oid *database);
 
 /* STARTING to RUNNING: the extension is there. */
 extern void shared_worker_runs(void);
+
+/*
+ * Does another database wait for a worker?  Then this one promises to end, which the
+ * caller does as soon as it can.  It tells when it will have work again.
+ */
+extern bool shared_make_room(void);
+extern void shared_worker_wants_at(TimestampTz time);
 
 /* How the worker will have ended; the default is a failure. */
 extern void shared_worker_ends(SlotState next_state);

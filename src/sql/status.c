@@ -35,6 +35,9 @@ PG_FUNCTION_INFO_V1(webhook_events_stand_still);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
 
+/* A database waits no longer for a worker that is lent. */
+#define LENT_TIME (INT64CONST(5) * USECS_PER_SEC)
+
 /* The columns of worker_report(). */
 enum
 {
@@ -64,6 +67,9 @@ reason_without_worker(const WorkerReport *report)
 		return "the launcher is not running";
 	if (report == NULL)
 		return "the worker was not started yet";
+	if (report->is_lent)
+		return psprintf("no worker is free for " INT64_FORMAT " s; raise webhook_events.max_workers or max_worker_processes",
+						report->wants_for / USECS_PER_SEC);
 	if (report->state == SLOT_WAITING && report->last_error_at != 0)
 		return psprintf("the worker failed and starts again at %s: %s",
 						timestamptz_to_str(report->next_start_at),
@@ -95,6 +101,17 @@ reason_of_hold(WorkerHold hold)
 	pg_unreachable();
 }
 
+/*
+ * Is the worker of this database lent to another one, and would come back in time?  A
+ * while without one is as good as one that has nothing to do.
+ */
+static bool
+is_lent(const WorkerReport *report)
+{
+	return report->is_lent && report->wants_for < LENT_TIME &&
+		(report->state == SLOT_WAITING || report->state == SLOT_STARTING);
+}
+
 /* worker_report() RETURNS record */
 Datum
 webhook_events_worker_report(PG_FUNCTION_ARGS)
@@ -104,7 +121,8 @@ webhook_events_worker_report(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	WorkerReport report;
 	bool		known = shared_report(MyDatabaseId, &report);
-	bool		running = known && report.state == SLOT_RUNNING;
+	bool		lent = known && is_lent(&report);
+	bool		running = lent || (known && report.state == SLOT_RUNNING);
 	char	   *reason;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -121,7 +139,7 @@ webhook_events_worker_report(PG_FUNCTION_ARGS)
 	if (known)
 	{
 		values[REPORT_PID] = Int32GetDatum(report.pid);
-		nulls[REPORT_PID] = !running;
+		nulls[REPORT_PID] = !running || lent;
 		values[REPORT_STARTED_AT] = TimestampTzGetDatum(report.started_at);
 		nulls[REPORT_STARTED_AT] = !running;
 		values[REPORT_IN_FLIGHT] = Int32GetDatum((int32) report.in_flight);

@@ -1,0 +1,126 @@
+# 038_lending.pl
+#	  More databases than workers: these are lent by turns, and no event waits long.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $ndatabases = $ENV{TEST_DATABASES} // 12;
+my $nworkers = $ENV{TEST_WORKERS} // 2;
+my $receiver = WebhookEvents::Receiver->new;
+my $node = new_node('lending', conf => <<"CONF");
+webhook_events.max_workers = $nworkers
+webhook_events.retry_delay = '2s'
+webhook_events.retry_jitter = 0
+autovacuum = off
+CONF
+my @names = map { "db$_" } 1 .. $ndatabases;
+my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'webhook_events worker'";
+
+sub subscribe
+{
+	my ($name, $path, $actor) = @_;
+
+	$node->safe_psql($name, "SELECT webhook_events.create_webhook('" . $receiver->url($path)
+		  . "', '{ACTOR.RUN.CREATED}', actor_id => '$actor')");
+	return;
+}
+
+sub insert_run
+{
+	my ($name, $actor) = @_;
+
+	$node->safe_psql($name, 'INSERT INTO actor_runs (id, actor_id) VALUES'
+		  . " (webhook_events_internal.new_id(), '$actor')");
+	return;
+}
+
+sub requests_of
+{
+	my $path = shift;
+
+	return scalar grep { $_->{target} eq $path } $receiver->requests;
+}
+
+create_platform($node, 'postgres');
+$node->safe_psql('postgres', 'CREATE DATABASE template_platform');
+create_platform($node, 'template_platform');
+$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE template_platform") foreach @names;
+$node->safe_psql('postgres', 'DROP DATABASE template_platform');
+foreach my $name (@names)
+{
+	$node->safe_psql($name, 'SELECT webhook_events.resume()');
+	subscribe($name, "/ok?$name", 'a');
+}
+
+# Each database has an event, and then each has another one.
+foreach my $round (1 .. 2)
+{
+	insert_run($_, 'a') foreach @names;
+	wait_until
+	{
+		my %count;
+
+		$count{ $_->{target} }++ foreach $receiver->requests;
+		!grep { ($count{"/ok?$_"} // 0) < $round } @names;
+	}
+	"round $round is delivered everywhere";
+	pass("events of $ndatabases databases are delivered with $nworkers workers ($round)");
+}
+cmp_ok($node->safe_psql('postgres', $workers), '<=', $nworkers, 'no more workers run than may');
+is(scalar $receiver->requests, 2 * $ndatabases, 'each event was sent once');
+
+# A database without a worker of its own is well.
+foreach my $name (@names)
+{
+	wait_for_sql($node, 'SELECT running AND reason IS NULL AND events_waiting = 0 AND dispatches_active = 0'
+		  . ' FROM webhook_events.status()', 't', $name);
+}
+pass('status() is green, with a worker or without one');
+
+# Retries come although nothing announces them.
+subscribe($_, "/flaky/$_/1", 'flaky') foreach @names;
+insert_run($_, 'flaky') foreach @names;
+wait_until { !grep { requests_of("/flaky/$_/1") < 2 } @names } 'retries are made';
+pass('a database gets its worker back for a retry');
+
+# One that always has work lets others have their turns; a pause and its end are seen.
+$node->safe_psql('db1', 'INSERT INTO actor_runs (id, actor_id)'
+	  . " SELECT webhook_events_internal.new_id(), 'a' FROM generate_series(1, 20000)");
+insert_run('db2', 'a');
+insert_run('db3', 'a');
+insert_run('db4', 'a');
+wait_until { !grep { requests_of("/ok?$_") < 3 } qw(db2 db3 db4) } 'others have their turn';
+pass('others have their turn beside one that always has work');
+$node->safe_psql('db5', 'SELECT webhook_events.pause()');
+insert_run('db5', 'a');
+wait_for_sql($node, "SELECT reason LIKE 'paused%' FROM webhook_events.status()", 't', 'db5');
+$node->safe_psql('db5', 'SELECT webhook_events.resume()');
+wait_until { requests_of('/ok?db5') == 3 } 'the end of a pause is seen';
+pass('a pause of a database without a worker ends');
+wait_for_sql($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 FROM webhook_events.status()', 't', 'db1');
+is(scalar(grep { $_->{target} eq '/ok?db1' } $receiver->requests), 20002,
+	'what was under way at the end of a turn was not sent again');
+
+# Databases come and go while all workers are lent.
+$node->safe_psql('postgres', 'DROP DATABASE db6');
+$node->safe_psql('postgres', 'CREATE DATABASE late TEMPLATE db7');
+$node->safe_psql('late', 'SELECT webhook_events.resume()');
+insert_run('late', 'a');
+wait_until { requests_of('/ok?db7') == 3 } 'a copy delivers';
+insert_run('db7', 'a');
+wait_until { requests_of('/ok?db7') == 4 } 'and so does its origin';
+pass('databases are dropped and copied meanwhile');
+
+# More workers than databases: each has its own.
+$node->append_conf('postgresql.conf', 'webhook_events.max_workers = 1000');
+$node->append_conf('postgresql.conf', 'max_worker_processes = ' . ($ndatabases + 8));
+$node->restart;
+wait_for_sql($node, $workers, $ndatabases + 1);
+pass('with enough of them each database has a worker of its own');
+
+$node->stop;
+done_testing();
