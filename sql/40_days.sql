@@ -167,6 +167,84 @@ COMMENT ON FUNCTION webhook_events_internal.drop_days(date) IS
     'drops the tables of the days (UTC) before this one, but for what is needed; returns how many';
 REVOKE ALL ON FUNCTION webhook_events_internal.drop_days(date) FROM PUBLIC;
 
+-- Who looks for the events of a run or the dispatches of a webhook needs indexes
+-- that no transition and no delivery should pay for: they are made of days that are
+-- over, where nothing is written any more.
+CREATE FUNCTION webhook_events_internal.lookup_indexes()
+    RETURNS TABLE (kind text, name text, definition text)
+    LANGUAGE sql IMMUTABLE ROWS 9
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    VALUES ('outbox', 'run', '(actor_run_id, id) WHERE actor_run_id IS NOT NULL'),
+        ('outbox', 'build', '(actor_build_id, id) WHERE actor_build_id IS NOT NULL'),
+        ('outbox', 'task', '(actor_task_id, id) WHERE actor_task_id IS NOT NULL'),
+        ('outbox', 'actor', '(actor_id, id) WHERE actor_id IS NOT NULL'),
+        ('outbox', 'user', '(user_id, id) WHERE user_id IS NOT NULL'),
+        ('dispatches', 'event', '(event_id, id)'),
+        ('dispatches', 'webhook', '(webhook_id, id)'),
+        ('dispatches', 'user', '(user_id, id) WHERE user_id IS NOT NULL'),
+        ('dispatches', 'failed', '(id) WHERE status = ''FAILED''')
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.lookup_indexes() IS
+    'what tables of days that are over have indexes on beside what they had before';
+REVOKE ALL ON FUNCTION webhook_events_internal.lookup_indexes() FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.unindexed_days(before date) RETURNS TABLE (kind text, day date)
+    LANGUAGE sql STABLE STRICT ROWS 10
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT l.kind, d.day
+    FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhparent
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
+        JOIN webhook_events_internal.lookup_indexes() AS l ON l.kind = p.relname
+    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
+            'webhook_events_internal.dispatches'::regclass)
+        AND c.relname ~ '^(outbox|dispatches)_[0-9]{8}$'
+        AND d.day < before
+        AND to_regclass('webhook_events_internal.' || quote_ident(c.relname || '_' || l.name)) IS NULL
+        -- What waits is still to be written in its own table.
+        AND (l.kind = 'outbox' OR NOT webhook_events_internal.is_needed(l.kind, d.day))
+    ORDER BY d.day DESC, l.kind
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.unindexed_days(date) IS
+    'tables of days (UTC) before this one that lack an index for looking things up, once for each';
+REVOKE ALL ON FUNCTION webhook_events_internal.unindexed_days(date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.index_day(kind text, day date) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    SET max_parallel_maintenance_workers = 0
+AS $function$
+DECLARE
+    child constant text := webhook_events_internal.day_table(kind, day);
+    missing text[];
+BEGIN
+    SELECT array_agg(format('CREATE INDEX %I ON %s %s', i.name, child, i.definition))
+    INTO missing
+    FROM (SELECT index_day.kind || to_char(day::timestamp, '_YYYYMMDD_') || l.name AS name, l.definition
+        FROM webhook_events_internal.lookup_indexes() AS l WHERE l.kind = index_day.kind) AS i
+    WHERE to_regclass('webhook_events_internal.' || quote_ident(i.name)) IS NULL;
+    IF missing IS NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE missing[1];
+    -- With the last one the planner learns how much there is of each.
+    IF cardinality(missing) = 1 THEN
+        EXECUTE format('ANALYZE %s', child);
+    END IF;
+    RETURN true;
+EXCEPTION
+    -- A transaction that has written there is still open.
+    WHEN lock_not_available THEN
+        RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.index_day(text, date) IS
+    'makes the next index that the table of a kind for a day (UTC) lacks; returns whether it did';
+REVOKE ALL ON FUNCTION webhook_events_internal.index_day(text, date) FROM PUBLIC;
+
 -- Rows can't be dropped by the day here, so they are deleted, oldest first, up to
 -- the first one that somebody may still need.  A row that somebody has locked stays.
 CREATE FUNCTION webhook_events_internal.delete_undated(kind text, before date, max_rows integer)

@@ -61,12 +61,15 @@
  * restored copy keeps what it has until it is resumed.
  */
 static Statement find_tasks_statement = {
-	"SELECT true, m.kind, m.day FROM webhook_events_internal.missing_days($1, $1 + 3) AS m"
+	"SELECT 'make', m.kind, m.day FROM webhook_events_internal.missing_days($1, $1 + 3) AS m"
 	" WHERE webhook_events_internal.has_own_outbox()"
 	" UNION ALL"
-	" SELECT false, p.kind, p.day FROM webhook_events_internal.past_days($2) AS p"
-	" WHERE $2 IS NOT NULL AND webhook_events_internal.has_own_outbox()",
-	2, {DATEOID, DATEOID}, NULL
+	" SELECT 'drop', p.kind, p.day FROM webhook_events_internal.past_days($2) AS p"
+	" WHERE $2 IS NOT NULL AND webhook_events_internal.has_own_outbox()"
+	" UNION ALL"
+	" SELECT 'index', u.kind, u.day FROM webhook_events_internal.unindexed_days($3) AS u"
+	" WHERE ($2 IS NULL OR u.day >= $2) AND webhook_events_internal.has_own_outbox()",
+	3, {DATEOID, DATEOID, DATEOID}, NULL
 };
 
 /*
@@ -90,6 +93,11 @@ static Statement create_day_statement = {
 
 static Statement drop_day_statement = {
 	"SELECT webhook_events_internal.drop_day($1, $2)",
+	2, {TEXTOID, DATEOID}, NULL
+};
+
+static Statement index_day_statement = {
+	"SELECT webhook_events_internal.index_day($1, $2)",
 	2, {TEXTOID, DATEOID}, NULL
 };
 
@@ -181,6 +189,7 @@ typedef struct Search
 	MemoryContext context;		/* of the tasks */
 	DateADT		today;
 	DateADT		before;
+	DateADT		over;			/* days before this one are indexed */
 	bool		drops;
 	List	   *tasks;
 } Search;
@@ -190,23 +199,27 @@ find_tasks(void *argument)
 {
 	Search	   *search = argument;
 	Datum		values[] = {
-		DateADTGetDatum(search->today), DateADTGetDatum(search->before)
+		DateADTGetDatum(search->today), DateADTGetDatum(search->before),
+		DateADTGetDatum(search->over)
 	};
-	const bool	nulls[] = {false, !search->drops};
+	const bool	nulls[] = {false, !search->drops, false};
 	uint64		count = statement_read(&find_tasks_statement, values, nulls, 0);
 
 	for (uint64 row = 0; row < count; row++)
 	{
 		bool		isnull;
-		bool		makes = DatumGetBool(statement_value(row, 1, &isnull));
+		char	   *what = statement_text(row, 1);
 		char	   *kind = statement_text(row, 2);
 		Datum		day = statement_value(row, 3, &isnull);
 		MemoryContext old_context = MemoryContextSwitchTo(search->context);
 		Task	   *task = palloc0(sizeof(Task));
 
+		task->statement = strcmp(what, "make") == 0 ? &create_day_statement :
+			strcmp(what, "drop") == 0 ? &drop_day_statement : &index_day_statement;
 		task->activity = psprintf("%s a table of a day of %s",
-								  makes ? "making" : "dropping", kind);
-		task->statement = makes ? &create_day_statement : &drop_day_statement;
+								  task->statement == &create_day_statement ? "making" :
+								  task->statement == &drop_day_statement ? "dropping" :
+								  "indexing", kind);
 		task->values[0] = CStringGetTextDatum(kind);
 		task->values[1] = day;
 		search->tasks = lappend(search->tasks, task);
@@ -214,8 +227,13 @@ find_tasks(void *argument)
 	}
 }
 
-static void
-look_after_days(DateADT today, DateADT before, bool drops)
+/*
+ * Makes, drops and indexes tables.  Returns whether there is more to index: that
+ * takes seconds each, and ends when it is another database's turn.
+ */
+static bool
+look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
+				TimestampTz end_at)
 {
 	Search		search = {
 		.context = AllocSetContextCreate(TopMemoryContext,
@@ -223,6 +241,7 @@ look_after_days(DateADT today, DateADT before, bool drops)
 										 ALLOCSET_DEFAULT_SIZES),
 		.today = today,
 		.before = before,
+		.over = over,
 		.drops = drops
 	};
 	char	   *error;
@@ -235,7 +254,14 @@ look_after_days(DateADT today, DateADT before, bool drops)
 		note_error("looking for them", error);
 	work_commit();
 	foreach(cell, search.tasks)
-		(void) try_task(lfirst(cell));
+	{
+		Task	   *task = lfirst(cell);
+
+		if (task->statement == &index_day_statement && clock_now() >= end_at)
+			return true;
+		(void) try_task(task);
+	}
+	return false;
 }
 
 /* Deletes some of what can't be dropped; returns whether there may be more. */
@@ -332,7 +358,9 @@ webhook_events_maintenance_main(Datum arg)
 	TimestampTz time;
 	DateADT		before = 0;
 	bool		drops;
-	bool		more = false;
+	bool		more;
+	bool		has_deleted = false;
+	TimestampTz now;
 	Oid			database;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -350,10 +378,12 @@ webhook_events_maintenance_main(Datum arg)
 	drops = (setting_retention > 0 && believed_time(&time));
 	if (drops)
 		before = day_of(time - setting_retention * INT64CONST(60) * USECS_PER_SEC);
-	look_after_days(day_of(GetCurrentTimestamp()), before, drops);
-	while (drops && (more = delete_old_rows(before)) &&
+	now = GetCurrentTimestamp();
+	more = look_after_days(day_of(now), before, day_of(now - INTERVAL), drops, end_at);
+	while (drops && (has_deleted = delete_old_rows(before)) &&
 		   clock_now() < end_at)
 		rest(DELETE_INTERVAL);
+	more |= has_deleted;
 	shared_report_maintenance(first_error, first_error != NULL ? RETRY_INTERVAL :
 							  more ? DELETE_INTERVAL : INTERVAL);
 	proc_exit(0);

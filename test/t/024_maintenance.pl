@@ -105,6 +105,22 @@ pass('it was done while delivery was paused');
 $node->safe_psql('postgres', 'SELECT webhook_events.resume()');
 deliver('after the pause');
 
+# Days that are over get their indexes, a day on which something waits only its events'.
+$node->safe_psql('postgres', "SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 4, (now() AT TIME ZONE 'UTC')::date - 3);"
+	  . ' INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)'
+	  . " SELECT webhook_events.id_lower_bound(now() - interval '3 days') || 'waiting1', 'x', 'x', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 0, 'infinity'");
+my $unindexed = "FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date - 2)";
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) $unindexed"), '>', 0, 'days that are over have no indexes for looking things up');
+look_after_days();
+wait_for_sql($node, "SELECT count(*) $unindexed", 0);
+is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT regexp_replace(tablename, '_.*', '') || ' ' || n, ', ')
+	FROM (SELECT tablename, count(*) AS n FROM pg_indexes WHERE indexname ~ '_[0-9]{8}_[a-z]+$' AND indexname !~ 'pkey$' GROUP BY tablename) AS i}),
+	'dispatches 4, outbox 5', 'until the process has made them');
+$node->safe_psql('postgres', q{UPDATE webhook_events_internal.dispatches SET status = 'FAILED', finished_at = now(), next_attempt_at = NULL
+	WHERE status = 'ACTIVE'});
+cmp_ok($node->safe_psql('postgres', "SELECT count(*) $unindexed"), '>', 0, 'where nothing waits any more it is made up for');
+wait_for_end_of_process();
+
 # A process that has much to do never keeps its database in use.
 $node->safe_psql('postgres', 'INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type)'
 	  . " SELECT webhook_events.id_lower_bound('2021-03-01 00:00+00') || lpad(i::text, 8, '0'), now(), '3', 'ACTOR.RUN.CREATED'"

@@ -208,6 +208,7 @@ CREATE EXTENSION webhook_events;
 SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 2, (now() AT TIME ZONE 'UTC')::date) \\gset
 CREATE TEMP TABLE day AS SELECT n AS number, webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - n)::timestamp AT TIME ZONE 'UTC') AS lower
 	FROM generate_series(0, 2) AS n;
+SELECT count(webhook_events_internal.index_day(u.kind, u.day)) FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date + 1) AS u \\gset
 SELECT quote_literal(lower) AS day FROM day WHERE number = 2 \\gset
 SELECT quote_literal(lower) AS today FROM day WHERE number = 0 \\gset
 SQL

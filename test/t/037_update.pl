@@ -40,6 +40,8 @@ SELECT o.kind || ' ' || o.name || E'\n' || coalesce(o.text, '') FROM (
 		i.indisunique, i.indisprimary, i.indisreplident, obj_description(i.indexrelid, 'pg_class'))
 	FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	WHERE c.relnamespace::regnamespace::text ~ '^webhook_events'
+		-- The maintenance process may have indexed a day that is over.
+		AND (c.relname !~ '^[a-z]+_[0-9]{8}_[a-z]+$' OR c.relname ~ 'pkey$')
 	UNION ALL
 	SELECT 'constraint', n.conrelid::regclass || ' ' || n.conname, pg_get_constraintdef(n.oid)
 	FROM pg_constraint AS n WHERE n.connamespace::regnamespace::text ~ '^webhook_events'
