@@ -20,7 +20,8 @@ CREATE TABLE webhook_events_internal.outbox (
     old_status text,
     new_status text,
     webhook_id text COLLATE "C",
-    resource json
+    resource json,
+    problem text
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events_internal.outbox IS
     'the log of events: rows are only added, whole days are dropped';
@@ -28,6 +29,8 @@ COMMENT ON COLUMN webhook_events_internal.outbox.xid IS
     'the transaction that raised the event';
 COMMENT ON COLUMN webhook_events_internal.outbox.webhook_id IS
     'the only webhook that gets a TEST event';
+COMMENT ON COLUMN webhook_events_internal.outbox.problem IS
+    'why the resource could not be made, or not all of the event; NULL: nothing is wrong';
 CREATE TABLE webhook_events_internal.outbox_default PARTITION OF webhook_events_internal.outbox (
     CONSTRAINT outbox_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
@@ -47,12 +50,14 @@ CREATE VIEW webhook_events.events WITH (security_barrier = true) AS
             ELSE pg_catalog.jsonb_build_object(
                 'actorId', actor_id, 'actorRunId', actor_run_id)
         END AS event_data,
-        xid, webhook_id
+        xid, webhook_id, problem
     FROM webhook_events_internal.outbox
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.events IS
     'what happened to runs and builds, newest ids last';
+COMMENT ON COLUMN webhook_events.events.problem IS
+    'why the resource could not be made, or not all of the event; NULL: nothing is wrong';
 
 CREATE TABLE webhook_events_internal.dispatches (
     id text COLLATE "C" NOT NULL,

@@ -38,17 +38,30 @@ COMMENT ON FUNCTION webhook_events.build_changed() IS
     'writes the events of a table of builds; put on it by attach()';
 REVOKE ALL ON FUNCTION webhook_events.build_changed() FROM PUBLIC;
 
+-- Known by their names: what has such a name is meant to raise events, whatever happened
+-- to its triggers.  Not part of dumps: there the triggers tell, until resume().
+CREATE TABLE webhook_events_internal.attached (
+    schema_name name NOT NULL,
+    table_name name NOT NULL,
+    kind text NOT NULL,
+    CONSTRAINT attached_pkey PRIMARY KEY (schema_name, table_name)
+);
+COMMENT ON TABLE webhook_events_internal.attached IS
+    'the tables that attach() was called for, and detach() was not';
+
 CREATE FUNCTION webhook_events_internal.attach(relation regclass, kind text DEFAULT NULL,
         columns jsonb DEFAULT '{}', exclude text[] DEFAULT '{}',
-        resource regprocedure DEFAULT NULL) RETURNS void
+        resource regprocedure DEFAULT NULL, on_replica boolean DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     SET default_tablespace = ''
     SET default_table_access_method = heap
     AS 'MODULE_PATHNAME', 'webhook_events_attach';
-COMMENT ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure) IS
+COMMENT ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure,
+        boolean) IS
     'makes a table of runs or builds raise events; again: with another mapping';
-REVOKE ALL ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure)
+REVOKE ALL ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, text[], regprocedure,
+        boolean)
     FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.detach(relation regclass) RETURNS void
@@ -66,6 +79,14 @@ CREATE FUNCTION webhook_events_internal.source_mapping(relation oid, arguments b
 COMMENT ON FUNCTION webhook_events_internal.source_mapping(oid, bytea) IS
     'which columns the arguments of a trigger stand for now';
 
+CREATE FUNCTION webhook_events_internal.modernise_mappings() RETURNS void
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_modernise_mappings';
+COMMENT ON FUNCTION webhook_events_internal.modernise_mappings() IS
+    'makes mappings that version 1.0.0 wrote say in which cluster and how columns are called today';
+REVOKE ALL ON FUNCTION webhook_events_internal.modernise_mappings() FROM PUBLIC;
+
 CREATE VIEW webhook_events.sources WITH (security_barrier = true) AS
     SELECT t.tgrelid::pg_catalog.regclass AS relation,
         CASE p.proname WHEN 'run_changed' THEN 'run' ELSE 'build' END AS kind,
@@ -77,7 +98,11 @@ CREATE VIEW webhook_events.sources WITH (security_barrier = true) AS
         CROSS JOIN LATERAL webhook_events_internal.source_mapping(t.tgrelid, t.tgargs) AS m (mapping)
     WHERE t.tgfoid IN ('webhook_events.run_changed()'::pg_catalog.regprocedure,
             'webhook_events.build_changed()'::pg_catalog.regprocedure)
-        AND t.tgtype = 5 AND t.tgnargs = 1 AND t.tgparentid = 0;
+        AND t.tgtype = 5 AND t.tgnargs = 1 AND t.tgparentid = 0
+        -- Not those of inheriting tables, to which some extensions copy triggers.
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
+                JOIN pg_catalog.pg_trigger AS p ON p.tgrelid = i.inhparent
+            WHERE i.inhrelid = t.tgrelid AND p.tgfoid = t.tgfoid AND p.tgtype = 5);
 COMMENT ON VIEW webhook_events.sources IS
     'the attached tables, and what their columns mean';
 

@@ -107,18 +107,42 @@ CREATE FUNCTION webhook_events_internal.broken_tables() RETURNS text[]
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
+    WITH ours AS MATERIALIZED (
+        SELECT t.tgrelid, t.tgtype, t.tgenabled, t.tgname, t.tgargs, t.tgparentid
+        FROM pg_trigger AS t
+        WHERE t.tgfoid IN ('webhook_events.run_changed()'::regprocedure,
+            'webhook_events.build_changed()'::regprocedure) AND t.tgnargs = 1
+    ), source AS (
+        SELECT o.tgrelid AS oid FROM ours AS o WHERE o.tgparentid = 0
+        UNION
+        SELECT c.oid FROM webhook_events_internal.attached AS a
+            JOIN pg_namespace AS n ON n.nspname = a.schema_name
+            JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = a.table_name
+        WHERE c.relkind IN ('r', 'p')
+    ), wanted AS (
+        SELECT c.oid, w.operation, w.tgtype
+        FROM source AS s JOIN pg_class AS c ON c.oid = s.oid
+            CROSS JOIN LATERAL (VALUES ('INSERT', 5), ('UPDATE', 17),
+                (CASE WHEN c.relkind = 'p' OR c.relispartition THEN 'DELETE' END, 9))
+                AS w (operation, tgtype)
+        WHERE w.operation IS NOT NULL
+    )
     SELECT array_agg(b.problem ORDER BY b.problem) FROM (
-        SELECT format('%s: trigger %s is %s', c.oid::regclass, o.name,
-            CASE WHEN t.oid IS NULL THEN 'missing' ELSE 'disabled' END) AS problem
-        FROM (SELECT DISTINCT s.tgrelid FROM pg_trigger AS s
-            WHERE s.tgfoid IN ('webhook_events.run_changed()'::regprocedure,
-                    'webhook_events.build_changed()'::regprocedure) AND s.tgparentid = 0) AS a
-            JOIN pg_class AS c ON c.oid = a.tgrelid
-            CROSS JOIN LATERAL (VALUES ('webhook_events_insert'), ('webhook_events_update'),
-                (CASE WHEN c.relkind = 'p' OR c.relispartition THEN 'webhook_events_delete' END))
-                AS o (name)
-            LEFT JOIN pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = o.name
-        WHERE o.name IS NOT NULL AND (t.oid IS NULL OR t.tgenabled = 'D')) AS b
+        SELECT format('%s: no trigger raises its events any more', s.oid::regclass) AS problem
+        FROM source AS s WHERE NOT EXISTS (SELECT FROM ours AS o WHERE o.tgrelid = s.oid)
+        UNION ALL
+        SELECT format('%s: trigger for %s is missing', w.oid::regclass, w.operation)
+        FROM wanted AS w
+        WHERE EXISTS (SELECT FROM ours AS o WHERE o.tgrelid = w.oid)
+            AND NOT EXISTS (SELECT FROM ours AS o WHERE o.tgrelid = w.oid AND o.tgtype = w.tgtype)
+        UNION ALL
+        SELECT format('%s: trigger %s is disabled', o.tgrelid::regclass, o.tgname)
+        FROM ours AS o WHERE o.tgenabled = 'D'
+        UNION ALL
+        SELECT format('%s: %s', o.tgrelid::regclass, g.problem)
+        FROM ours AS o CROSS JOIN LATERAL jsonb_array_elements_text(
+            webhook_events_internal.source_mapping(o.tgrelid, o.tgargs) -> 'gone') AS g (problem)
+        WHERE o.tgtype = 5 AND o.tgparentid = 0) AS b
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.broken_tables() IS
     'attached tables that lack a trigger or have one that is disabled';

@@ -113,6 +113,11 @@ BEGIN
         DELETE FROM webhook_events_internal.origins;
         INSERT INTO webhook_events_internal.origins (database, outbox)
             VALUES (own.database, own.outbox);
+        INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
+            SELECT n.nspname, c.relname, s.kind
+            FROM webhook_events.sources AS s JOIN pg_class AS c ON c.oid = s.relation
+                JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            ON CONFLICT DO NOTHING;
     END IF;
     IF is_foreign OR skips THEN
         INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)

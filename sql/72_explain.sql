@@ -156,7 +156,7 @@ BEGIN
         ), story (at, step, what, event_id, webhook_id, dispatch_id, detail) AS (
             SELECT e.created_at, 1, 'event', e.id, NULL::text, NULL::text,
                 concat(e.event_type, CASE WHEN e.new_status IS NOT NULL THEN format(': status %s',
-                    concat_ws(' to ', e.old_status, e.new_status)) END)
+                    concat_ws(' to ', e.old_status, e.new_status)) END, '; ' || e.problem)
             FROM event AS e
             UNION ALL
             SELECT x.created_at, 2, 'not sent', x.id, x.webhook_id, NULL, x.reason

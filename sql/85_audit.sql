@@ -27,7 +27,8 @@ DECLARE
     finished text;
     ids text[];
 BEGIN
-    FOR source IN SELECT s.relation, s.kind, s.columns FROM webhook_events.sources AS s LOOP
+    FOR source IN SELECT s.relation, s.kind, s.columns FROM webhook_events.sources AS s
+        WHERE s.columns ? 'id' AND s.columns ? 'status' LOOP
         SELECT format(CASE a.atttypid WHEN 'timestamp'::regtype
                 THEN '(r.%I AT TIME ZONE ''UTC'')' ELSE 'r.%I' END, a.attname)
         INTO finished FROM pg_attribute AS a
@@ -45,8 +46,8 @@ BEGIN
         RETURN QUERY
             SELECT source.relation, r.resource_id
             FROM webhook_events_internal.read_as_owner(source.relation, format(
-                'SELECT r.%I::text, replace(r.%I::text, ''-'', ''_'') FROM %s AS r'
-                ' WHERE replace(r.%2$I::text, ''_'', ''-'')'
+                'SELECT r.%I::text, replace(r.%I::text COLLATE "C", ''-'', ''_'') FROM %s AS r'
+                ' WHERE replace(r.%2$I::text COLLATE "C", ''_'', ''-'')'
                 '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND %4$s',
                 source.columns ->> 'id', source.columns ->> 'status', source.relation,
                 CASE WHEN finished IS NULL
@@ -257,6 +258,15 @@ BEGIN
     RETURN QUERY
         SELECT 'event is missing', m.relation, m.resource_id, NULL::text, NULL::text
         FROM webhook_events_internal.missing_events(first, until) AS m;
+    RETURN QUERY
+        SELECT b.problem, NULL::regclass, NULL::text, NULL::text, NULL::text
+        FROM unnest(webhook_events_internal.broken_tables()) AS b (problem);
+    RETURN QUERY
+        SELECT 'event is not whole: ' || e.problem, NULL::regclass,
+            coalesce(e.actor_run_id, e.actor_build_id), e.id, NULL::text
+        FROM webhook_events_internal.outbox AS e
+        WHERE e.id >= webhook_events.id_lower_bound(first)
+            AND e.id < webhook_events.id_lower_bound(until) AND e.problem IS NOT NULL;
     RETURN QUERY
         SELECT 'event waits to be routed', NULL::regclass,
             coalesce(e.actor_run_id, e.actor_build_id), e.id, NULL::text

@@ -58,6 +58,11 @@
 	(object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* PostgreSQL 18 keeps what is needed most of a column apart. */
+#if PG_VERSION_NUM < 180000
+#define populate_compact_attribute(desc, i) ((void) 0)
+#endif
+
 /* PostgreSQL 16 tells which indexes want an entry for a row's new version. */
 #if PG_VERSION_NUM < 160000
 #define TU_UpdateIndexes bool

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "capture/follow.h"
 #include "capture/heartbeat.h"
 #include "capture/triggers.h"
 #include "fmgr.h"
@@ -31,6 +32,7 @@ _PG_init(void)
 	settings_define();
 	triggers_install_hook();
 	heartbeat_install_hook();
+	follow_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	shared_request();

@@ -43,4 +43,10 @@ BEGIN
     END LOOP;
 END
 $$;
+SELECT webhook_events_internal.modernise_mappings();
+INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
+    SELECT n.nspname, c.relname, s.kind
+    FROM webhook_events.sources AS s JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) s.relation
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    ON CONFLICT DO NOTHING;
 SELECT webhook_events_internal.wake_worker();

@@ -20,8 +20,7 @@
 
 #include "access/sysattr.h"
 #include "capture/heartbeat.h"
-#include "capture/source.h"
-#include "capture/triggers.h"
+#include "capture/mapping.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
 #include "nodes/bitmapset.h"
@@ -66,6 +65,8 @@ columns_of_when(Node *when)
 static const Var *
 plain_column(Node *node)
 {
+	if (IsA(node, CollateExpr))
+		node = (Node *) ((CollateExpr *) node)->arg;
 	if (IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
 	return IsA(node, Var) ? (const Var *) node : NULL;
@@ -78,6 +79,7 @@ is_exact(const DistinctExpr *comparison)
 	switch (get_opcode(comparison->opno))
 	{
 		case F_TEXTEQ:
+		case F_BPCHAREQ:
 			return OidIsValid(comparison->inputcollid) &&
 				get_collation_isdeterministic(comparison->inputcollid);
 		case F_ENUM_EQ:
@@ -134,8 +136,7 @@ look_up(UpdateTrigger *fresh, Relation relation)
 	Bitmapset  *columns;
 	MemoryContext old_context;
 
-	if (trigger == NULL || trigger->tgqual == NULL ||
-		!triggers_is_ours(trigger->tgfoid))
+	if (trigger == NULL || trigger->tgqual == NULL)
 		return;
 	when = stringToNode(trigger->tgqual);
 	columns = columns_of_when(when);
@@ -222,10 +223,16 @@ spare(ResultRelInfo *target, EState *estate, bool few_rows)
 		drop_when(triggers, ours->trigger);
 }
 
+/*
+ * Other extensions put nodes of their own above a ModifyTable, so nothing is
+ * asked of the plan but what its root says if it is one; which tables are written,
+ * the executor tells.
+ */
 static void
 start_executor(QueryDesc *query, int flags)
 {
 	EState	   *estate;
+	Plan	   *plan = query->plannedstmt->planTree;
 	bool		few_rows;
 	ListCell   *cell;
 
@@ -236,7 +243,8 @@ start_executor(QueryDesc *query, int flags)
 	if (query->operation != CMD_UPDATE)
 		return;
 	estate = query->estate;
-	few_rows = outerPlan(query->plannedstmt->planTree)->plan_rows <= FEW_ROWS;
+	few_rows = IsA(plan, ModifyTable) && outerPlan(plan) != NULL &&
+		outerPlan(plan)->plan_rows <= FEW_ROWS;
 	foreach(cell, estate->es_opened_result_relations)
 		spare(lfirst(cell), estate, few_rows);
 }

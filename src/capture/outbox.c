@@ -38,6 +38,7 @@ enum
 	COLUMN_NEW_STATUS,
 	COLUMN_WEBHOOK_ID,
 	COLUMN_RESOURCE,
+	COLUMN_PROBLEM,
 	N_COLUMNS
 };
 
@@ -46,7 +47,7 @@ static const DayKind outbox_kind = {
 	{
 		"id", "created_at", "xid", "event_type", "user_id", "actor_id",
 		"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
-		"new_status", "webhook_id", "resource"
+		"new_status", "webhook_id", "resource", "?problem"
 	}
 };
 
@@ -73,6 +74,7 @@ add_row(DayRows *rows, const OutboxEvent *event, const char *id,
 	day_rows_set_text(rows, COLUMN_OLD_STATUS, event->old_status);
 	day_rows_set_text(rows, COLUMN_NEW_STATUS, event->new_status);
 	day_rows_set_text(rows, COLUMN_WEBHOOK_ID, event->webhook_id);
+	day_rows_set_text(rows, COLUMN_PROBLEM, event->problem);
 	if (event->resource)
 		day_rows_set(rows, COLUMN_RESOURCE,
 					 PointerGetDatum(cstring_to_text_with_len(event->resource,
@@ -84,7 +86,8 @@ void
 outbox_insert(const OutboxEvent *event, Id id)
 {
 	bool		gather = (current != NULL &&
-						  current->subtransaction == GetCurrentSubTransactionId());
+						  current->subtransaction == GetCurrentSubTransactionId() &&
+						  current->owner == CurrentResourceOwner);
 	TimestampTz created_at;
 	DayRows    *rows;
 
@@ -106,6 +109,7 @@ outbox_begin_statement(OutboxStatement *statement)
 {
 	statement->outer = current;
 	statement->subtransaction = GetCurrentSubTransactionId();
+	statement->owner = CurrentResourceOwner;
 	statement->rows = NULL;
 	current = statement;
 }

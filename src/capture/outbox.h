@@ -13,6 +13,7 @@
 
 #include "rules/event_type.h"
 #include "rules/ids.h"
+#include "utils/resowner.h"
 
 /* A new event; texts are in the server's encoding, NULL for SQL's NULL. */
 typedef struct OutboxEvent
@@ -28,6 +29,7 @@ typedef struct OutboxEvent
 	const char *webhook_id;
 	const char *resource;
 	size_t		resource_length;
+	const char *problem;		/* why there is no resource, or not all of it */
 } OutboxEvent;
 
 /*
@@ -46,13 +48,14 @@ typedef struct OutboxStatement
 {
 	struct OutboxStatement *outer;
 	SubTransactionId subtransaction;
+	ResourceOwner owner;
 	struct DayRows *rows;		/* NULL while there are none */
 } OutboxStatement;
 
 /*
  * Gathers events from here on, those of a statement inside another one apart,
- * and none of a subtransaction that starts now: that one can be rolled back
- * alone.  outbox_flush_statement() inserts them; outbox_end_statement() must
+ * and none of a subtransaction that starts now, which can be rolled back alone, or
+ * of a cursor's query, whose end is not that of the statement.  outbox_flush_statement() inserts them; outbox_end_statement() must
  * follow in any case, after an error too, and forgets what was not inserted.
  */
 extern void outbox_begin_statement(OutboxStatement *statement);

@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "capture/load.h"
 #include "capture/outbox.h"
 #include "capture/source.h"
 #include "capture/triggers.h"
@@ -30,64 +31,88 @@
 PG_FUNCTION_INFO_V1(webhook_events_run_changed);
 PG_FUNCTION_INFO_V1(webhook_events_build_changed);
 
-/* A row that left its partition and did not arrive in another one yet. */
+/*
+ * A row that left its partition and did not arrive in another one yet.  The two
+ * triggers follow each other at once, so that there is one at most.
+ */
 typedef struct Move
 {
-	Oid			root;
-	SubTransactionId subtransaction;
+	Oid			attached;
+	TransactionId transaction;
+	CommandId	command;
 	char	   *id;
 	char	   *old_status;
 } Move;
 
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
 
-static List *moves = NIL;		/* in TopTransactionContext */
+static Move *pending = NULL;	/* of the innermost statement */
+static bool only_updates = false;	/* can that one do nothing else? */
 
 static void
-forget_moves(void *arg pg_attribute_unused())
+forget_move(void)
 {
-	moves = NIL;
+	if (pending == NULL)
+		return;
+	if (pending->id != NULL)
+		pfree(pending->id);
+	if (pending->old_status != NULL)
+		pfree(pending->old_status);
+	pfree(pending);
+	pending = NULL;
+}
+
+/*
+ * The command that wrote a row, or took it away; where rows say it.
+ */
+static CommandId
+command_of(TupleTableSlot *slot, bool was_deleted)
+{
+	HeapTupleHeader row;
+
+	if (!TTS_IS_BUFFERTUPLE(slot))
+		return InvalidCommandId;
+	row = ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_data;
+	return was_deleted ? HeapTupleHeaderGetCmax(row) : HeapTupleHeaderGetCmin(row);
 }
 
 static void
 remember_move(Source *source, TupleTableSlot *slot)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 	Move	   *move = palloc(sizeof(Move));
 
-	if (moves == NIL)
-	{
-		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
-
-		callback->func = forget_moves;
-		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
-	}
-	move->root = source_root(source);
-	move->subtransaction = GetCurrentSubTransactionId();
+	move->attached = source_attached(source);
+	move->transaction = GetTopTransactionIdIfAny();
+	move->command = command_of(slot, true);
 	move->id = source_text(source, slot, ROLE_ID);
 	move->old_status = source_text(source, slot, ROLE_STATUS);
-	moves = lappend(moves, move);
+	pending = move;
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Takes the move that ends with this row; NULL if it is a new row. */
-static Move *
-take_move(Source *source, const char *id)
+static bool
+are_equal(const char *one, const char *other)
 {
-	ListCell   *cell;
+	if (one == NULL || other == NULL)
+		return one == other;
+	return strcmp(one, other) == 0;
+}
 
-	foreach(cell, moves)
-	{
-		Move	   *move = lfirst(cell);
-
-		if (move->root != source_root(source) ||
-			move->subtransaction != GetCurrentSubTransactionId() ||
-			id == NULL || move->id == NULL || strcmp(move->id, id) != 0)
-			continue;
-		moves = foreach_delete_current(moves, cell);
-		return move;
-	}
-	return NULL;
+/*
+ * Does the move that was begun last end with this row?  A BEFORE INSERT trigger can
+ * have swallowed the moved row.  Where the same statement inserts others the id tells
+ * them apart; only where nobody can swallow rows a move may change the id there.
+ */
+static bool
+ends_move(Source *source, TupleTableSlot *slot, const char *id)
+{
+	return pending != NULL &&
+		pending->attached == source_attached(source) &&
+		pending->transaction == GetTopTransactionIdIfAny() &&
+		pending->command == command_of(slot, false) &&
+		(only_updates || are_equal(id, pending->id) ||
+		 !source_may_swallow(source));
 }
 
 static bool
@@ -125,7 +150,8 @@ emit(Source *source, SourceKind kind, TupleTableSlot *slot, const char *id,
 	};
 	Id			event_id;
 
-	event.resource = source_resource(source, slot, &event.resource_length);
+	event.resource = source_resource(source, slot, &event.resource_length,
+									 &event.problem);
 	for (int i = 0; i < transition->nevents; i++)
 	{
 		event.type = transition->events[i];
@@ -150,15 +176,21 @@ static void
 row_inserted(Source *source, SourceKind kind, TupleTableSlot *slot)
 {
 	char	   *id = source_text(source, slot, ROLE_ID);
-	Move	   *move = take_move(source, id);
 	char	   *status;
 	Transition	transition;
 
-	if (move != NULL)
+	if (ends_move(source, slot, id))
 	{
-		row_changed(source, kind, slot, id, move->old_status);
+		char	   *old_status = pending->old_status;
+
+		pending->old_status = NULL;
+		forget_move();
+		row_changed(source, kind, slot, id, old_status);
+		if (old_status != NULL)
+			pfree(old_status);
 		return;
 	}
+	forget_move();
 	status = source_text(source, slot, ROLE_STATUS);
 	transition = transition_of_insert(kind, classify(status));
 	emit(source, kind, slot, id, NULL, status, &transition);
@@ -181,10 +213,15 @@ handle_write(FunctionCallInfo fcinfo, SourceKind kind)
 	if (!setting_emit)
 		return PointerGetDatum(NULL);
 
-	source = source_get(data->tg_relation, data->tg_trigger, kind);
+	source = source_get(data->tg_relation, data->tg_trigger);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		row_inserted(source, kind, data->tg_trigslot);
-	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		if (!load_is_copy(data->tg_relation))
+			row_inserted(source, kind, data->tg_trigslot);
+		return PointerGetDatum(NULL);
+	}
+	forget_move();
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 		row_changed(source, kind, data->tg_newslot,
 					source_text(source, data->tg_newslot, ROLE_ID),
 					source_text(source, data->tg_trigslot, ROLE_STATUS));
@@ -208,23 +245,21 @@ webhook_events_build_changed(PG_FUNCTION_ARGS)
 	return handle_write(fcinfo, SOURCE_BUILD);
 }
 
-bool
-triggers_is_ours(Oid function)
-{
-	FmgrInfo	info;
-
-	fmgr_info(function, &info);
-	return info.fn_addr == webhook_events_run_changed ||
-		info.fn_addr == webhook_events_build_changed;
-}
-
-/* The AFTER triggers of a statement are called at the end of it, in here. */
+/*
+ * The AFTER triggers of a statement are called at the end of it, in here.  So this
+ * goes around every statement of the server, also where nothing is attached.
+ */
 static void
 finish_executor(QueryDesc *query)
 {
 	OutboxStatement statement;
+	Move	   *outer_pending = pending;
+	bool		outer_only_updates = only_updates;
 
 	outbox_begin_statement(&statement);
+	pending = NULL;
+	only_updates = query->operation == CMD_UPDATE &&
+		!query->plannedstmt->hasModifyingCTE;
 	PG_TRY();
 	{
 		if (prev_executor_finish)
@@ -236,6 +271,9 @@ finish_executor(QueryDesc *query)
 	PG_FINALLY();
 	{
 		outbox_end_statement();
+		forget_move();
+		pending = outer_pending;
+		only_updates = outer_only_updates;
 	}
 	PG_END_TRY();
 }

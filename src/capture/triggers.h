@@ -18,7 +18,4 @@
  */
 extern void triggers_install_hook(void);
 
-/* Is this one of the trigger functions?  Raises what looking it up raises. */
-extern bool triggers_is_ours(Oid function);
-
 #endif							/* WEBHOOK_TRIGGERS_H */

@@ -36,6 +36,7 @@ int			setting_disable_after;
 int			setting_retention;
 int			setting_response_body_limit;
 int			setting_payload_limit;
+int			setting_resource_limit;
 int			setting_poll_interval;
 int			setting_ordering_patience;
 char	   *setting_header_prefix;
@@ -307,6 +308,10 @@ settings_define(void)
 	define_int("webhook_events.payload_limit",
 			   "Longest body that is sent.",
 			   &setting_payload_limit, 1024 * 1024, 1, 256 * 1024 * 1024,
+			   GUC_UNIT_BYTE);
+	define_int("webhook_events.resource_limit",
+			   "Longest resource that an event carries; a longer one is null.",
+			   &setting_resource_limit, 16 * 1024 * 1024, 1024, 64 * 1024 * 1024,
 			   GUC_UNIT_BYTE);
 	define_int("webhook_events.poll_interval",
 			   "How often the worker looks for work that nothing announced.",

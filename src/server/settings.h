@@ -37,6 +37,7 @@ extern int	setting_disable_after;	/* minutes, 0: never */
 extern int	setting_retention;	/* minutes, 0 for ever */
 extern int	setting_response_body_limit;	/* bytes */
 extern int	setting_payload_limit;	/* bytes */
+extern int	setting_resource_limit; /* bytes */
 extern int	setting_poll_interval;	/* milliseconds */
 extern int	setting_ordering_patience;	/* milliseconds */
 extern char *setting_header_prefix;

@@ -18,24 +18,20 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "capture/source.h"
 #include "catalog/catalog.h"
-#include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaddress.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "nodes/makefuncs.h"
-#include "nodes/parsenodes.h"
+#include "sql/table_triggers.h"
 #include "storage/lmgr.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -50,7 +46,6 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_attach);
 PG_FUNCTION_INFO_V1(webhook_events_detach);
-PG_FUNCTION_INFO_V1(webhook_events_source_mapping);
 
 /* Names under which a column is looked for when nobody names it. */
 #define MAX_USUAL_NAMES 5
@@ -137,6 +132,54 @@ check_not_attached_above(Relation relation)
 							RelationGetRelationName(relation),
 							get_rel_name(lfirst_oid(cell)))));
 	}
+}
+
+/* Nor are there two sets of them on a partition. */
+static void
+check_not_attached_below(Relation relation)
+{
+	ListCell   *cell;
+
+	if (relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(cell, find_all_inheritors(RelationGetRelid(relation), NoLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(cell), AccessShareLock);
+		const Trigger *trigger = source_find_trigger(partition, "insert");
+
+		if (lfirst_oid(cell) != RelationGetRelid(relation) && trigger != NULL &&
+			!trigger->tgisclone)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("partition \"%s\" of table \"%s\" is attached itself",
+							RelationGetRelationName(partition),
+							RelationGetRelationName(relation)),
+					 errhint("Detach it first: SELECT webhook_events.detach('%s').",
+							 quote_identifier(RelationGetRelationName(partition)))));
+		table_close(partition, AccessShareLock);
+	}
+}
+
+/*
+ * A status is a text: refuses types that are none, since nothing would ever be
+ * raised for them.
+ */
+static void
+check_status_type(Relation relation, AttrNumber attnum)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
+	Oid			type = getBaseType(attribute->atttypid);
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(type, &category, &preferred);
+	if (category != TYPCATEGORY_STRING && category != TYPCATEGORY_ENUM)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" has type %s, which can't hold a status",
+						NameStr(attribute->attname), RelationGetRelationName(relation),
+						format_type_be(attribute->atttypid)),
+				 errhint("A status is text, varchar, char(n), citext, an enum or a domain over one of them.")));
 }
 
 static SourceKind
@@ -317,101 +360,10 @@ read_function(Relation relation, Oid function, SourceMapping *mapping)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("owner of table \"%s\" may not execute function %s",
 						RelationGetRelationName(relation), format_procedure(function))));
+	mapping->function = function;
 	mapping->function_schema = get_namespace_name(form->pronamespace);
 	mapping->function_name = pstrdup(NameStr(form->proname));
 	ReleaseSysCache(tuple);
-}
-
-/*
- * Triggers are dropped and made by OIDs: nothing is looked up by name once more,
- * and the comparison is pg_catalog's, whatever the caller's search_path is.
- */
-static void
-drop_triggers(Relation relation)
-{
-	TriggerDesc *triggers = relation->trigdesc;
-	List	   *oids = NIL;
-	ListCell   *cell;
-
-	for (int i = 0; triggers && i < triggers->numtriggers; i++)
-	{
-		if (source_is_trigger_function(triggers->triggers[i].tgfoid))
-			oids = lappend_oid(oids, triggers->triggers[i].tgoid);
-	}
-	foreach(cell, oids)
-	{
-		ObjectAddress object;
-
-		ObjectAddressSet(object, TriggerRelationId, lfirst_oid(cell));
-		performDeletion(&object, DROP_RESTRICT, 0);
-	}
-	CommandCounterIncrement();
-}
-
-/* OLD.column IS DISTINCT FROM NEW.column */
-static Node *
-make_when(const char *column)
-{
-	ColumnRef  *old = makeNode(ColumnRef);
-	ColumnRef  *new = makeNode(ColumnRef);
-
-	old->fields = list_make2(makeString("old"), makeString(pstrdup(column)));
-	old->location = -1;
-	new->fields = list_make2(makeString("new"), makeString(pstrdup(column)));
-	new->location = -1;
-	return (Node *) makeA_Expr(AEXPR_DISTINCT,
-							   list_make2(makeString("pg_catalog"), makeString("=")),
-							   (Node *) old, (Node *) new, -1);
-}
-
-static void
-make_trigger(Relation relation, const char *name, int16 event, Node *when,
-			 Oid function, char *argument)
-{
-	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
-
-	statement->trigname = pstrdup(name);
-	statement->args = list_make1(makeString(argument));
-	statement->row = true;
-	statement->timing = TRIGGER_TYPE_AFTER;
-	statement->events = event;
-	statement->whenClause = when;
-	CreateTrigger(statement, NULL, RelationGetRelid(relation), InvalidOid,
-				  InvalidOid, InvalidOid, function, InvalidOid, NULL, false, false);
-	CommandCounterIncrement();
-}
-
-static Oid
-trigger_function(SourceKind kind)
-{
-	oidvector  *no_arguments = buildoidvector(NULL, 0);
-	const char *name = kind == SOURCE_RUN ? "run_changed" : "build_changed";
-	Oid			oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-									  CStringGetDatum(name), PointerGetDatum(no_arguments),
-									  ObjectIdGetDatum(get_namespace_oid("webhook_events", false)));
-
-	if (!OidIsValid(oid))
-		elog(ERROR, "function webhook_events.%s() does not exist", name);
-	return oid;
-}
-
-static void
-make_triggers(Relation relation, SourceKind kind, const SourceMapping *mapping)
-{
-	char	   *argument = source_mapping_write(mapping, relation);
-	char	   *status = get_attname(RelationGetRelid(relation),
-									 mapping->columns[ROLE_STATUS], false);
-	Oid			function = trigger_function(kind);
-
-	drop_triggers(relation);
-	make_trigger(relation, "webhook_events_insert", TRIGGER_TYPE_INSERT, NULL,
-				 function, argument);
-	make_trigger(relation, "webhook_events_update", TRIGGER_TYPE_UPDATE,
-				 make_when(status), function, argument);
-	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-		relation->rd_rel->relispartition)
-		make_trigger(relation, "webhook_events_delete", TRIGGER_TYPE_DELETE, NULL,
-					 function, argument);
 }
 
 /* Runs a statement without a result. */
@@ -428,6 +380,50 @@ run(const char *statement)
 	SPI_finish();
 }
 
+/*
+ * Where the triggers fire: also for rows that replication writes, if that is wanted
+ * or, without a word about it, was so before.
+ */
+static char
+fires_where(Relation relation, bool is_said, bool on_replica)
+{
+	const Trigger *trigger = source_find_trigger(relation, "insert");
+
+	if (is_said)
+		return on_replica ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_ORIGIN;
+	if (trigger != NULL && trigger->tgenabled != TRIGGER_DISABLED)
+		return trigger->tgenabled;
+	return TRIGGER_FIRES_ON_ORIGIN;
+}
+
+/* Notes that this table is to raise events, or that it is not. */
+static void
+note_attached(Relation relation, SourceKind kind)
+{
+	run(psprintf("INSERT INTO webhook_events_internal.attached"
+				 " (schema_name, table_name, kind) VALUES (%s, %s, %s)"
+				 " ON CONFLICT (schema_name, table_name) DO UPDATE SET kind = EXCLUDED.kind",
+				 quote_literal_cstr(get_namespace_name(RelationGetNamespace(relation))),
+				 quote_literal_cstr(RelationGetRelationName(relation)),
+				 kind == SOURCE_RUN ? "'run'" : "'build'"));
+}
+
+static bool
+forget_attached(Relation relation)
+{
+	bool		found;
+
+	SPI_connect();
+	SPI_execute(psprintf("DELETE FROM webhook_events_internal.attached"
+						 " WHERE schema_name = %s AND table_name = %s",
+						 quote_literal_cstr(get_namespace_name(RelationGetNamespace(relation))),
+						 quote_literal_cstr(RelationGetRelationName(relation))),
+				false, 0);
+	found = SPI_processed > 0;
+	SPI_finish();
+	return found;
+}
+
 /* The first table that is attached makes the database the one of its events. */
 static void
 prepare_log(void)
@@ -440,12 +436,13 @@ prepare_log(void)
 
 /*
  * attach(relation regclass, kind text, columns jsonb, exclude text[],
- *		  resource regprocedure) RETURNS void
+ *		  resource regprocedure, on_replica boolean) RETURNS void
  */
 Datum
 webhook_events_attach(PG_FUNCTION_ARGS)
 {
-	SourceMapping mapping = {{0}, NULL, NULL, NULL};
+	SourceMapping mapping = {.function_name = NULL};
+	char		fires;
 	Relation	relation;
 	SourceKind	kind;
 	Jsonb	   *columns;
@@ -456,6 +453,7 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 				 errmsg("relation, columns and exclude of attach() must not be null")));
 	relation = open_table(PG_GETARG_OID(0));
 	check_not_attached_above(relation);
+	check_not_attached_below(relation);
 	kind = read_kind(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)),
 					 relation);
 	columns = PG_GETARG_JSONB_P(2);
@@ -465,12 +463,17 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 		if (role != ROLE_ACTOR_TASK_ID || kind == SOURCE_RUN)
 			mapping.columns[role] = map_column(relation, role, columns);
 	}
+	check_status_type(relation, mapping.columns[ROLE_STATUS]);
 	mapping.excluded = read_exclude(relation, PG_GETARG_ARRAYTYPE_P(3));
 	if (!PG_ARGISNULL(4))
 		read_function(relation, PG_GETARG_OID(4), &mapping);
-	make_triggers(relation, kind, &mapping);
+	fires = fires_where(relation, !PG_ARGISNULL(5),
+						!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+	table_triggers_make(relation, kind, &mapping);
+	note_attached(relation, kind);
 	prepare_log();
 	relation_close(relation, NoLock);
+	table_triggers_fire(PG_GETARG_OID(0), fires);
 	PG_RETURN_VOID();
 }
 
@@ -479,71 +482,16 @@ Datum
 webhook_events_detach(PG_FUNCTION_ARGS)
 {
 	Relation	relation = open_table(PG_GETARG_OID(0));
+	bool		was_noted;
 
 	check_not_attached_above(relation);
-	if (source_find_trigger(relation, "insert") == NULL)
+	was_noted = forget_attached(relation);
+	if (!was_noted && source_find_trigger(relation, "insert") == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not attached",
 						RelationGetRelationName(relation))));
-	drop_triggers(relation);
+	table_triggers_drop(relation);
 	relation_close(relation, NoLock);
 	PG_RETURN_VOID();
-}
-
-static void
-push_string(JsonbBuilder *builder, JsonbIteratorToken token, const char *text)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = (int) strlen(text);
-	jsonb_push(builder, token, &value);
-}
-
-/*
- * source_mapping(relation oid, arguments bytea) RETURNS jsonb
- *
- * The columns that a mapping stands for now: {"columns": {role: name},
- * "exclude": [name]}.
- */
-Datum
-webhook_events_source_mapping(PG_FUNCTION_ARGS)
-{
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
-	char	   *argument = text_to_cstring(PG_GETARG_BYTEA_PP(1));
-	SourceMapping *mapping = source_mapping_read(argument, relation);
-	JsonbBuilder builder = {0};
-	int			attnum = -1;
-
-	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
-	push_string(&builder, WJB_KEY, "columns");
-	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
-	for (int role = 0; role < N_ROLES; role++)
-	{
-		if (mapping->columns[role] == InvalidAttrNumber)
-			continue;
-		push_string(&builder, WJB_KEY, source_role_names[role]);
-		push_string(&builder, WJB_VALUE,
-					get_attname(RelationGetRelid(relation),
-								mapping->columns[role], false));
-	}
-	jsonb_push(&builder, WJB_END_OBJECT, NULL);
-	push_string(&builder, WJB_KEY, "exclude");
-	jsonb_push(&builder, WJB_BEGIN_ARRAY, NULL);
-	while ((attnum = bms_next_member(mapping->excluded, attnum)) >= 0)
-		push_string(&builder, WJB_ELEM,
-					get_attname(RelationGetRelid(relation), attnum, false));
-	jsonb_push(&builder, WJB_END_ARRAY, NULL);
-	if (mapping->function_name)
-	{
-		push_string(&builder, WJB_KEY, "resource");
-		push_string(&builder, WJB_VALUE,
-					quote_qualified_identifier(mapping->function_schema,
-											   mapping->function_name));
-	}
-	jsonb_push(&builder, WJB_END_OBJECT, NULL);
-	relation_close(relation, AccessShareLock);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(builder.result));
 }

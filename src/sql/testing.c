@@ -114,25 +114,27 @@ set_text(Datum *values, bool *nulls, int column, const char *text)
 
 /* Reads what an event of a row would hold; as the table's owner, within SPI. */
 static bool
-read_row(Relation relation, SourceKind kind, const char *id,
-		 MemoryContext context, Datum *values, bool *nulls)
+read_row(Relation relation, const char *id, MemoryContext context,
+		 Datum *values, bool *nulls)
 {
-	Source	   *source = source_get_attached(relation, kind);
+	Source	   *source = source_get_attached(relation);
 	Oid			oid;
 	ItemPointerData tid;
 	Relation	leaf;
 	TupleTableSlot *slot;
 	bool		found;
 
-	if (!find_row(relation, source_column(source, ROLE_ID), id, &oid, &tid))
+	if (source_column(source, ROLE_ID) == InvalidAttrNumber ||
+		!find_row(relation, source_column(source, ROLE_ID), id, &oid, &tid))
 		return false;
 	leaf = table_open(oid, AccessShareLock);
-	source = source_get_attached(leaf, kind);
+	source = source_get_attached(leaf);
 	slot = table_slot_create(leaf, NULL);
 	found = table_tuple_fetch_row_version(leaf, &tid, GetActiveSnapshot(), slot);
 	if (found)
 	{
 		size_t		length;
+		const char *problem;
 		MemoryContext spi_context = MemoryContextSwitchTo(context);
 
 		values[SOURCE_EVENT_FOUND] = BoolGetDatum(true);
@@ -143,7 +145,7 @@ read_row(Relation relation, SourceKind kind, const char *id,
 		set_text(values, nulls, SOURCE_EVENT_ACTOR_TASK_ID,
 				 source_text(source, slot, ROLE_ACTOR_TASK_ID));
 		set_text(values, nulls, SOURCE_EVENT_RESOURCE,
-				 source_resource(source, slot, &length));
+				 source_resource(source, slot, &length, &problem));
 		MemoryContextSwitchTo(spi_context);
 	}
 	ExecDropSingleTupleTableSlot(slot);
@@ -166,8 +168,6 @@ webhook_events_source_event(PG_FUNCTION_ARGS)
 	bool		nulls[N_SOURCE_EVENT];
 	TupleDesc	desc;
 	AccessUser	user;
-	SourceKind	kind = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "run") == 0 ?
-	SOURCE_RUN : SOURCE_BUILD;
 	MemoryContext context = CurrentMemoryContext;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -176,7 +176,7 @@ webhook_events_source_event(PG_FUNCTION_ARGS)
 	nulls[SOURCE_EVENT_FOUND] = false;
 	user = access_become(relation->rd_rel->relowner);
 	SPI_connect();
-	(void) read_row(relation, kind, id, context, values, nulls);
+	(void) read_row(relation, id, context, values, nulls);
 	SPI_finish();
 	access_return(user);
 	table_close(relation, NoLock);

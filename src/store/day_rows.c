@@ -165,6 +165,8 @@ day_rows_set(DayRows *rows, int column, Datum value)
 	TupleTableSlot *slot = rows->slots[rows->count];
 	int			i = rows->table->columns[column] - 1;
 
+	if (i < 0)
+		return;
 	slot->tts_values[i] = value;
 	slot->tts_isnull[i] = false;
 }

@@ -100,12 +100,16 @@ build(DayTable *table, const DayKind *kind, Relation relation)
 
 	for (int i = 0; i < kind->ncolumns; i++)
 	{
-		table->columns[i] = get_attnum(RelationGetRelid(relation), kind->columns[i]);
-		if (table->columns[i] == InvalidAttrNumber)
+		const char *name = kind->columns[i];
+		bool		may_lack = name[0] == '?';
+
+		name += may_lack;
+		table->columns[i] = get_attnum(RelationGetRelid(relation), name);
+		if (table->columns[i] == InvalidAttrNumber && !may_lack)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("table \"%s\" lacks column \"%s\"",
-							RelationGetRelationName(relation), kind->columns[i])));
+							RelationGetRelationName(relation), name)));
 	}
 	for (int i = 0; i < N_EVENT_TYPES; i++)
 		table->event_types[i] = day_table_label("event_type", event_type_label(i));

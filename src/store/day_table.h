@@ -20,7 +20,10 @@
 
 #define DAY_TABLE_MAX_COLUMNS 16
 
-/* A table that is partitioned by day, and the columns of it that are written. */
+/*
+ * A table that is partitioned by day, and the columns of it that are written.  One that
+ * came with a later version is "?name": where it lacks it is left out.
+ */
 typedef struct DayKind
 {
 	const char *name;
@@ -40,7 +43,8 @@ typedef struct DayTable
 {
 	CachedRelation cached;
 	MemoryContext context;		/* of "indexes" and what it points to */
-	AttrNumber	columns[DAY_TABLE_MAX_COLUMNS]; /* in the order of the kind */
+	AttrNumber	columns[DAY_TABLE_MAX_COLUMNS]; /* in the order of the kind;
+												 * InvalidAttrNumber: lacking */
 	Oid			event_types[N_EVENT_TYPES]; /* labels of type event_type */
 	int			nindexes;
 	Oid		   *index_oids;

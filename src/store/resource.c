@@ -22,6 +22,7 @@
 #include <ctype.h>
 #include <math.h>
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
@@ -66,6 +67,7 @@ struct ValueType
 	AppendValue append;
 	int			settings;		/* groups to be pinned meanwhile */
 	FmgrInfo   *output;			/* of append_output only */
+	bool		is_varlena;		/* of append_output only */
 	ResourceWriter *row;		/* of append_composite only */
 
 	/* of append_array only: */
@@ -134,13 +136,54 @@ static const char hex_digits[] = "0123456789abcdef";
  *-------------------------------------------------------------------------
  */
 
-/* Makes room for "size" bytes and returns where they go. */
+/*
+ * How long a row may become, and whether it has become longer: what is written
+ * then counts for nothing any more.  Out of a row there is only PostgreSQL's own
+ * limit, which is an error.
+ */
+#define NO_LIMIT SIZE_MAX
+
+static size_t limit = NO_LIMIT;
+static bool too_long = false;
+
+/* Whatever an error in a row has left behind does not count either. */
+static inline void
+end_limit(void)
+{
+	limit = NO_LIMIT;
+	too_long = false;
+}
+
+/* May so many bytes follow?  If not, the row is too long. */
+static bool
+may_follow(StringInfo out, size_t size)
+{
+	if (size > limit || (size_t) out->len > limit - size)
+		too_long = true;
+	return !too_long;
+}
+
+/* Makes room for "size" bytes, unless the row is too long. */
+static bool
+make_room(StringInfo out, size_t size)
+{
+	if (!may_follow(out, size))
+		return false;
+	/* It takes an int, and refuses MaxAllocSize as it would more. */
+	enlargeStringInfo(out, (int) Min(size, MaxAllocSize));
+	return true;
+}
+
+/*
+ * Makes room for a few bytes, less than any buffer has, and returns where they
+ * go.
+ */
 static inline char *
 reserve(StringInfo out, size_t size)
 {
-	/* It takes an int, and refuses MaxAllocSize as it would more. */
-	if (unlikely(size >= (size_t) (out->maxlen - out->len)))
-		enlargeStringInfo(out, (int) Min(size, MaxAllocSize));
+	if (unlikely(size >= (size_t) (out->maxlen - out->len)) &&
+		!make_room(out, size))
+		resetStringInfo(out);
 	return out->data + out->len;
 }
 
@@ -154,7 +197,10 @@ finish(StringInfo out, const char *end)
 static inline void
 append_bytes(StringInfo out, const char *data, size_t length)
 {
-	memcpy(reserve(out, length), data, length);
+	if (unlikely(length >= (size_t) (out->maxlen - out->len)) &&
+		!make_room(out, length))
+		return;
+	memcpy(out->data + out->len, data, length);
 	out->len += length;
 }
 
@@ -165,6 +211,21 @@ static inline void
 terminate(StringInfo out)
 {
 	out->data[out->len] = '\0';
+}
+
+/*
+ * A value as it is in memory; NULL if it is so large that the row becomes too
+ * long with "factor" bytes for each of it, which is seen before it is read.
+ */
+static struct varlena *
+detoast(Datum value, size_t factor, StringInfo out)
+{
+	const struct varlena *stored = (struct varlena *) DatumGetPointer(value);
+
+	if ((VARATT_IS_EXTERNAL(stored) || VARATT_IS_COMPRESSED(stored)) &&
+		!may_follow(out, factor * (toast_raw_datum_size(value) - VARHDRSZ)))
+		return NULL;
+	return PG_DETOAST_DATUM_PACKED(value);
 }
 
 /*-------------------------------------------------------------------------
@@ -198,6 +259,8 @@ append_string(StringInfo out, const char *data, size_t length)
 	const char *end = data + length;
 	const char *run = data;
 
+	if (!may_follow(out, length))
+		return;
 	append_literal(out, "\"");
 	for (const char *at = data; at < end; at++)
 	{
@@ -214,6 +277,7 @@ append_string(StringInfo out, const char *data, size_t length)
 void
 json_append_string(StringInfo out, const char *data, size_t length)
 {
+	end_limit();
 	append_string(out, data, length);
 	terminate(out);
 }
@@ -223,9 +287,10 @@ static void
 append_text(const ValueType *type pg_attribute_unused(), Datum value,
 			StringInfo out)
 {
-	struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+	struct varlena *text = detoast(value, 1, out);
 
-	append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
+	if (text != NULL)
+		append_string(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 }
 
 static void
@@ -281,11 +346,15 @@ static void
 append_bytea(const ValueType *type pg_attribute_unused(), Datum value,
 			 StringInfo out)
 {
-	struct varlena *bytes = PG_DETOAST_DATUM_PACKED(value);
-	size_t		length = VARSIZE_ANY_EXHDR(bytes);
+	struct varlena *bytes = detoast(value, 2, out);
+	size_t		length;
 
+	if (bytes == NULL)
+		return;
+	length = VARSIZE_ANY_EXHDR(bytes);
 	append_literal(out, "\"\\\\x");
-	reserve(out, 2 * length);
+	if (!make_room(out, 2 * length))
+		return;
 	out->len += hex_encode(VARDATA_ANY(bytes), length, out->data + out->len);
 	append_literal(out, "\"");
 }
@@ -380,18 +449,88 @@ static void
 append_json(const ValueType *type pg_attribute_unused(), Datum value,
 			StringInfo out)
 {
-	struct varlena *json = PG_DETOAST_DATUM_PACKED(value);
+	struct varlena *json = detoast(value, 1, out);
 
-	append_bytes(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+	if (json != NULL)
+		append_bytes(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+}
+
+static void
+append_jsonb_scalar(const JsonbValue *value, StringInfo out)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			append_literal(out, "null");
+			break;
+		case jbvString:
+			append_string(out, value->val.string.val, value->val.string.len);
+			break;
+		case jbvNumeric:
+			append_numeric(NULL, NumericGetDatum(value->val.numeric), out);
+			break;
+		case jbvBool:
+			append_bool(NULL, BoolGetDatum(value->val.boolean), out);
+			break;
+		default:
+			elog(ERROR, "unexpected type of jsonb value: %d", (int) value->type);
+	}
+}
+
+/*
+ * Just as jsonb's output function prints it, but bounded: a few bytes of jsonb
+ * can be a number of a hundred thousand digits.
+ */
+static void
+append_jsonb_text(Jsonb *jsonb, StringInfo out)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		is_first = true;
+	bool		is_scalar = false;
+
+	while (!too_long &&
+		   (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		bool		starts = (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT);
+
+		if (!is_first && (starts || token == WJB_KEY || token == WJB_ELEM))
+			append_literal(out, ", ");
+		switch (token)
+		{
+			case WJB_BEGIN_ARRAY:
+				is_scalar = value.val.array.rawScalar;
+				if (!is_scalar)
+					append_literal(out, "[");
+				break;
+			case WJB_BEGIN_OBJECT:
+				append_literal(out, "{");
+				break;
+			case WJB_KEY:
+				append_string(out, value.val.string.val, value.val.string.len);
+				append_literal(out, ": ");
+				break;
+			case WJB_VALUE:
+			case WJB_ELEM:
+				append_jsonb_scalar(&value, out);
+				break;
+			case WJB_END_ARRAY:
+				if (!is_scalar)
+					append_literal(out, "]");
+				break;
+			default:
+				append_literal(out, "}");
+		}
+		is_first = starts || token == WJB_KEY;
+	}
 }
 
 static void
 append_jsonb(const ValueType *type pg_attribute_unused(), Datum value,
 			 StringInfo out)
 {
-	Jsonb	   *jsonb = DatumGetJsonbP(value);
-
-	(void) JsonbToCString(out, &jsonb->root, VARSIZE(jsonb));
+	append_jsonb_text(DatumGetJsonbP(value), out);
 }
 
 /*-------------------------------------------------------------------------
@@ -492,6 +631,7 @@ append_timestamp(const ValueType *type pg_attribute_unused(), Datum value,
 void
 json_append_timestamp(StringInfo out, TimestampTz time)
 {
+	end_limit();
 	append_timestamp(NULL, TimestampTzGetDatum(time), out);
 	terminate(out);
 }
@@ -559,6 +699,8 @@ append_row(const ResourceWriter *writer, const Datum *values,
 			append_literal(out, "null");
 		else
 			column->type->append(column->type, values[index], out);
+		if (too_long)
+			return;
 	}
 	append_literal(out, "}");
 }
@@ -592,7 +734,8 @@ append_composite(const ValueType *type, Datum value, StringInfo out)
 	append_nested_row(type->row, DatumGetHeapTupleHeader(value), out);
 }
 
-static ResourceWriter *create_nested_writer(Oid type, int32 typmod);
+static ResourceWriter *create_nested_writer(Oid type, int32 typmod,
+											ResourceDependencies *dependencies);
 
 /* An anonymous row: what it is made of, only the row itself can tell. */
 static void
@@ -601,8 +744,11 @@ append_record(const ValueType *type pg_attribute_unused(), Datum value,
 {
 	HeapTupleHeader row = DatumGetHeapTupleHeader(value);
 
+	ResourceDependencies unused = {NIL, NIL, NIL};
+
 	append_nested_row(create_nested_writer(HeapTupleHeaderGetTypeId(row),
-										   HeapTupleHeaderGetTypMod(row)),
+										   HeapTupleHeaderGetTypMod(row),
+										   &unused),
 					  row, out);
 }
 
@@ -612,7 +758,7 @@ append_dimension(const ValueType *type, const int *dimensions, int ndims,
 				 array_iter *elements, int *position, StringInfo out)
 {
 	append_literal(out, "[");
-	for (int i = 0; i < dimensions[0]; i++)
+	for (int i = 0; i < dimensions[0] && !too_long; i++)
 	{
 		Datum		value;
 		bool		is_null;
@@ -661,8 +807,12 @@ append_array(const ValueType *type, Datum value, StringInfo out)
 static void
 append_output(const ValueType *type, Datum value, StringInfo out)
 {
-	char	   *text = OutputFunctionCall(type->output, value);
+	char	   *text;
 
+	if (type->is_varlena &&
+		!may_follow(out, toast_raw_datum_size(value) - VARHDRSZ))
+		return;
+	text = OutputFunctionCall(type->output, value);
 	append_string(out, text, strlen(text));
 	pfree(text);
 }
@@ -771,16 +921,16 @@ settings_of_output(Oid type)
 }
 
 static void
-prepare_output(ValueType *result, Oid type)
+prepare_output(ValueType *result, Oid type, ResourceDependencies *dependencies)
 {
 	Oid			function;
-	bool		is_varlena;
 
 	result->append = append_output;
 	result->settings = settings_of_output(type);
 	result->output = palloc(sizeof(FmgrInfo));
-	getTypeOutputInfo(type, &function, &is_varlena);
+	getTypeOutputInfo(type, &function, &result->is_varlena);
 	fmgr_info_cxt(function, result->output, CurrentMemoryContext);
+	dependencies->functions = lappend_oid(dependencies->functions, function);
 
 	/* Types such as citext borrow text's output function under their name. */
 	if (result->output->fn_addr == textout)
@@ -790,23 +940,27 @@ prepare_output(ValueType *result, Oid type)
 	}
 }
 
-static ValueType *create_value_type(Oid type);
+static ValueType *create_value_type(Oid type,
+									ResourceDependencies *dependencies);
 
 static void
-prepare_array(ValueType *result, Oid element)
+prepare_array(ValueType *result, Oid element, ResourceDependencies *dependencies)
 {
 	result->append = append_array;
-	result->element = create_value_type(element);
+	result->element = create_value_type(element, dependencies);
 	result->settings = result->element->settings;
 	get_typlenbyvalalign(element, &result->element_length,
 						 &result->element_by_value, &result->element_align);
 }
 
 static void
-prepare_composite(ValueType *result, Oid type)
+prepare_composite(ValueType *result, Oid type,
+				  ResourceDependencies *dependencies)
 {
 	result->append = append_composite;
-	result->row = create_nested_writer(type, -1);
+	dependencies->relations = lappend_oid(dependencies->relations,
+										  get_typ_typrelid(type));
+	result->row = create_nested_writer(type, -1, dependencies);
 	result->settings = result->row->settings;
 }
 
@@ -822,14 +976,16 @@ find_known_type(Oid type)
 }
 
 static ValueType *
-create_value_type(Oid type)
+create_value_type(Oid type, ResourceDependencies *dependencies)
 {
 	ValueType  *result = palloc0(sizeof(ValueType));
 	Oid			element;
 
 	check_stack_depth();
 
+	dependencies->types = lappend_oid(dependencies->types, type);
 	type = getBaseType(type);
+	dependencies->types = list_append_unique_oid(dependencies->types, type);
 	element = get_element_type(type);
 
 	result->append = find_known_type(type);
@@ -838,11 +994,11 @@ create_value_type(Oid type)
 	else if (result->append != NULL)
 		result->settings = 0;
 	else if (OidIsValid(element))
-		prepare_array(result, element);
+		prepare_array(result, element, dependencies);
 	else if (type_is_rowtype(type))
-		prepare_composite(result, type);
+		prepare_composite(result, type, dependencies);
 	else
-		prepare_output(result, type);
+		prepare_output(result, type, dependencies);
 	return result;
 }
 
@@ -955,7 +1111,8 @@ is_left_out(Form_pg_attribute attribute, Bitmapset *excluded)
 
 ResourceWriter *
 resource_writer_create(TupleDesc desc, AttrNumber id_attnum,
-					   AttrNumber actor_id_attnum, Bitmapset *excluded)
+					   AttrNumber actor_id_attnum, Bitmapset *excluded,
+					   ResourceDependencies *dependencies)
 {
 	ResourceWriter *writer;
 
@@ -970,7 +1127,7 @@ resource_writer_create(TupleDesc desc, AttrNumber id_attnum,
 			continue;
 
 		column->attnum = attribute->attnum;
-		column->type = create_value_type(attribute->atttypid);
+		column->type = create_value_type(attribute->atttypid, dependencies);
 		writer->settings |= column->type->settings;
 		writer->last_attnum = attribute->attnum;
 		writer->ncolumns++;
@@ -999,13 +1156,14 @@ resource_writer_create(TupleDesc desc, AttrNumber id_attnum,
 }
 
 static ResourceWriter *
-create_nested_writer(Oid type, int32 typmod)
+create_nested_writer(Oid type, int32 typmod,
+					 ResourceDependencies *dependencies)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, typmod);
 	ResourceWriter *writer;
 
 	writer = resource_writer_create(desc, InvalidAttrNumber,
-									InvalidAttrNumber, NULL);
+									InvalidAttrNumber, NULL, dependencies);
 	writer->desc = desc;
 	return writer;
 }
@@ -1036,8 +1194,29 @@ pin_settings(int groups)
 	return level;
 }
 
-void
-resource_write(ResourceWriter *writer, TupleTableSlot *slot, StringInfo out)
+/* Ends a row: was it short enough? */
+static bool
+end_row(StringInfo out)
+{
+	bool		fits = !too_long && (size_t) out->len <= limit;
+
+	end_limit();
+	if (!fits)
+		resetStringInfo(out);
+	terminate(out);
+	return fits;
+}
+
+static void
+begin_row(size_t max_length)
+{
+	limit = max_length;
+	too_long = false;
+}
+
+bool
+resource_write(ResourceWriter *writer, TupleTableSlot *slot, size_t max_length,
+			   StringInfo out)
 {
 	int			level = 0;
 
@@ -1045,9 +1224,17 @@ resource_write(ResourceWriter *writer, TupleTableSlot *slot, StringInfo out)
 
 	if (writer->settings != 0)
 		level = pin_settings(writer->settings);
+	begin_row(max_length);
 	append_row(writer, slot->tts_values, slot->tts_isnull, out);
 	if (writer->settings != 0)
 		AtEOXact_GUC(true, level);
+	return end_row(out);
+}
 
-	terminate(out);
+bool
+resource_write_jsonb(Jsonb *jsonb, size_t max_length, StringInfo out)
+{
+	begin_row(max_length);
+	append_jsonb_text(jsonb, out);
+	return end_row(out);
 }

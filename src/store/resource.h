@@ -19,9 +19,19 @@
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 typedef struct ResourceWriter ResourceWriter;
+
+/* What a writer was made from: lists of OIDs. */
+typedef struct ResourceDependencies
+{
+	List	   *relations;		/* whose rows are values */
+	List	   *types;
+	List	   *functions;
+} ResourceDependencies;
 
 /*
  * Prepares writing rows of "desc".  The key of the column id_attnum is "id",
@@ -32,24 +42,31 @@ typedef struct ResourceWriter ResourceWriter;
  * and virtual generated ones, whose values the row does not hold, are left out
  * as well.
  *
- * Allocates in CurrentMemoryContext, which must live as long as the writer;
- * the caller throws the writer away when a type or the relation changes.
+ * Allocates in CurrentMemoryContext, which must live as long as the writer; the
+ * caller throws the writer away when the relation changes or any of what is added
+ * to "dependencies".
  * Raises an error only if a type is missing from the catalogs or can't be
  * written out.
  */
 extern ResourceWriter *resource_writer_create(TupleDesc desc,
 											  AttrNumber id_attnum,
 											  AttrNumber actor_id_attnum,
-											  Bitmapset *excluded);
+											  Bitmapset *excluded,
+											  ResourceDependencies *dependencies);
 
 /*
- * Appends the row in "slot" to "out" as one JSON object.  Scratch memory comes
- * from CurrentMemoryContext and is left to its next reset.  Raises what the
- * output functions of unusual types raise, and ERRCODE_PROGRAM_LIMIT_EXCEEDED
- * if "out" would grow beyond 1 GB.
+ * Writes the row in "slot" to "out", which is empty, as one JSON object; false, and
+ * nothing is written, if it would be longer than max_length bytes, which must be well
+ * below 1 GB.  A value that is too large is not even read.  Scratch memory comes
+ * from CurrentMemoryContext and is left to its next reset.  Raises what the output
+ * functions of unusual types raise.
  */
-extern void resource_write(ResourceWriter *writer, TupleTableSlot *slot,
-						   StringInfo out);
+extern bool resource_write(ResourceWriter *writer, TupleTableSlot *slot,
+						   size_t max_length, StringInfo out);
+
+/* The same for a jsonb value. */
+extern bool resource_write_jsonb(Jsonb *jsonb, size_t max_length,
+								 StringInfo out);
 
 /* Appends "length" bytes in the server's encoding as a JSON string. */
 extern void json_append_string(StringInfo out, const char *data, size_t length);

@@ -34,6 +34,7 @@ use parts::writes;
 my $here = abs_path(dirname(__FILE__));
 my @order = (
 	[ transition => \&parts::writes::transition ],
+	[ life => \&parts::writes::life ],
 	[ heartbeat => \&parts::writes::heartbeat ],
 	[ drain => \&parts::delivery::drain_part ],
 	[ latency => \&parts::delivery::latency ],
@@ -50,12 +51,12 @@ my %modes = (
 	quick => {
 		minutes => 3, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, load_events => 4000,
 		webhooks => 10000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
-		pgbench_seconds => 1
+		pgbench_seconds => 1, lives => 1000
 	},
 	full => {
 		minutes => 60, rounds => 3, turns => 15, drain_turns => 9, turn_events => 50000, events => 200000, samples => 1000, load_events => 40000,
 		webhooks => 1000000, backlog => 1000000, history => 10000000, old_seconds => 300, idle_seconds => 60,
-		pgbench_seconds => 5
+		pgbench_seconds => 5, lives => 10000
 	});
 my ($mode, $output) = ('quick', '.');
 my %set;

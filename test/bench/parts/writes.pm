@@ -119,6 +119,27 @@ SQL
 	return;
 }
 
+# A trigger that does in PL/pgSQL what ours do, for statuses that raise an event.
+sub create_plpgsql_outbox
+{
+	my $node = shift;
+
+	sql($node, <<"SQL");
+CREATE TABLE plpgsql_outbox (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(),
+	kind text, run text, payload jsonb);
+CREATE INDEX ON plpgsql_outbox (at);
+CREATE FUNCTION record() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO plpgsql_outbox (kind, run, payload) VALUES (NEW.status, NEW.id, to_jsonb(NEW));
+	RETURN NULL;
+END \$\$;
+CREATE TRIGGER record AFTER UPDATE ON plpgsql_runs FOR EACH ROW
+	WHEN (OLD.status IS DISTINCT FROM NEW.status AND NEW.status IN ('SUCCEEDED', 'FAILED', 'ABORTED', 'TIMED-OUT'))
+	EXECUTE FUNCTION record();
+SQL
+	return;
+}
+
 sub heartbeat
 {
 	with_node('heartbeat', '', sub {
@@ -169,19 +190,8 @@ sub transition
 		sql($node, "SELECT webhook_events.pause('benchmark')");
 		fill_tables($node, @tables, 'pgq_runs');
 		create_noop_trigger($node);
-		sql($node, <<"SQL");
-SELECT webhook_events.attach('attached_runs');
-CREATE TABLE plpgsql_outbox (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(),
-	kind text, run text, payload jsonb);
-CREATE INDEX ON plpgsql_outbox (at);
-CREATE FUNCTION record() RETURNS trigger LANGUAGE plpgsql AS \$\$
-BEGIN
-	INSERT INTO plpgsql_outbox (kind, run, payload) VALUES (NEW.status, NEW.id, to_jsonb(NEW));
-	RETURN NULL;
-END \$\$;
-CREATE TRIGGER record AFTER UPDATE ON plpgsql_runs FOR EACH ROW
-	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION record();
-SQL
+		sql($node, "SELECT webhook_events.attach('attached_runs')");
+		create_plpgsql_outbox($node);
 		if (sql($node, "SELECT count(*) FROM pg_available_extensions WHERE name = 'pgq'") > 0)
 		{
 			sql($node, <<'SQL');
@@ -254,6 +264,139 @@ SQL
 			result(what => $what, figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
 				number => $ours / $theirs);
 		}
+		$node->start;
+	});
+	return;
+}
+
+# The three statements of a run's life, for the run of number i.
+sub statements_of_life
+{
+	my ($table, $number) = (@_, 'i');
+	my $id = "'run' || lpad($number\::text, 14, '0')";
+
+	return ("INSERT INTO $table (id, actor_id, user_id, actor_task_id, status, build_id) VALUES ($id, 'janeDoeCrawler001',"
+		  . " 'userOfThePlatform', 'taskEveryMorning1', 'READY', 'buildNumber000022')",
+		"UPDATE $table SET status = 'RUNNING' WHERE id = $id",
+		"UPDATE $table SET status = 'SUCCEEDED', finished_at = now() WHERE id = $id");
+}
+
+# Microseconds of a life when two clients of pgbench live them, medians by table.
+sub lives_of_clients
+{
+	my ($node, @tables) = @_;
+	my $directory = tempdir('pgbench_XXXXXX', TMPDIR => 1, CLEANUP => 1);
+	my %times;
+
+	# Ids that nobody else takes: a client's process and its own count.
+	foreach my $table (@tables)
+	{
+		sql($node, "CREATE SEQUENCE ${table}_ids START 20000000");
+		append_to_file("$directory/$table", "SELECT nextval('${table}_ids') AS i \\gset\n"
+			  . join('', map { "$_;\n" } statements_of_life($table, ':i')));
+	}
+	foreach my $round (1 .. $scale{rounds})
+	{
+		foreach my $table (@tables)
+		{
+			sql($node, "VACUUM $table");
+			my ($tps) = run_tool('pgbench', '-n', '-M', 'prepared', '-c', 2, '-T', $scale{pgbench_seconds},
+				'-f', "$directory/$table", '-h', $node->host, '-p', $node->port, 'postgres') =~ /tps = ([0-9.]+)/
+			  or die "pgbench failed\n";
+			push @{ $times{$table} }, 2e6 / $tps;
+		}
+	}
+	return map { $_ => median(@{ $times{$_} }) } @tables;
+}
+
+# What triggers add to a loop of $count turns, against what PL/pgSQL adds.
+sub added
+{
+	my ($name, $what, $count, $bar, %times) = @_;
+	my $added = sub { ($times{ $_[0] }[0] - $times{bare_runs}[0]) * 1e6 / $count };
+
+	result(what => "$what, bare", figure => sprintf('%.1f us', $times{bare_runs}[0] * 1e6 / $count));
+	foreach my $table (qw(noop_runs attached_runs plpgsql_runs))
+	{
+		result(what => "  $name->{$table} adds", figure => sprintf('%.1f us', $added->($table)),
+			$table ne 'attached_runs' ? () : (
+				reference => sprintf('PL/pgSQL %.1f us', $added->('plpgsql_runs')),
+				number => $added->($table) / $added->('plpgsql_runs'), bar => $bar));
+	}
+	return;
+}
+
+# Whole lives of runs, each write committed by itself: inserted, started, ended.
+# What PL/pgSQL writes are the same two rows.
+sub life
+{
+	with_node('life', "shared_buffers = 128MB\nsynchronous_commit = off\n", sub {
+		my $node = shift;
+		my @tables = qw(bare_runs noop_runs attached_runs plpgsql_runs);
+		my %name = (noop_runs => 'C triggers that do nothing', attached_runs => 'attached', plpgsql_runs => 'PL/pgSQL with to_jsonb');
+		my $lives = $scale{lives};
+
+		sql($node, "SELECT webhook_events.pause('benchmark')");
+		fill_tables($node, @tables);
+		create_noop_trigger($node);
+		create_plpgsql_outbox($node);
+		sql($node, "CREATE TRIGGER noop_insert AFTER INSERT ON noop_runs FOR EACH ROW EXECUTE FUNCTION noop();"
+			  . "CREATE TRIGGER record_insert AFTER INSERT ON plpgsql_runs FOR EACH ROW EXECUTE FUNCTION record();"
+			  . "SELECT webhook_events.attach('attached_runs')");
+		foreach my $table (@tables)
+		{
+			my ($insert, @updates) = statements_of_life($table);
+
+			sql($node, <<"SQL");
+CREATE PROCEDURE ${table}_lives(first int, last int) LANGUAGE plpgsql AS \$\$
+BEGIN
+	FOR i IN first .. last LOOP
+		$insert; COMMIT;
+		$updates[0]; COMMIT;
+		$updates[1]; COMMIT;
+	END LOOP;
+END \$\$;
+CREATE PROCEDURE ${table}_updates(first int, last int) LANGUAGE plpgsql AS \$\$
+BEGIN
+	FOR i IN first .. last LOOP
+		UPDATE $table SET status = CASE status WHEN 'SUCCEEDED' THEN 'FAILED' ELSE 'SUCCEEDED' END
+			WHERE id = 'run' || lpad(i::text, 14, '0');
+		COMMIT;
+	END LOOP;
+END \$\$;
+ANALYZE $table;
+SQL
+		}
+		my %lived = medians_in_turns($node, $scale{turns}, sub {
+			my ($table, $round) = @_;
+			my $first = $rows + 1 + $round * $lives;
+
+			return sprintf('CALL %s_lives(%d, %d)', $table, $first, $first + $lives - 1);
+		}, @tables);
+		added(\%name, 'lives in a loop on the server, one', $lives, '<= 0.35', %lived);
+		my %updated = medians_in_turns($node, $scale{turns}, sub { "CALL $_[0]_updates(1, $lives)" }, @tables);
+		added(\%name, 'updates in such a loop, one', $lives, '<= 0.30', %updated);
+
+		my %single = lives_of_clients($node, @tables);
+		result(what => 'lives, 2 clients of pgbench, bare', figure => sprintf('%.1f us', $single{bare_runs}));
+		foreach my $table (@tables[ 1 .. $#tables ])
+		{
+			result(what => "  $name{$table} adds", figure => sprintf('%.1f us', $single{$table} - $single{bare_runs}),
+				$table ne 'attached_runs' ? () : (
+					reference => sprintf('PL/pgSQL %.1f us', $single{plpgsql_runs} - $single{bare_runs}),
+					number => ($single{attached_runs} - $single{bare_runs}) / ($single{plpgsql_runs} - $single{bare_runs}), bar => '<= 0.35'));
+		}
+
+		sql($node, 'VACUUM ANALYZE');
+		return unless can_count_instructions($node);
+		my %count = map {
+			my $table = $_;
+			my ($few, $many) = map { instructions($node, "CALL ${table}_lives(9000001 + $_ * 1000, 9000000 + $_ * 1000 + $_)") } 50, 550;
+			$table => ($many - $few) / 500;
+		} qw(bare_runs attached_runs plpgsql_runs);
+		my ($ours, $theirs) = map { $count{$_} - $count{bare_runs} } qw(attached_runs plpgsql_runs);
+		result(what => 'instructions added to a life', figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
+			number => $ours / $theirs, bar => '<= 0.35');
 		$node->start;
 	});
 	return;

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.h
+ *	  Rows that are not new, though they are inserted.
+ *
+ * IDENTIFICATION
+ *	  src/capture/load.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_LOAD_H
+#define WEBHOOK_LOAD_H
+
+#include "utils/rel.h"
+
+/*
+ * Does this session insert rows into a table that were there before: those of a
+ * dump, or those that a subscription starts with?  The first time it says so of a
+ * dump, with a warning.
+ */
+extern bool load_is_copy(Relation relation);
+
+#endif							/* WEBHOOK_LOAD_H */

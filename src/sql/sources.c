@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * sources.c
+ *	  SQL functions behind the view sources: what the arguments of triggers say.
+ *
+ * IDENTIFICATION
+ *	  src/sql/sources.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "capture/follow.h"
+#include "capture/mapping.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_source_mapping);
+PG_FUNCTION_INFO_V1(webhook_events_modernise_mappings);
+
+/* modernise_mappings() RETURNS void */
+Datum
+webhook_events_modernise_mappings(PG_FUNCTION_ARGS pg_attribute_unused())
+{
+	follow_version();
+	PG_RETURN_VOID();
+}
+
+static void
+push_string(JsonbBuilder *builder, JsonbIteratorToken token, const char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = (int) strlen(text);
+	jsonb_push(builder, token, &value);
+}
+
+/* What is gone, in the words of an event's problem. */
+static void
+push_gone(JsonbBuilder *builder, const char *format, List *names)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+	{
+		StringInfoData text;
+
+		initStringInfo(&text);
+		appendStringInfo(&text, format, (const char *) lfirst(cell));
+		push_string(builder, WJB_ELEM, text.data);
+	}
+}
+
+/*
+ * source_mapping(relation oid, arguments bytea) RETURNS jsonb
+ *
+ * The columns that a mapping stands for now: {"columns": {role: name},
+ * "exclude": [name], "gone": [what is not there any more]}.
+ */
+Datum
+webhook_events_source_mapping(PG_FUNCTION_ARGS)
+{
+	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	char	   *argument = text_to_cstring(PG_GETARG_BYTEA_PP(1));
+	SourceMapping *mapping = source_mapping_read(argument, relation,
+												 RelationGetRelid(relation));
+	JsonbBuilder builder = {0};
+	int			attnum = -1;
+
+	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
+	push_string(&builder, WJB_KEY, "columns");
+	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
+	for (int role = 0; role < N_ROLES; role++)
+	{
+		if (mapping->columns[role] == InvalidAttrNumber)
+			continue;
+		push_string(&builder, WJB_KEY, source_role_names[role]);
+		push_string(&builder, WJB_VALUE,
+					get_attname(RelationGetRelid(relation),
+								mapping->columns[role], false));
+	}
+	jsonb_push(&builder, WJB_END_OBJECT, NULL);
+	push_string(&builder, WJB_KEY, "exclude");
+	jsonb_push(&builder, WJB_BEGIN_ARRAY, NULL);
+	while ((attnum = bms_next_member(mapping->excluded, attnum)) >= 0)
+		push_string(&builder, WJB_ELEM,
+					get_attname(RelationGetRelid(relation), attnum, false));
+	jsonb_push(&builder, WJB_END_ARRAY, NULL);
+	push_string(&builder, WJB_KEY, "gone");
+	jsonb_push(&builder, WJB_BEGIN_ARRAY, NULL);
+	push_gone(&builder, "column \"%s\" is gone", mapping->gone);
+	push_gone(&builder, "excluded column \"%s\" is gone", mapping->lost);
+	if (mapping->function_name && !OidIsValid(mapping->function))
+		push_gone(&builder, "resource function %s is gone",
+				  list_make1(quote_qualified_identifier(mapping->function_schema,
+														mapping->function_name)));
+	jsonb_push(&builder, WJB_END_ARRAY, NULL);
+	if (mapping->function_name)
+	{
+		push_string(&builder, WJB_KEY, "resource");
+		push_string(&builder, WJB_VALUE,
+					quote_qualified_identifier(mapping->function_schema,
+											   mapping->function_name));
+	}
+	jsonb_push(&builder, WJB_END_OBJECT, NULL);
+	relation_close(relation, AccessShareLock);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(builder.result));
+}

@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * plans.c
+ *	  Plans of a shape that PostgreSQL's own planner never makes, as Citus and
+ *	  TimescaleDB do: for tests.
+ *
+ * The setting plans.shape says what is put over an INSERT, UPDATE, DELETE or
+ * MERGE: "above" a custom node, "deep" two of them, "hidden" one that keeps the
+ * plan where nobody but it looks for it.
+ *
+ * IDENTIFICATION
+ *	  test/plans/plans.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/planner.h"
+#include "utils/guc.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+typedef enum Shape
+{
+	SHAPE_PLAIN,
+	SHAPE_ABOVE,
+	SHAPE_DEEP,
+	SHAPE_HIDDEN
+} Shape;
+
+static const struct config_enum_entry shapes[] = {
+	{"plain", SHAPE_PLAIN, false},
+	{"above", SHAPE_ABOVE, false},
+	{"deep", SHAPE_DEEP, false},
+	{"hidden", SHAPE_HIDDEN, false},
+	{NULL, 0, false}
+};
+
+static int	shape = SHAPE_PLAIN;
+static planner_hook_type prev_planner = NULL;
+
+static Node *create_state(CustomScan *scan);
+
+static const CustomScanMethods scan_methods = {"plans", create_state};
+
+static void
+begin(CustomScanState *node, EState *estate, int flags)
+{
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	Plan	   *below = linitial(scan->custom_plans ? scan->custom_plans
+								 : scan->custom_private);
+
+	node->custom_ps = list_make1(ExecInitNode(below, estate, flags));
+}
+
+static TupleTableSlot *
+next(CustomScanState *node)
+{
+	return ExecProcNode(linitial(node->custom_ps));
+}
+
+static void
+end(CustomScanState *node)
+{
+	ExecEndNode(linitial(node->custom_ps));
+}
+
+static void
+rescan(CustomScanState *node)
+{
+	ExecReScan(linitial(node->custom_ps));
+}
+
+static const CustomExecMethods exec_methods = {
+	.CustomName = "plans",
+	.BeginCustomScan = begin,
+	.ExecCustomScan = next,
+	.EndCustomScan = end,
+	.ReScanCustomScan = rescan
+};
+
+static Node *
+create_state(CustomScan *scan pg_attribute_unused())
+{
+	CustomScanState *state = (CustomScanState *) newNode(sizeof(CustomScanState),
+														 T_CustomScanState);
+
+	state->methods = &exec_methods;
+	return (Node *) state;
+}
+
+static Plan *
+wrap(Plan *below, bool hide)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	List	   *columns = NIL;
+	ListCell   *cell;
+
+	foreach(cell, below->targetlist)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		columns = lappend(columns,
+						  makeTargetEntry((Expr *) makeVarFromTargetEntry(INDEX_VAR, entry),
+										  entry->resno, entry->resname,
+										  entry->resjunk));
+	}
+	scan->scan.plan.startup_cost = below->startup_cost;
+	scan->scan.plan.total_cost = below->total_cost;
+	scan->scan.plan.plan_rows = below->plan_rows;
+	scan->scan.plan.plan_width = below->plan_width;
+	scan->scan.plan.targetlist = columns;
+	scan->custom_scan_tlist = below->targetlist;
+	scan->methods = &scan_methods;
+	if (hide)
+		scan->custom_private = list_make1(below);
+	else
+		scan->custom_plans = list_make1(below);
+	return (Plan *) scan;
+}
+
+static PlannedStmt *
+make_plan(Query *query, const char *text, int options, ParamListInfo parameters)
+{
+	PlannedStmt *plan = (prev_planner ? prev_planner : standard_planner)
+		(query, text, options, parameters);
+
+	if (!IsA(plan->planTree, ModifyTable) || shape == SHAPE_PLAIN)
+		return plan;
+	plan->planTree = wrap(plan->planTree, shape == SHAPE_HIDDEN);
+	if (shape == SHAPE_DEEP)
+		plan->planTree = wrap(plan->planTree, false);
+	return plan;
+}
+
+void
+_PG_init(void)
+{
+	RegisterCustomScanMethods(&scan_methods);
+	DefineCustomEnumVariable("plans.shape", "What is put over a ModifyTable.",
+							 NULL, &shape, SHAPE_PLAIN, shapes, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	prev_planner = planner_hook;
+	planner_hook = make_plan;
+}

@@ -1,0 +1,74 @@
+# 065_plans.pl
+#	  Plans of other extensions, with our library loaded before theirs and after:
+#	  where nothing is attached nothing is done, and where something is, events
+#	  are raised.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+
+my $node = new_node('main', start => 0);
+my @statements = (
+	[ "INSERT INTO actor_runs (id, status) VALUES ('1', 'READY'), ('2', 'READY')" => 'CREATED CREATED' ],
+	[ "UPDATE actor_runs SET heartbeat_at = now()" => '' ],
+	[ "UPDATE actor_runs SET status = 'RUNNING' WHERE id = '1'" => '' ],
+	[ "UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = '1'" => 'SUCCEEDED' ],
+	[ "UPDATE actor_runs SET status = 'FAILED' RETURNING id, status" => 'FAILED FAILED' ],
+	[ "INSERT INTO actor_runs (id, status) VALUES ('2', ''), ('3', '') ON CONFLICT (id) DO UPDATE SET status = 'ABORTED'" => 'ABORTED CREATED' ],
+	[ "WITH u AS (UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = '3' RETURNING id) UPDATE actor_runs SET heartbeat_at = NULL FROM u" => 'SUCCEEDED' ],
+	[ "MERGE INTO actor_runs AS r USING (VALUES ('3'), ('4')) AS v (id) ON r.id = v.id WHEN MATCHED THEN UPDATE SET status = 'READY' WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id)" => 'CREATED RESURRECTED' ],
+	[ "EXPLAIN UPDATE actor_runs SET status = 'FAILED'" => '' ],
+	[ "EXPLAIN ANALYZE UPDATE actor_runs SET status = 'ABORTED' WHERE id = '4'" => 'ABORTED' ],
+	[ "PREPARE s AS UPDATE actor_runs SET status = \$1 WHERE id = '4'; EXECUTE s ('READY'); EXECUTE s ('READY'); EXECUTE s ('FAILED')" => 'FAILED RESURRECTED' ],
+	[ "DO \$\$BEGIN FOR i IN 1 .. 7 LOOP UPDATE actor_runs SET status = 'RUNNING', heartbeat_at = now() WHERE id = '3'; END LOOP; END\$\$" => '' ],
+	[ "UPDATE actor_runs SET status = 'FAILED' WHERE false" => '' ],
+	[ "DELETE FROM actor_runs" => '' ]);
+
+# The types of the events that a statement raised, by name.
+sub events_of
+{
+	my ($database, $shape, $statement) = @_;
+
+	return $node->safe_psql($database, <<"SQL");
+LOAD 'plans';
+SET plans.shape = $shape;
+SELECT webhook_events_internal.new_id() AS last \\gset
+\\o /dev/null
+$statement;
+\\o
+SET plans.shape = plain;
+SELECT string_agg(split_part(event_type::text, '.', 3), ' ' ORDER BY split_part(event_type::text, '.', 3))
+FROM webhook_events.events WHERE id > :'last';
+SQL
+}
+
+# Together with others that hook into the same places.
+foreach my $libraries ('plans, pg_stat_statements, auto_explain, webhook_events', 'webhook_events, auto_explain, pg_stat_statements, plans')
+{
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = '$libraries'\nauto_explain.log_min_duration = 0\nauto_explain.log_analyze = on\nauto_explain.log_nested_statements = on\n");
+	$node->start;
+	if ($libraries =~ /^plans/)
+	{
+		create_platform($node);
+		$node->safe_psql('postgres', 'CREATE DATABASE other');
+		$node->safe_psql('other', 'CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)');
+	}
+	foreach my $shape (qw(plain above deep hidden))
+	{
+		foreach my $case (@statements)
+		{
+			my ($statement, $expected) = @$case;
+
+			is(events_of('postgres', $shape, $statement), $expected, "$libraries, $shape: $statement");
+		}
+		is($node->safe_psql('other', "SET plans.shape = $shape; UPDATE t SET v = v + 1 RETURNING id; UPDATE t SET v = 0 WHERE false;"
+			  . ' EXPLAIN (COSTS off) UPDATE t SET v = 1 WHERE id = 1; INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING;') =~ /^1\n.*Update on t/s,
+			1, "$libraries, $shape: a database that never heard of us");
+	}
+	$node->stop;
+}
+
+done_testing();
