@@ -327,8 +327,8 @@ settings_define(void)
 			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);
 
 	DefineCustomStringVariable("webhook_events.user_id",
-							   "The user whose webhooks, events and dispatches a session may see.",
-							   "Empty does not limit it.",
+							   "The user to whose webhooks, events and dispatches a session is narrowed.",
+							   "Empty does not narrow it.",
 							   &setting_user_id, "",
 							   PGC_SUSET, 0,
 							   NULL, NULL, NULL);
