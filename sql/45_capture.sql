@@ -26,6 +26,16 @@ COMMENT ON FUNCTION webhook_events_internal.claim_outbox() IS
     'notes that this database writes the outbox, unless another one has';
 REVOKE ALL ON FUNCTION webhook_events_internal.claim_outbox() FROM PUBLIC;
 
+-- Of an outbox that replication writes, of another server's.
+CREATE FUNCTION webhook_events_internal.event_landed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_event_landed';
+COMMENT ON FUNCTION webhook_events_internal.event_landed() IS
+    'makes an event that replication brings one of this server''s transaction, and wakes the worker';
+REVOKE ALL ON FUNCTION webhook_events_internal.event_landed() FROM PUBLIC;
+CREATE TRIGGER landed BEFORE INSERT ON webhook_events_internal.outbox
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.event_landed();
+ALTER TABLE webhook_events_internal.outbox ENABLE REPLICA TRIGGER landed;
+
 CREATE FUNCTION webhook_events.run_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_events_run_changed';
 COMMENT ON FUNCTION webhook_events.run_changed() IS

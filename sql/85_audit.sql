@@ -254,7 +254,10 @@ BEGIN
     patience := current_setting('webhook_events.request_timeout')::interval
         + interval '1 minute';
     first := CASE WHEN retention > interval '0' THEN greatest(since, now() - retention)
-        ELSE since END;
+        ELSE greatest(since, '2020-01-01 00:00+00') END;
+    -- Days are looked at one after the other, so there must be a last one.
+    until := least(until, greatest(now(), (SELECT o.created_at
+        FROM webhook_events_internal.outbox AS o ORDER BY o.id DESC LIMIT 1)) + interval '1 day');
     RETURN QUERY
         SELECT 'event is missing', m.relation, m.resource_id, NULL::text, NULL::text
         FROM webhook_events_internal.missing_events(first, until) AS m;
@@ -280,7 +283,8 @@ BEGIN
     RETURN QUERY
         SELECT format('dispatch %s was due at %s', d.id, d.next_attempt_at), NULL::regclass,
             d.resource_id, d.event_id, d.webhook_id
-        FROM webhook_events_internal.late_dispatches(first, until, clock_timestamp() - patience) AS d;
+        FROM webhook_events_internal.late_dispatches(first, until,
+            webhook_events_internal.work_time() - patience) AS d;
     FOR unchecked IN SELECT n.what FROM webhook_events_internal.not_audited(since, until, first) AS n LOOP
         RAISE NOTICE 'not checked: %', unchecked;
     END LOOP;

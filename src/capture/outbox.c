@@ -13,14 +13,19 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "capture/outbox.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
 #include "server/shared.h"
 #include "server/wake.h"
 #include "store/day_rows.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_event_landed);
 
 /* The columns that are written. */
 enum
@@ -127,4 +132,37 @@ void
 outbox_end_statement(void)
 {
 	current = current->outer;
+}
+
+/*
+ * event_landed() RETURNS trigger; BEFORE INSERT, for rows that replication brings
+ *
+ * The xid with which it comes is another server's.  Its id can be older than any that
+ * is made here.
+ */
+Datum
+webhook_events_event_landed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	Datum		xid;
+	char	   *id;
+	int			attnum;
+	bool		isnull = false;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(data->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function can only be called by a trigger before rows are inserted")));
+	desc = RelationGetDescr(data->tg_relation);
+	xid = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
+	if (id != NULL)
+		ids_note_foreign(id, (int) strlen(id));
+	attnum = SPI_fnumber(desc, "xid");
+	wake_at_commit(WAKE_EVENTS);
+	return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, desc, 1,
+													 &attnum, &xid, &isnull));
 }

@@ -48,6 +48,8 @@
 
 static volatile sig_atomic_t must_stop = false;
 static bool makes_room = false; /* for another database's worker */
+static bool was_lent = false;	/* comes back; nobody need read that in the
+								 * log */
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 static WorkerHold current_hold = HOLD_NONE;
@@ -213,7 +215,7 @@ static const char *end_reason = "an error";
 static void
 log_end(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
-	ereport(LOG,
+	ereport(makes_room ? DEBUG1 : LOG,
 			(errmsg("webhook_events worker of database \"%s\" has ended: %s",
 					work_database(), end_reason)));
 }
@@ -221,7 +223,7 @@ log_end(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 static void
 log_start(void)
 {
-	ereport(LOG,
+	ereport(was_lent ? DEBUG1 : LOG,
 			(errmsg("webhook_events worker of database \"%s\" has started",
 					work_database())));
 	before_shmem_exit(log_end, (Datum) 0);
@@ -406,9 +408,11 @@ webhook_events_worker_main(Datum arg)
 	pqsignal(SIGTERM, handle_stop);
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
+	was_lent = shared_worker_was_lent(&current_hold);
 	update_hold();
 	log_start();
-	log_settings();
+	if (!was_lent)
+		log_settings();
 	shared_worker_holds(current_hold);
 	shared_worker_runs();
 	for (;;)

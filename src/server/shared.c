@@ -971,6 +971,19 @@ shared_make_room(void)
 	return false;
 }
 
+bool
+shared_worker_was_lent(WorkerHold *hold)
+{
+	bool		lent;
+
+	LWLockAcquire(lock, LW_SHARED);
+	lent = my_slot->is_lent;
+	if (lent)
+		*hold = my_slot->hold;
+	LWLockRelease(lock);
+	return lent;
+}
+
 void
 shared_worker_wants_at(TimestampTz time)
 {

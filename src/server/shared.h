@@ -232,6 +232,9 @@ extern void shared_worker_runs(void);
  * caller does as soon as it can.  It tells when it will have work again.
  */
 extern bool shared_make_room(void);
+
+/* Had the last worker of this one's database made room?  Then *hold is what it found. */
+extern bool shared_worker_was_lent(WorkerHold *hold);
 extern void shared_worker_wants_at(TimestampTz time);
 
 /* How the worker will have ended; the default is a failure. */

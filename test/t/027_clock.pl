@@ -135,7 +135,7 @@ pass('an event after the clock was set back has the webhook that was there');
 wait_for_requests_of('/flaky/back/1', 2);
 pass('a retry does not wait for the time that comes again');
 wait_for_end($node);
-is(query(q{SELECT count(*) FROM webhook_events.audit(now() - interval '1 day', now() + interval '1 day')}), 0, 'nothing is missing');
+is(query(q{SELECT count(*) FROM webhook_events.audit('-infinity', 'infinity')}), 0, 'nothing is missing');
 
 # The other way round: an event that is older than its webhook, by all but the clock.
 query("SELECT webhook_events.pause()");

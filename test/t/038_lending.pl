@@ -3,8 +3,10 @@
 
 use strict;
 use warnings;
+use List::Util qw(max);
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
 
@@ -59,7 +61,13 @@ foreach my $name (@names)
 # Each database has an event, and then each has another one.
 foreach my $round (1 .. 2)
 {
-	insert_run($_, 'a') foreach @names;
+	my %inserted;
+
+	foreach my $name (@names)
+	{
+		insert_run($name, 'a');
+		$inserted{$name} = time;
+	}
 	wait_until
 	{
 		my %count;
@@ -69,6 +77,8 @@ foreach my $round (1 .. 2)
 	}
 	"round $round is delivered everywhere";
 	pass("events of $ndatabases databases are delivered with $nworkers workers ($round)");
+	note(sprintf('the longest delay was %.2f s',
+		max map { $_->{at} - $inserted{ $_->{target} =~ s/.*\?//r } } ($receiver->requests)[ -$ndatabases .. -1 ]));
 }
 cmp_ok($node->safe_psql('postgres', $workers), '<=', $nworkers, 'no more workers run than may');
 is(scalar $receiver->requests, 2 * $ndatabases, 'each event was sent once');
