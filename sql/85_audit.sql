@@ -116,10 +116,9 @@ DECLARE
     all_wanted text[] := '{}';
     suspects_wanted text[] := '{}';
     suspects text[];
-    day timestamptz := since;
-    next_day timestamptz;
+    day timestamptz;
     lower text;
-    upper text;
+    upper text := webhook_events.id_lower_bound(since);
 BEGIN
     FOREACH kind SLICE 1 IN ARRAY kinds LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events_internal.webhooks AS h'
@@ -129,12 +128,15 @@ BEGIN
         suspects_wanted := suspects_wanted
             || format(wanted, kind[1], kind[2], 'AND w.id = ANY ($3)', is_routed);
     END LOOP;
-    WHILE day < until LOOP
-        next_day := least(until, (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day')
-            AT TIME ZONE 'UTC');
-        lower := webhook_events.id_lower_bound(day);
-        upper := webhook_events.id_lower_bound(next_day);
-        day := next_day;
+    -- From one day that has events to the next one.
+    LOOP
+        SELECT min(o.id) INTO lower FROM webhook_events_internal.outbox AS o
+        WHERE o.id >= upper AND o.id < webhook_events.id_lower_bound(until);
+        EXIT WHEN lower IS NULL;
+        day := webhook_events.id_time(lower);
+        upper := webhook_events.id_lower_bound(least(until,
+            (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day') AT TIME ZONE 'UTC'));
+        EXIT WHEN upper <= lower;  -- a time that no id tells
         IF all_wanted <> '{}' THEN
             EXECUTE format('SELECT array_agg(w.webhook_id) FROM ('
                 'SELECT e.webhook_id, count(*) AS dispatches, sum(hashtext(e.event_id)) AS hashes'
