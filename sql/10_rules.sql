@@ -53,7 +53,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.new_secret() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.verify_signature(secrets text[], headers jsonb, body text,
         tolerance interval DEFAULT '5 minutes') RETURNS boolean
-    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    LANGUAGE c VOLATILE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_verify_signature';
 COMMENT ON FUNCTION webhook_events.verify_signature(text[], jsonb, text, interval) IS
     'was a request signed with one of these secrets, and not too long ago?';

@@ -33,6 +33,7 @@ CREATE TABLE webhook_events_internal.webhooks (
     ordering text NOT NULL DEFAULT 'none',
     created_in bigint[],
     epoch integer,
+    api_keys jsonb,
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
@@ -59,6 +60,8 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.run_ended IS
     'an ad-hoc webhook''s run has ended; it retires when nothing waits for it';
 COMMENT ON COLUMN webhook_events_internal.webhooks.ordering IS
     'what goes out one after the other: none, what is of one run or build (resource), all (webhook)';
+COMMENT ON COLUMN webhook_events_internal.webhooks.api_keys IS
+    'keys of the platform''s API that mean nothing here and are given back';
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 
@@ -74,6 +77,9 @@ CREATE INDEX webhooks_user_id_idx ON webhook_events_internal.webhooks (user_id)
 CREATE UNIQUE INDEX webhooks_idempotency_key_idx
     ON webhook_events_internal.webhooks (user_id, idempotency_key) NULLS NOT DISTINCT
     WHERE idempotency_key IS NOT NULL;
+-- For lists of a user's; an expression, so that it fits nothing that the worker asks.
+CREATE INDEX webhooks_owner_id_idx
+    ON webhook_events_internal.webhooks (coalesce(user_id, ''), id);
 -- For the limit on webhooks per user.
 CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events_internal.webhooks (user_id)
     WHERE NOT is_ad_hoc;

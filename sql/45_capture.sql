@@ -75,7 +75,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.attach(regclass, text, jsonb, tex
     FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.detach(relation regclass) RETURNS void
-    LANGUAGE c VOLATILE STRICT
+    LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_detach';
 COMMENT ON FUNCTION webhook_events_internal.detach(regclass) IS

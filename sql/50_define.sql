@@ -28,6 +28,78 @@ CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
     REFERENCING OLD TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 
+CREATE FUNCTION webhook_events_internal.nearest(word text, words text[]) RETURNS text
+    LANGUAGE c IMMUTABLE
+    AS 'MODULE_PATHNAME', 'webhook_events_nearest';
+COMMENT ON FUNCTION webhook_events_internal.nearest(text, text[]) IS
+    'which of these words may have been meant; NULL: none is near';
+REVOKE ALL ON FUNCTION webhook_events_internal.nearest(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.hint(word text, words text[], what text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce('Perhaps you meant "' || webhook_events_internal.nearest(word, words) || '".',
+        format('The %s are %s.', what, array_to_string(words, ', ')))
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.hint(text, text[], text) IS
+    'which word may have been meant, or which there are';
+REVOKE ALL ON FUNCTION webhook_events_internal.hint(text, text[], text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.inert_variable(template text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT substring(t.token[1] FROM v.pattern)
+    FROM (SELECT '\{\{(?:userId|createdAt|eventType|eventData|resource|globals)(?:\.[a-zA-Z0-9.]*)?\}\}')
+            AS v (pattern)
+        CROSS JOIN LATERAL regexp_matches(template, '"((?:[^"\\]|\\.)*)"(\s*:)?', 'g') AS t (token)
+    WHERE template ~ v.pattern AND t.token[1] ~ v.pattern AND t.token[2] IS NULL
+    LIMIT 1
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.inert_variable(text) IS
+    'the first variable that stands in a string of a template; NULL: none does';
+REVOKE ALL ON FUNCTION webhook_events_internal.inert_variable(text) FROM PUBLIC;
+
+-- Not in the table's trigger: what an earlier version took must be restorable.
+CREATE FUNCTION webhook_events_internal.check_purpose(webhook webhook_events_internal.webhooks)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    variable text;
+BEGIN
+    IF webhook.is_ad_hoc AND webhook.actor_run_id IS NULL THEN
+        RAISE EXCEPTION 'an ad-hoc webhook needs the id of a run'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Set actor_run_id (condition.actorRunId), or leave out is_ad_hoc (isAdHoc).';
+    END IF;
+    IF (webhook.actor_run_id IS NOT NULL OR webhook.actor_task_id IS NOT NULL)
+            AND cardinality(webhook.event_types) > 0
+            AND NOT EXISTS (SELECT FROM unnest(webhook.event_types) AS t (type)
+                WHERE t.type IS NULL OR t.type::text NOT LIKE 'ACTOR.BUILD.%') THEN
+        RAISE EXCEPTION 'a webhook for events of builds can''t have the id of a %',
+                CASE WHEN webhook.actor_run_id IS NOT NULL THEN 'run' ELSE 'task' END
+            USING ERRCODE = 'invalid_parameter_value',
+                DETAIL = 'Builds belong to no run and to no task, so it would never fire.',
+                HINT = 'Leave out the id, or add event types of runs.';
+    END IF;
+    IF webhook.should_interpolate_strings THEN
+        RETURN;
+    END IF;
+    variable := coalesce(webhook_events_internal.inert_variable(webhook.payload_template),
+        webhook_events_internal.inert_variable(webhook.headers_template));
+    IF variable IS NOT NULL THEN
+        RAISE NOTICE '% stands inside a string and is sent as it is', variable
+            USING HINT = 'With should_interpolate_strings variables in strings are filled in.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_purpose(webhook_events_internal.webhooks) IS
+    'refuses a webhook that could never fire, and tells of variables that are not filled in';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_purpose(webhook_events_internal.webhooks) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.check_limit(webhook webhook_events_internal.webhooks)
     RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -36,10 +108,6 @@ AS $function$
 DECLARE
     most integer := current_setting('webhook_events.max_webhooks_per_user')::integer;
 BEGIN
-    IF webhook.is_ad_hoc AND webhook.actor_run_id IS NULL THEN
-        RAISE EXCEPTION 'an ad-hoc webhook needs the id of a run'
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
     IF webhook.user_id IS NULL THEN
         RETURN;
     END IF;
@@ -67,7 +135,8 @@ BEGIN
             WHERE w.user_id = webhook.user_id AND NOT w.is_ad_hoc) > most THEN
         RAISE EXCEPTION 'user "%" has % webhooks already', webhook.user_id, most
             USING ERRCODE = 'configuration_limit_exceeded',
-                DETAIL = 'Setting webhook_events.max_webhooks_per_user is the limit.';
+                DETAIL = 'Setting webhook_events.max_webhooks_per_user is the limit.',
+                HINT = 'Delete some, or make them for one run each (ad-hoc): those don''t count.';
     END IF;
 END
 $function$;
@@ -83,6 +152,7 @@ AS $function$
 DECLARE
     result webhook_events_internal.webhooks;
 BEGIN
+    PERFORM webhook_events_internal.check_purpose(webhook);
     -- Of two sessions with one key the second waits here, and gets the first's.
     INSERT INTO webhook_events_internal.webhooks AS w SELECT webhook.*
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
@@ -202,6 +272,10 @@ CREATE FUNCTION webhook_events_internal.apply_definition(webhook webhook_events_
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+    keys constant text[] := '{requestUrl, eventTypes, condition, userId, payloadTemplate,
+        headersTemplate, shouldInterpolateStrings, ignoreSslErrors, doNotRetry, isAdHoc,
+        isEnabled, description, idempotencyKey, ordering}';
+    types constant text[] := enum_range(NULL::webhook_events.event_type);
     key text;
     part text;
     value text;
@@ -224,12 +298,18 @@ BEGIN
                 value := webhook_events_internal.definition_value(definition, key, 'array');
             WHEN key = 'condition' THEN
                 value := webhook_events_internal.definition_value(definition, key, 'object');
-            WHEN key IN ('id', 'createdAt', 'modifiedAt', 'lastDispatch', 'stats',
-                    'actionType', 'isApifyIntegration') THEN
+            WHEN key IN ('actionType', 'isApifyIntegration') THEN
+                value := webhook_events_internal.definition_value(definition, key,
+                    CASE key WHEN 'actionType' THEN 'string' ELSE 'boolean' END);
+                webhook.api_keys := nullif(jsonb_strip_nulls(coalesce(webhook.api_keys, '{}')
+                    || jsonb_build_object(key, definition -> key)), '{}');
+                CONTINUE;
+            WHEN key IN ('id', 'createdAt', 'modifiedAt', 'lastDispatch', 'stats') THEN
                 CONTINUE;
             ELSE
                 RAISE EXCEPTION 'a webhook has no "%"', key
-                    USING ERRCODE = 'invalid_parameter_value';
+                    USING ERRCODE = 'invalid_parameter_value',
+                        HINT = webhook_events_internal.hint(key, keys, 'keys');
         END CASE;
         CASE key
             WHEN 'requestUrl' THEN webhook.request_url := value;
@@ -251,10 +331,14 @@ BEGIN
                 FOR label IN SELECT jsonb_array_elements_text(
                         CASE jsonb_typeof(definition -> key) WHEN 'array'
                             THEN definition -> key ELSE '[]' END) LOOP
-                    IF label IS NULL OR label <> ALL
-                            (enum_range(NULL::webhook_events.event_type)::text[]) THEN
+                    IF label IS NULL THEN
+                        RAISE EXCEPTION 'an event type of a webhook is null'
+                            USING ERRCODE = 'null_value_not_allowed';
+                    END IF;
+                    IF label <> ALL (types) THEN
                         RAISE EXCEPTION 'event type "%" does not exist', label
-                            USING ERRCODE = 'invalid_parameter_value';
+                            USING ERRCODE = 'invalid_parameter_value',
+                                HINT = webhook_events_internal.hint(label, types, 'event types');
                     END IF;
                     webhook.event_types :=
                         webhook.event_types || label::webhook_events.event_type;
@@ -274,7 +358,9 @@ BEGIN
                         WHEN 'actorRunId' THEN webhook.actor_run_id := value;
                         ELSE
                             RAISE EXCEPTION 'condition of a webhook has no "%"', part
-                                USING ERRCODE = 'invalid_parameter_value';
+                                USING ERRCODE = 'invalid_parameter_value',
+                                    HINT = webhook_events_internal.hint(part,
+                                        '{actorId, actorTaskId, actorRunId}', 'parts of a condition');
                     END CASE;
                 END LOOP;
         END CASE;
@@ -308,7 +394,9 @@ DECLARE
 BEGIN
     SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
     WHERE w.id = find_webhook.id AND webhook_events_internal.may_see(w.user_id) FOR UPDATE;
-    IF NOT FOUND THEN
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'the id of a webhook is null' USING ERRCODE = 'undefined_object';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
     END IF;
     RETURN webhook;
@@ -329,6 +417,12 @@ DECLARE
         webhook_events_internal.apply_definition(old, changes);
     result webhook_events_internal.webhooks;
 BEGIN
+    IF (old.event_types, old.actor_run_id, old.actor_task_id, old.is_ad_hoc,
+            old.payload_template, old.headers_template, old.should_interpolate_strings)
+        IS DISTINCT FROM (new.event_types, new.actor_run_id, new.actor_task_id, new.is_ad_hoc,
+            new.payload_template, new.headers_template, new.should_interpolate_strings) THEN
+        PERFORM webhook_events_internal.check_purpose(new);
+    END IF;
     UPDATE webhook_events_internal.webhooks AS w
     SET user_id = new.user_id, is_enabled = new.is_enabled, is_ad_hoc = new.is_ad_hoc,
         event_types = new.event_types, actor_id = new.actor_id,
@@ -338,7 +432,7 @@ BEGIN
         should_interpolate_strings = new.should_interpolate_strings,
         ignore_ssl_errors = new.ignore_ssl_errors, do_not_retry = new.do_not_retry,
         description = new.description, idempotency_key = new.idempotency_key,
-        ordering = new.ordering,
+        ordering = new.ordering, api_keys = new.api_keys,
         disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
         is_retired = w.is_retired AND NOT new.is_enabled
     WHERE w.id = new.id
@@ -469,14 +563,18 @@ BEGIN
     IF jsonb_typeof(definitions) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'definitions of ad-hoc webhooks must be an array, not %',
                 coalesce(jsonb_typeof(definitions), 'null')
-            USING ERRCODE = 'invalid_parameter_value';
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = CASE jsonb_typeof(definitions) WHEN 'object'
+                    THEN 'Put the object into an array: [{...}].'
+                    ELSE 'It looks like [{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "https://..."}].' END;
     END IF;
     FOR definition IN SELECT jsonb_array_elements(definitions) LOOP
         webhook := webhook_events_internal.apply_definition(webhook_events_internal.new_webhook(), definition);
         FOR key IN SELECT jsonb_object_keys(definition) LOOP
             IF key IN ('condition', 'userId', 'isAdHoc', 'isEnabled') THEN
                 RAISE EXCEPTION 'an ad-hoc webhook can''t have "%"', key
-                    USING ERRCODE = 'invalid_parameter_value';
+                    USING ERRCODE = 'invalid_parameter_value',
+                        DETAIL = 'It is enabled, and belongs to its run and that run''s user.';
             END IF;
         END LOOP;
         webhook.is_ad_hoc := true;
@@ -496,17 +594,22 @@ CREATE FUNCTION webhook_events_internal.create_ad_hoc_webhooks(actor_run_id text
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+    bare text := regexp_replace(definitions, '\s', '', 'g');
     json jsonb;
 BEGIN
     BEGIN
-        IF ltrim(definitions, E' \t\r\n') LIKE '[%' THEN
+        IF bare ~ '^[[{]' THEN
             json := definitions::jsonb;
         ELSE
-            json := convert_from(decode(definitions, 'base64'), 'UTF8')::jsonb;
+            -- The alphabet of URLs as well, and without padding.
+            bare := translate(rtrim(bare, '='), '-_', '+/');
+            json := convert_from(decode(rpad(bare, (length(bare) + 3) / 4 * 4, '='), 'base64'),
+                'UTF8')::jsonb;
         END IF;
     EXCEPTION WHEN data_exception THEN
         RAISE EXCEPTION 'definitions of ad-hoc webhooks are neither JSON nor its base64'
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = SQLERRM;
+            USING ERRCODE = 'invalid_parameter_value',
+                DETAIL = upper(left(SQLERRM, 1)) || substr(SQLERRM, 2) || '.';
     END;
     RETURN QUERY SELECT * FROM webhook_events_internal.create_ad_hoc_webhooks(actor_run_id, json, user_id);
 END

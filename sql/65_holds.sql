@@ -29,7 +29,7 @@ COMMENT ON FUNCTION webhook_events_internal.pause(text) IS
 REVOKE ALL ON FUNCTION webhook_events_internal.pause(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.resume(backlog text DEFAULT 'send') RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -42,6 +42,10 @@ DECLARE
     own_xid xid8 := pg_current_xact_id();
     snapshot pg_snapshot;
 BEGIN
+    IF backlog IS NULL THEN
+        RAISE EXCEPTION 'resume needs to know what becomes of what waited, and backlog is null'
+            USING ERRCODE = 'null_value_not_allowed', HINT = 'It is ''send'' or ''skip''.';
+    END IF;
     IF backlog NOT IN ('send', 'skip') THEN
         RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
             USING ERRCODE = 'invalid_parameter_value';

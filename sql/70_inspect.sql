@@ -11,7 +11,9 @@ DECLARE
 BEGIN
     SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
     WHERE w.id = get_webhook.id AND webhook_events_internal.may_see(w.user_id);
-    IF NOT FOUND THEN
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'the id of a webhook is null' USING ERRCODE = 'undefined_object';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
     END IF;
     RETURN webhook;
@@ -44,9 +46,10 @@ COMMENT ON FUNCTION webhook_events_internal.build_request(webhook_events_interna
     'the request that takes an event to a webhook, or why there can be none';
 REVOKE ALL ON FUNCTION webhook_events_internal.build_request(webhook_events_internal.webhooks, text) FROM PUBLIC;
 
+-- Volatile, so that it sees what the same statement has just created.
 CREATE FUNCTION webhook_events_internal.preview(webhook_id text, event_id text, OUT method text,
         OUT url text, OUT headers jsonb, OUT body text) RETURNS record
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -54,7 +57,9 @@ DECLARE
 BEGIN
     PERFORM FROM webhook_events_internal.outbox AS o
     WHERE o.id = preview.event_id AND webhook_events_internal.may_see(o.user_id);
-    IF NOT FOUND THEN
+    IF event_id IS NULL THEN
+        RAISE EXCEPTION 'the id of an event is null' USING ERRCODE = 'no_data_found';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
     SELECT r.* INTO method, url, headers, body, error
@@ -72,7 +77,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.explain_event(event_id text)
     RETURNS TABLE (webhook_id text, fires boolean, reason text)
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -80,7 +85,9 @@ DECLARE
 BEGIN
     SELECT o.* INTO event FROM webhook_events_internal.outbox AS o
     WHERE o.id = event_id AND webhook_events_internal.may_see(o.user_id);
-    IF NOT FOUND THEN
+    IF event_id IS NULL THEN
+        RAISE EXCEPTION 'the id of an event is null' USING ERRCODE = 'no_data_found';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
     RETURN QUERY
@@ -109,6 +116,29 @@ REVOKE ALL ON FUNCTION webhook_events_internal.explain_event(text) FROM PUBLIC;
 
 -- Its body is bound when it is created and it sets nothing, so that it can return
 -- row by row; see webhook_events.backtest().
+CREATE FUNCTION webhook_events_internal.check_span(since timestamptz, until timestamptz)
+    RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF since IS NULL OR until IS NULL THEN
+        RAISE EXCEPTION 'a span of time needs its beginning and its end, and % is null',
+                CASE WHEN since IS NULL THEN 'since' ELSE 'until' END
+            USING ERRCODE = 'null_value_not_allowed',
+                HINT = 'For no limit write ''-infinity'' or ''infinity''.';
+    END IF;
+    IF since > until THEN
+        RAISE EXCEPTION 'since (%) is after until (%)', since, until
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN true;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_span(timestamptz, timestamptz) IS
+    'true; an error for what is no span of time';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_span(timestamptz, timestamptz) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.backtest_rows(webhook_id text, since timestamptz,
         until timestamptz DEFAULT pg_catalog.now())
     RETURNS TABLE (event_id text, created_at timestamptz,
@@ -127,7 +157,8 @@ BEGIN ATOMIC
     WHERE e.id >= webhook_events.id_lower_bound(since)
         AND e.id < webhook_events.id_lower_bound(until)
         AND e.webhook_id IS NULL AND webhook_events_internal.may_see(e.user_id)
-        -- An error for an unknown webhook, even if there are no events.
+        -- An error for an unknown webhook or span, even if there are no events.
+        AND webhook_events_internal.check_span(since, until)
         AND (webhook_events_internal.get_webhook(backtest_rows.webhook_id)).id IS NOT NULL
     ORDER BY e.id;
 END;

@@ -49,7 +49,9 @@ DECLARE
 BEGIN
     SELECT d.* INTO dispatch FROM webhook_events_internal.dispatches AS d
     WHERE d.id = redeliver.dispatch_id AND webhook_events_internal.may_see(d.user_id);
-    IF NOT FOUND THEN
+    IF dispatch_id IS NULL THEN
+        RAISE EXCEPTION 'the id of a dispatch is null' USING ERRCODE = 'no_data_found';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'dispatch "%" does not exist', dispatch_id
             USING ERRCODE = 'no_data_found';
     END IF;
@@ -87,10 +89,7 @@ DECLARE
     events text[];
     queued bigint;
 BEGIN
-    IF since IS NULL OR until IS NULL THEN
-        RAISE EXCEPTION 'replay needs a time to start from and one to end at'
-            USING ERRCODE = 'null_value_not_allowed';
-    END IF;
+    PERFORM webhook_events_internal.check_span(since, until);
     IF NOT (webhook.is_enabled OR webhook.is_retired) THEN
         RAISE EXCEPTION 'webhook "%" is disabled', webhook.id
             USING ERRCODE = 'object_not_in_prerequisite_state';

@@ -44,25 +44,47 @@ COMMENT ON FUNCTION webhook_events_internal.stats_of_webhook(text) IS
     'how many dispatches a webhook had, and how the newest one stands';
 REVOKE ALL ON FUNCTION webhook_events_internal.stats_of_webhook(text) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.webhook_object(webhook webhook_events_internal.webhooks,
+        total_dispatches bigint, last_status webhook_events.dispatch_status,
+        last_finished_at timestamptz) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT jsonb_build_object('id', webhook.id,
+        'createdAt', webhook_events_internal.api_time(webhook.created_at),
+        'modifiedAt', webhook_events_internal.api_time(webhook.modified_at),
+        'userId', webhook.user_id,
+        'isAdHoc', webhook.is_ad_hoc,
+        'shouldInterpolateStrings', webhook.should_interpolate_strings,
+        'eventTypes', webhook.event_types,
+        'condition', jsonb_build_object('actorId', webhook.actor_id,
+            'actorTaskId', webhook.actor_task_id, 'actorRunId', webhook.actor_run_id),
+        'ignoreSslErrors', webhook.ignore_ssl_errors, 'doNotRetry', webhook.do_not_retry,
+        'requestUrl', webhook.request_url, 'description', webhook.description,
+        'isEnabled', webhook.is_enabled,
+        'lastDispatch', CASE WHEN last_status IS NOT NULL THEN jsonb_build_object(
+            'status', last_status,
+            'finishedAt', webhook_events_internal.api_time(last_finished_at)) END,
+        'stats', jsonb_build_object('totalDispatches', total_dispatches))
+        || CASE WHEN webhook.ordering <> 'none'
+            THEN jsonb_build_object('ordering', webhook.ordering) ELSE '{}' END
+        || coalesce(webhook.api_keys, '{}')
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.webhook_object(webhook_events_internal.webhooks, bigint,
+        webhook_events.dispatch_status, timestamptz) IS
+    'a webhook as the platform''s API has it, without templates';
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_object(webhook_events_internal.webhooks, bigint,
+        webhook_events.dispatch_status, timestamptz) FROM PUBLIC;
+
 -- Volatile, so that it sees what the same statement has just created.
 CREATE FUNCTION webhook_events_internal.webhook_json(id text) RETURNS jsonb
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT jsonb_build_object('id', w.id, 'createdAt', webhook_events_internal.api_time(w.created_at),
-        'modifiedAt', webhook_events_internal.api_time(w.modified_at), 'userId', w.user_id,
-        'isAdHoc', w.is_ad_hoc, 'shouldInterpolateStrings', w.should_interpolate_strings,
-        'eventTypes', w.event_types,
-        'condition', jsonb_build_object('actorId', w.actor_id,
-            'actorTaskId', w.actor_task_id, 'actorRunId', w.actor_run_id),
-        'ignoreSslErrors', w.ignore_ssl_errors, 'doNotRetry', w.do_not_retry,
-        'requestUrl', w.request_url, 'payloadTemplate', w.payload_template,
-        'headersTemplate', w.headers_template, 'description', w.description,
-        'isEnabled', w.is_enabled,
-        'lastDispatch', CASE WHEN s.last_status IS NOT NULL THEN jsonb_build_object(
-            'status', s.last_status,
-            'finishedAt', webhook_events_internal.api_time(s.last_finished_at)) END,
-        'stats', jsonb_build_object('totalDispatches', s.total_dispatches))
+    SELECT webhook_events_internal.webhook_object(w, s.total_dispatches, s.last_status,
+            s.last_finished_at)
+        || jsonb_build_object('payloadTemplate', w.payload_template,
+            'headersTemplate', w.headers_template)
     FROM webhook_events_internal.get_webhook(id) AS w
         CROSS JOIN LATERAL webhook_events_internal.stats_of_webhook(w.id) AS s
 $function$;
@@ -97,7 +119,9 @@ BEGIN
         LEFT JOIN webhook_events_internal.webhooks AS w
             ON w.id = d.webhook_id AND webhook_events_internal.may_see(w.user_id)
     WHERE d.id = dispatch_json.id AND webhook_events_internal.may_see(d.user_id);
-    IF NOT FOUND THEN
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'the id of a dispatch is null' USING ERRCODE = 'no_data_found';
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'dispatch "%" does not exist', id USING ERRCODE = 'no_data_found';
     END IF;
     RETURN result;
@@ -106,6 +130,139 @@ $function$;
 COMMENT ON FUNCTION webhook_events_internal.dispatch_json(text) IS
     'a dispatch with its calls as a WebhookDispatch object of the platform''s API';
 REVOKE ALL ON FUNCTION webhook_events_internal.dispatch_json(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.check_page("limit" integer, "offset" integer, "desc" boolean)
+    RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF "limit" IS NULL OR "offset" IS NULL OR "desc" IS NULL THEN
+        RAISE EXCEPTION 'limit, offset and desc of a list can''t be null'
+            USING ERRCODE = 'null_value_not_allowed',
+                HINT = 'Leave them out for 1000, 0 and false.';
+    END IF;
+    IF "limit" NOT BETWEEN 1 AND 1000 THEN
+        RAISE EXCEPTION 'limit % of a list is not between 1 and 1000', "limit"
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Read on with offset.';
+    END IF;
+    IF "offset" < 0 THEN
+        RAISE EXCEPTION 'offset % of a list is negative', "offset"
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_page(integer, integer, boolean) IS
+    'an error for a page that no list has';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_page(integer, integer, boolean) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.page_object(total bigint, "limit" integer, "offset" integer,
+        "desc" boolean, items jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT jsonb_build_object('total', total, 'offset', "offset", 'limit', "limit",
+        'count', jsonb_array_length(coalesce(items, '[]')), 'desc', "desc",
+        'items', coalesce(items, '[]'))
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.page_object(bigint, integer, integer, boolean, jsonb) IS
+    'a page of a list as the platform''s API has it';
+REVOKE ALL ON FUNCTION webhook_events_internal.page_object(bigint, integer, integer, boolean, jsonb)
+    FROM PUBLIC;
+
+-- Their statistics are read once for all of the page.
+CREATE FUNCTION webhook_events_internal.webhooks_json(user_id text DEFAULT NULL,
+        actor_id text DEFAULT NULL, actor_task_id text DEFAULT NULL,
+        "limit" integer DEFAULT 1000, "offset" integer DEFAULT 0, "desc" boolean DEFAULT false)
+    RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    sees_all boolean := webhook_events_internal.sees_all(true);
+    owner text := CASE WHEN sees_all THEN user_id ELSE webhook_events_internal.own_user(true) END;
+    condition text := concat_ws(' AND ', 'true',
+        CASE WHEN owner IS NOT NULL OR NOT sees_all THEN 'coalesce(w.user_id, '''') = $1' END,
+        CASE WHEN actor_id IS NOT NULL THEN 'w.actor_id = $2' END,
+        CASE WHEN actor_task_id IS NOT NULL THEN 'w.actor_task_id = $3' END);
+    total bigint := 0;
+    ids text[];
+    items jsonb;
+BEGIN
+    PERFORM webhook_events_internal.check_page("limit", "offset", "desc");
+    IF sees_all OR user_id IS NULL OR user_id = owner THEN
+        EXECUTE 'SELECT count(*) FROM webhook_events_internal.webhooks AS w WHERE ' || condition
+            INTO total USING owner, actor_id, actor_task_id;
+        EXECUTE format('SELECT array_agg(p.id) FROM (SELECT w.id'
+            ' FROM webhook_events_internal.webhooks AS w WHERE %s'
+            ' ORDER BY w.id %s LIMIT %s OFFSET %s) AS p', condition,
+            CASE WHEN "desc" THEN 'DESC' ELSE 'ASC' END, "limit", "offset")
+            INTO ids USING owner, actor_id, actor_task_id;
+    END IF;
+    WITH entry AS MATERIALIZED (
+        SELECT s.webhook_id, s.total_dispatches AS dispatches, s.last_dispatch_id, s.last_status,
+            s.last_finished_at
+        FROM webhook_events_internal.webhook_stats AS s WHERE s.webhook_id = ANY (ids)
+        UNION ALL
+        SELECT u.webhook_id, u.dispatches, u.last_dispatch_id, u.last_status, u.last_finished_at
+        FROM webhook_events_internal.webhook_stats_log AS l
+            CROSS JOIN LATERAL unnest(l.webhook_ids, l.dispatches, l.last_dispatch_ids,
+                l.last_statuses, l.last_finished_at)
+                AS u (webhook_id, dispatches, last_dispatch_id, last_status, last_finished_at)
+        WHERE u.webhook_id = ANY (ids)
+    ), totals AS (
+        SELECT e.webhook_id, sum(e.dispatches)::bigint AS dispatches FROM entry AS e
+        GROUP BY e.webhook_id
+    ), newest AS (
+        SELECT DISTINCT ON (e.webhook_id) e.* FROM entry AS e
+        ORDER BY e.webhook_id, e.last_dispatch_id COLLATE "C" DESC, e.last_status <> 'ACTIVE' DESC
+    )
+    SELECT jsonb_agg(webhook_events_internal.webhook_object(w, coalesce(t.dispatches, 0),
+            n.last_status, n.last_finished_at)
+        || jsonb_build_object('actionType', coalesce(w.api_keys ->> 'actionType', 'HTTP_REQUEST'),
+            'isApifyIntegration', coalesce((w.api_keys ->> 'isApifyIntegration')::boolean, false))
+        ORDER BY p.number)
+    INTO items
+    FROM unnest(ids) WITH ORDINALITY AS p (id, number)
+        JOIN webhook_events_internal.webhooks AS w ON w.id = p.id
+        LEFT JOIN totals AS t ON t.webhook_id = p.id
+        LEFT JOIN newest AS n ON n.webhook_id = p.id;
+    RETURN webhook_events_internal.page_object(total, "limit", "offset", "desc", items);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.webhooks_json(text, text, text, integer, integer, boolean) IS
+    'webhooks in order of creation, of a user, an Actor or a task, as a list of the platform''s API';
+REVOKE ALL ON FUNCTION webhook_events_internal.webhooks_json(text, text, text, integer, integer, boolean)
+    FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.dispatches_json(webhook_id text,
+        "limit" integer DEFAULT 1000, "offset" integer DEFAULT 0, "desc" boolean DEFAULT false)
+    RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(webhook_id);
+    ids text[];
+    items jsonb;
+BEGIN
+    PERFORM webhook_events_internal.check_page("limit", "offset", "desc");
+    EXECUTE format('SELECT array_agg(p.id) FROM (SELECT d.id'
+        ' FROM webhook_events_internal.dispatches AS d WHERE d.webhook_id = $1'
+        ' ORDER BY d.id %s LIMIT %s OFFSET %s) AS p',
+        CASE WHEN "desc" THEN 'DESC' ELSE 'ASC' END, "limit", "offset")
+        INTO ids USING webhook.id;
+    SELECT jsonb_agg(webhook_events_internal.dispatch_json(p.id) - 'webhook' ORDER BY p.number)
+    INTO items FROM unnest(ids) WITH ORDINALITY AS p (id, number);
+    RETURN webhook_events_internal.page_object(
+        (SELECT s.total_dispatches FROM webhook_events_internal.stats_of_webhook(webhook.id) AS s),
+        "limit", "offset", "desc", items);
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.dispatches_json(text, integer, integer, boolean) IS
+    'the dispatches of a webhook in order of creation, as a list of the platform''s API';
+REVOKE ALL ON FUNCTION webhook_events_internal.dispatches_json(text, integer, integer, boolean) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.webhook_secret(id text) RETURNS text
     LANGUAGE sql VOLATILE

@@ -83,6 +83,8 @@ INSERT INTO webhook_events_internal.offers (name, accesses) VALUES
     ('webhook_secret', '{manager, tenant}'),
     ('webhook_json', '{manager, tenant}'),
     ('dispatch_json', '{manager, tenant}'),
+    ('webhooks_json', '{manager, tenant}'),
+    ('dispatches_json', '{manager, tenant}'),
     ('preview', '{manager, tenant}'),
     ('explain_event', '{manager, tenant}'),
     ('explain_run', '{manager, tenant}'),
@@ -173,7 +175,8 @@ BEGIN
     IF access NOT IN ('reader', 'manager', 'tenant', 'monitor', 'dump') THEN
         RAISE EXCEPTION 'access "%" does not exist', access
             USING ERRCODE = 'invalid_parameter_value',
-                DETAIL = 'It is one of reader, manager, tenant, monitor and dump.';
+                HINT = webhook_events_internal.hint(access,
+                    '{reader, manager, tenant, monitor, dump}', 'accesses');
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role) THEN
         RAISE EXCEPTION 'role "%" does not exist', role USING ERRCODE = 'undefined_object';
@@ -199,13 +202,16 @@ COMMENT ON FUNCTION webhook_events_internal.grant_access(regrole, text, text) IS
 REVOKE ALL ON FUNCTION webhook_events_internal.grant_access(regrole, text, text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.revoke_access(role regrole) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     schema text;
     kind text;
 BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'revoke_access needs a role' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role) THEN
         RAISE EXCEPTION 'role "%" does not exist', role USING ERRCODE = 'undefined_object';
     END IF;

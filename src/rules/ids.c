@@ -56,9 +56,9 @@ encode(char *out, uint64 value, int length)
 static void
 encode_time(char *out, TimestampTz time)
 {
-	int64		value = time - ID_EPOCH;
+	int64		value = time < ID_EPOCH ? 0 : time - ID_EPOCH;	/* -infinity as well */
 
-	encode(out, Min(Max(value, 0), ID_MAX_TIME), ID_TIME_LENGTH);
+	encode(out, Min(value, ID_MAX_TIME), ID_TIME_LENGTH);
 }
 
 static uint32

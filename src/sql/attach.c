@@ -481,9 +481,14 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 Datum
 webhook_events_detach(PG_FUNCTION_ARGS)
 {
-	Relation	relation = open_table(PG_GETARG_OID(0));
+	Relation	relation;
 	bool		was_noted;
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the table to be detached is null")));
+	relation = open_table(PG_GETARG_OID(0));
 	check_not_attached_above(relation);
 	was_noted = forget_attached(relation);
 	if (!was_noted && source_find_trigger(relation, "insert") == NULL)

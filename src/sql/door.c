@@ -146,6 +146,32 @@ set(const char *name, const char *value)
 }
 
 /*
+ * Throws an error again, in the words of the documented function: the statements
+ * inside of it are ours and tell a user nothing.  What is wrong with us, with the
+ * server or by an interruption is told in full.
+ */
+static pg_noinline void
+rethrow_error(MemoryContext context)
+{
+	ErrorData  *error;
+	int			category;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	if (category == ERRCODE_INTERNAL_ERROR ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR))
+		PG_RE_THROW();
+	FlushErrorState();
+	error->context = NULL;
+	error->internalquery = NULL;
+	error->internalpos = 0;
+	ThrowErrorData(error);
+}
+
+/*
  * Calls the inner function in the name of the current role.  An error leaves
  * settings to the end of the transaction or subtransaction, as everywhere.
  */
@@ -153,6 +179,7 @@ static pg_noinline Datum
 invoke(Oid owner, FunctionCallInfo call)
 {
 	volatile Datum result = (Datum) 0;
+	MemoryContext context = CurrentMemoryContext;
 	AccessFrame frame;
 	Oid			user;
 	int			security_context;
@@ -168,12 +195,15 @@ invoke(Oid owner, FunctionCallInfo call)
 		set("jit", "off");
 		result = FunctionCallInvoke(call);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		access_leave(frame);
 		SetUserIdAndSecContext(user, security_context);
+		rethrow_error(context);
 	}
 	PG_END_TRY();
+	access_leave(frame);
+	SetUserIdAndSecContext(user, security_context);
 	AtEOXact_GUC(true, level);
 	return result;
 }

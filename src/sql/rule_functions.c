@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_new_id);
 PG_FUNCTION_INFO_V1(webhook_events_current_place);
@@ -29,6 +30,10 @@ PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
+PG_FUNCTION_INFO_V1(webhook_events_nearest);
+
+/* Words that are longer are not compared. */
+#define MAX_WORD 100
 
 /* new_id() RETURNS text */
 Datum
@@ -153,4 +158,60 @@ webhook_events_render_template(PG_FUNCTION_ARGS)
 				 errmsg("rendered template is longer than %zu bytes",
 						MaxAllocSize / 2)));
 	PG_RETURN_TEXT_P(cstring_to_text(pg_any_to_server(out.data, out.len, PG_UTF8)));
+}
+
+/* A word as it is compared: in lower case and without underscores. */
+static char *
+plain_word(text * word)
+{
+	char	   *plain = text_to_cstring(word);
+	char	   *out = plain;
+
+	for (const char *in = plain; *in; in++)
+	{
+		if (*in != '_')
+			*out++ = pg_ascii_tolower((unsigned char) *in);
+	}
+	*out = '\0';
+	return plain;
+}
+
+/*
+ * nearest(word text, words text[]) RETURNS text: the one with which it shares most,
+ * if no more than a third of it has to be changed.
+ */
+Datum
+webhook_events_nearest(PG_FUNCTION_ARGS)
+{
+	char	   *word;
+	Datum	   *words;
+	int			nwords;
+	int			length;
+	int			least;
+	int			best = -1;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	word = plain_word(PG_GETARG_TEXT_PP(0));
+	length = (int) strlen(word);
+	if (length == 0 || length > MAX_WORD)
+		PG_RETURN_NULL();
+	least = Max(length / 3, 1) + 1;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &words, NULL, &nwords);
+	for (int i = 0; i < nwords; i++)
+	{
+		char	   *other = plain_word(DatumGetTextPP(words[i]));
+		int			distance = varstr_levenshtein_less_equal(word, length, other,
+															 (int) strlen(other), 1, 1, 1,
+															 least, true);
+
+		if (distance >= least)
+			continue;
+		least = distance;
+		best = i;
+	}
+	if (best < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(words[best]);
 }

@@ -90,14 +90,15 @@ is_recent(int64 timestamp, Interval *tolerance)
 Datum
 webhook_events_verify_signature(PG_FUNCTION_ARGS)
 {
-	ArrayType  *secrets = PG_GETARG_ARRAYTYPE_P(0);
-	Jsonb	   *headers = PG_GETARG_JSONB_P(1);
-	text	   *body = PG_GETARG_TEXT_PP(2);
-	char	   *id = find_header(headers, "webhook-id");
-	char	   *time = find_header(headers, "webhook-timestamp");
-	char	   *signatures = find_header(headers, "webhook-signature");
-	char	   *utf8 = pg_server_to_any(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body), PG_UTF8);
-	size_t		length = (utf8 == VARDATA_ANY(body)) ? VARSIZE_ANY_EXHDR(body) : strlen(utf8);
+	static const char *const names[] = {"secrets", "headers", "body", "tolerance"};
+	ArrayType  *secrets;
+	Jsonb	   *headers;
+	text	   *body;
+	char	   *id;
+	char	   *time;
+	char	   *signatures;
+	char	   *utf8;
+	size_t		length;
 	SecretKey  *keys;
 	int64		timestamp;
 	bool		verified = false;
@@ -105,6 +106,21 @@ webhook_events_verify_signature(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			count;
 
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a signature can't be verified: %s is null", names[i])));
+	}
+	secrets = PG_GETARG_ARRAYTYPE_P(0);
+	headers = PG_GETARG_JSONB_P(1);
+	body = PG_GETARG_TEXT_PP(2);
+	id = find_header(headers, "webhook-id");
+	time = find_header(headers, "webhook-timestamp");
+	signatures = find_header(headers, "webhook-signature");
+	utf8 = pg_server_to_any(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body), PG_UTF8);
+	length = (utf8 == VARDATA_ANY(body)) ? VARSIZE_ANY_EXHDR(body) : strlen(utf8);
 	deconstruct_array(secrets, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
 					  &count);
 	if (count == 0)

@@ -156,7 +156,10 @@ check_definition(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s", forbidden),
-				 errdetail("Settings webhook_events.denied_networks, allowed_networks and allowed_ports say where requests may go.")));
+				 errdetail("Requests go nowhere inside of a network unless an administrator allows it."),
+				 errhint("An administrator can allow it by the setting %s.",
+						 strncmp(forbidden, "port", 4) == 0 ?
+						 "webhook_events.allowed_ports" : "webhook_events.allowed_networks")));
 	if (old_row == NULL && !access_to_all(ACCESS_MANAGE))
 		check_new(webhook);
 	if (!access_to(ACCESS_MANAGE, webhook->user_id))

@@ -36,6 +36,9 @@
 /* Each of them signs every request: what is kept of them costs the worker. */
 #define MAX_OLD_SECRETS 10
 
+/* Of a bad value so many bytes are shown. */
+#define MAX_SHOWN 80
+
 /* Of max_rate: from one call in a day to more than there can be. */
 #define MIN_RATE (1.0 / (24 * 60 * 60))
 #define MAX_RATE 1000000.0
@@ -224,6 +227,16 @@ column_size(HeapTuple row, TupleDesc desc, const char *name)
 	return isnull ? 0 : toast_raw_datum_size(value);
 }
 
+/* A text as it is shown in messages, palloc'd. */
+static char *
+shorten(const char *text)
+{
+	int			length = (int) strlen(text);
+	int			shown = pg_mbcliplen(text, length, MAX_SHOWN);
+
+	return psprintf("%.*s%s", shown, text, shown < length ? "..." : "");
+}
+
 static void
 read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 {
@@ -238,7 +251,8 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 	if (!url_parse(webhook->request_url, &url, &error))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s", error)));
+				 errmsg("%s", error),
+				 errdetail("The URL is \"%s\".", shorten(webhook->request_url))));
 	webhook->host = url.host;
 	webhook->port = url.port;
 	if (url.is_address)
@@ -260,8 +274,9 @@ read_max_rate(HeapTuple row, TupleDesc desc)
 	if (!isnull && !(rate >= MIN_RATE && rate <= MAX_RATE))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rate %g of a webhook is not between %g and %g", rate,
-						MIN_RATE, MAX_RATE)));
+				 errmsg("max_rate %g of a webhook is not between one call a day and 1,000,000 calls a second",
+						rate),
+				 errhint("It is the number of calls for each second; NULL sets no limit.")));
 	return rate;
 }
 

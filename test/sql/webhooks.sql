@@ -17,7 +17,7 @@ END $$;
 
 -- both forms, and defaults
 SELECT shown(webhook_events.create_webhook('https://example.com/hook', '{ACTOR.RUN.SUCCEEDED, ACTOR.RUN.FAILED}'));
-SELECT shown(webhook_events.create_webhook('https://example.com/hook', '{ACTOR.BUILD.FAILED}', actor_id => 'a',
+SELECT shown(webhook_events.create_webhook('https://example.com/hook', '{ACTOR.RUN.FAILED, ACTOR.BUILD.FAILED}', actor_id => 'a',
     actor_task_id => 't', actor_run_id => 'r', user_id => 'u', payload_template => '{"x": {{resource.id}}}',
     headers_template => '{"X-Token": "s"}', should_interpolate_strings => true, ignore_ssl_errors => true,
     do_not_retry => true, is_ad_hoc => true, idempotency_key => 'k', description => 'd', is_enabled => false));

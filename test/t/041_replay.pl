@@ -135,7 +135,7 @@ sql_fails($node, "SELECT webhook_events.replay('$held', $hour)", qr/55000: webho
 my ($any) = split /\n/, query("SELECT id FROM webhook_events.dispatches WHERE webhook_id = '$held' LIMIT 1");
 sql_fails($node, "SELECT webhook_events.redeliver('$any')", qr/55000: webhook "$held" is disabled/, 'and nothing be sent again');
 sql_fails($node, "SELECT webhook_events.replay('nope', $hour)", qr/42704: webhook "nope" does not exist/, 'unknown webhooks are errors');
-sql_fails($node, "SELECT webhook_events.replay('$slow', NULL)", qr/22004: replay needs a time/, 'so is no time');
+sql_fails($node, "SELECT webhook_events.replay('$slow', NULL)", qr/22004: a span of time needs its beginning/, 'so is no time');
 query("SELECT webhook_events.delete_webhook('$held')");
 sql_fails($node, "SELECT webhook_events.redeliver('$any')", qr/42704: webhook "$held" does not exist/, 'or a webhook that is gone');
 

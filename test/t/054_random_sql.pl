@@ -41,6 +41,8 @@ my %values = (
 	jsonb => [ map { "($_)::jsonb" } @json ],
 	boolean => [qw(true false)],
 	integer => [qw(0 1 -1 2147483647 -2147483648)],
+	bigint => [qw(0 1 -1 9223372036854775807)],
+	'webhook_events.dispatch_status' => [ "'ACTIVE'", "'FAILED'" ],
 	'double precision' => [ '0', '1', '-1', "'NaN'::float8", "'Infinity'::float8", '1e-300', '5' ],
 	'timestamp with time zone' => [ 'now()', "'-infinity'", "'infinity'", "'epoch'", "now() - interval '1 hour'", "'4713-01-01 BC'", "'294276-12-31'", "now() + interval '1 day'" ],
 	interval => [ "'0'", "'1 day'", "'-1 day'", "'100 years'", "'178000000 years'" ],
@@ -52,7 +54,9 @@ my %values = (
 	regprocedure => [ "'some_resource(actor_runs)'", "'now()'", '0' ],
 	regrole => [ "'pg_monitor'" ],
 	'webhook_events.event_type' => [ "'ACTOR.RUN.CREATED'", "'TEST'" ],
-	'webhook_events_internal.webhooks' => [ '(SELECT w FROM webhook_events_internal.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events_internal.new_webhook()' ]);
+	'webhook_events_internal.webhooks' => [ '(SELECT w FROM webhook_events_internal.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events_internal.new_webhook()' ],
+	aclitem => ['(SELECT acl FROM pg_class AS c, unnest(c.relacl) AS acl ORDER BY c.oid LIMIT 1)'],
+	'webhook_events_internal.dispatches' => ['(SELECT d FROM webhook_events_internal.dispatches AS d ORDER BY id LIMIT 1)']);
 
 sub value
 {
