@@ -27,6 +27,9 @@ CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events_internal.webhooks
 CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
     REFERENCING OLD TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_ended();
+-- Whoever writes the row, also replication from where the webhook is defined.
+ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_update;
+ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_delete;
 
 CREATE FUNCTION webhook_events_internal.nearest(word text, words text[]) RETURNS text
     LANGUAGE c IMMUTABLE

@@ -142,6 +142,9 @@ wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status
 is(scalar $receiver->requests, 3, 'what waited is sent once, and what comes afterwards');
 is(query('SELECT count(*) FROM webhook_events.calls'), 4, 'the calls of before are kept');
 
+is(query("SELECT string_agg(concat_ws(' ', schema_name, table_name, kind), ', ' ORDER BY kind) FROM webhook_events_internal.attached"),
+	'public actor_builds build, public actor_runs run', 'attached tables are known');
+is(query("SELECT count(*) FROM webhook_events.audit('-infinity')"), 0, 'nothing is missing');
 is(query('SELECT string_agg(role::regrole || \' \' || access, \', \' ORDER BY access) FROM webhook_events_internal.grants'),
 	'manages manager, monitors monitor, reads reader', 'roles keep the access that they had');
 is(query(q{SELECT count(*) FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a

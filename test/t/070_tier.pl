@@ -1,0 +1,141 @@
+# 070_tier.pl
+#	  A delivery tier, by the steps of src/doc/scale-out.md: a server that subscribes
+#	  to the tables and the webhooks of two platforms, records their events and sends
+#	  them, while the platforms write and servers are killed.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Receiver;
+
+my $receiver = WebhookEvents::Receiver->new;
+my $logical = "wal_level = logical\nmax_wal_senders = 10\nmax_replication_slots = 10\n";
+my %platform = map { $_ => new_node($_, conf => $logical . "webhook_events.delivery = off\n") } 'a', 'b';
+my $tier = new_node('tier', conf => $logical . "webhook_events.poll_interval = '1s'\nwebhook_events.retry_delay = '100ms'\n"
+	  . "wal_retrieve_retry_interval = '100ms'\nmax_logical_replication_workers = 8\nmax_worker_processes = 20\n");
+
+sub tier { return $tier->safe_psql('postgres', $_[0]); }
+
+# The platforms' rows of before, which raise nothing on the tier.
+foreach my $name (sort keys %platform)
+{
+	my $node = $platform{$name};
+
+	$node->safe_psql('postgres', 'CREATE EXTENSION webhook_events');
+	$node->safe_psql('postgres', "CREATE SCHEMA $name; CREATE TABLE $name.actor_runs (id text PRIMARY KEY, actor_id text, user_id text, status text)");
+	$node->safe_psql('postgres', "INSERT INTO $name.actor_runs SELECT 'old-' || i, 'x', '$name', 'SUCCEEDED' FROM generate_series(1, 50) AS i");
+	$node->safe_psql('postgres', "SELECT webhook_events.create_webhook('" . $receiver->url("/ok?platform=$name")
+		  . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}', user_id => '$name')");
+	# As the page has it.
+	$node->safe_psql('postgres', qq{SELECT format('CREATE PUBLICATION platform_$name FOR TABLE $name.actor_runs, webhook_events_internal.webhooks (%s)'
+		' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
+		FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
+			AND attname NOT IN ('created_xid', 'created_in') \\gexec
+});
+}
+
+tier('CREATE EXTENSION webhook_events');
+foreach my $name (sort keys %platform)
+{
+	tier("CREATE SCHEMA $name; CREATE TABLE $name.actor_runs (id text PRIMARY KEY, actor_id text, user_id text, status text)");
+	tier("SELECT webhook_events.attach('$name.actor_runs', on_replica => true)");
+	tier("CREATE SUBSCRIPTION tier_$name CONNECTION '" . ($platform{$name}->connstr('postgres') =~ s/'/''/gr) . "' PUBLICATION platform_$name");
+}
+
+sub synchronized
+{
+	wait_for_sql($tier, "SELECT count(*) = 4 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel", 't');
+	return;
+}
+synchronized();
+is(tier('SELECT count(*) FROM a.actor_runs'), 50, 'the rows of before are copied');
+is(tier('SELECT count(*) FROM webhook_events.events'), 0, 'and raise nothing');
+is(tier('SELECT count(*) FROM webhook_events.webhooks'), 2, 'definitions flow to the tier');
+
+# Attached again, as after a change of the mapping: rows of replication still count.
+tier("SELECT webhook_events.attach('a.actor_runs', exclude => '{status}')");
+
+my %expected;
+my $batch = 0;
+
+sub write_some
+{
+	my ($name) = @_;
+	my $prefix = "$name-" . ++$batch;
+
+	$platform{$name}->safe_psql('postgres', "INSERT INTO $name.actor_runs SELECT '$prefix-' || i, 'x', '$name', 'READY' FROM generate_series(1, 20) AS i");
+	$platform{$name}->safe_psql('postgres', "BEGIN; UPDATE $name.actor_runs SET status = 'FAILED' WHERE id LIKE '$prefix-%'; ROLLBACK");
+	$platform{$name}->safe_psql('postgres', "UPDATE $name.actor_runs SET status = 'SUCCEEDED' WHERE id LIKE '$prefix-%'");
+	$expected{"$_->[0] $prefix-$_->[1]"} = 1 foreach map { my $i = $_; map { [ $_, $i ] } 'ACTOR.RUN.CREATED', 'ACTOR.RUN.SUCCEEDED' } 1 .. 20;
+	return;
+}
+
+# What has arrived, by event type and run.
+sub arrived
+{
+	my %seen;
+
+	foreach my $request ($receiver->requests)
+	{
+		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
+		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
+
+		$seen{"$type $run"}++;
+	}
+	return \%seen;
+}
+
+sub all_arrive
+{
+	my ($what) = @_;
+
+	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } $what;
+	return;
+}
+
+write_some($_) foreach 'a', 'b', 'a';
+all_arrive('all of both platforms arrive');
+is_deeply([ grep { arrived()->{$_} > 1 } keys %expected ], [], 'each once');
+
+# Kills, of each of the three, with writes in between.
+$tier->stop('immediate');
+write_some($_) foreach 'a', 'b';
+$tier->start;
+$platform{a}->stop('immediate');
+write_some('b');
+$platform{a}->start;
+write_some('a');
+all_arrive('what was written around the kills arrives');
+is_deeply([ grep { !$expected{$_} } keys %{ arrived() } ], [], 'and nothing that was rolled back or is old');
+
+# A row that can't be applied stops one platform's subscription, not the other's.
+tier("INSERT INTO a.actor_runs VALUES ('poison', 'x', 'a', 'READY')");
+$platform{a}->safe_psql('postgres', "INSERT INTO a.actor_runs VALUES ('poison', 'x', 'a', 'READY')");
+$expected{'ACTOR.RUN.CREATED poison'} = 1;
+write_some('b');
+all_arrive('the other platform goes on');
+tier("DELETE FROM a.actor_runs WHERE id = 'poison'");
+write_some('a');
+all_arrive('and the first one when the row is out of the way');
+
+# What the tier decides can be seen on the platform.
+$platform{a}->safe_psql('postgres', 'CREATE EXTENSION postgres_fdw; CREATE SCHEMA tier');
+$platform{a}->safe_psql('postgres', "CREATE SERVER tier FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $tier->host
+	  . "', port '" . $tier->port . "', dbname 'postgres')");
+$platform{a}->safe_psql('postgres', 'CREATE USER MAPPING FOR CURRENT_USER SERVER tier;'
+	  . ' IMPORT FOREIGN SCHEMA webhook_events LIMIT TO (webhook_health, deliveries) FROM SERVER tier INTO tier');
+my $of_a = grep { / (?:a-|poison)/ } keys %expected;
+wait_for_sql($platform{a}, "SELECT count(DISTINCT (event_type, actor_run_id)) FROM tier.deliveries WHERE state = 'succeeded' AND user_id = 'a'", $of_a);
+is($platform{a}->safe_psql('postgres', "SELECT count(*) FROM tier.webhook_health WHERE is_enabled AND waiting = 0"),
+	2, 'the platform sees what became of its events');
+
+# A webhook that the platform disables stops here.
+$platform{b}->safe_psql('postgres', 'SELECT webhook_events.disable_webhook(id) FROM webhook_events.webhooks');
+wait_for_sql($tier, "SELECT is_enabled FROM webhook_events.webhooks WHERE user_id = 'b'", 'f');
+
+$tier->stop;
+$_->stop foreach values %platform;
+done_testing();
