@@ -134,6 +134,7 @@ BEGIN
         WHERE o.id >= upper AND o.id < webhook_events.id_lower_bound(until);
         EXIT WHEN lower IS NULL;
         day := webhook_events.id_time(lower);
+        lower := webhook_events.id_lower_bound(day);
         upper := webhook_events.id_lower_bound(least(until,
             (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day') AT TIME ZONE 'UTC'));
         EXIT WHEN upper <= lower;  -- a time that no id tells

@@ -50,15 +50,4 @@ INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     ON CONFLICT DO NOTHING;
 
--- Attached tables are noted now, so that a trigger that is gone can be told of.
-INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
-SELECT DISTINCT n.nspname, c.relname,
-    CASE p.proname WHEN 'run_changed' THEN 'run' ELSE 'build' END
-FROM pg_catalog.pg_trigger AS t
-    JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
-    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid
-    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE t.tgfoid OPERATOR(pg_catalog.=) ANY (ARRAY['webhook_events.run_changed()',
-        'webhook_events.build_changed()']::pg_catalog.regprocedure[])
-    AND t.tgparentid OPERATOR(pg_catalog.=) 0;
 SELECT webhook_events_internal.wake_worker();
