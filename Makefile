@@ -53,7 +53,7 @@ DATA = $(filter-out $(script) $(updates),\
 	$(patsubst $(here)/%,%,$(wildcard $(here)/sql/$(EXTENSION)--*.sql)))
 DATA_built = $(script) $(updates)
 ifneq ($(wildcard $(here)/src/doc/*.md),)
-DOCS = $(patsubst $(here)/%,%,$(wildcard $(here)/src/doc/*.md))
+DOCS = $(patsubst $(here)/%,%,$(wildcard $(here)/src/doc/*.md $(here)/src/doc/monitoring/*))
 endif
 
 PG_CPPFLAGS = -I$(here)/src -DEXTENSION_VERSION='"$(EXTVERSION)"' \
@@ -172,7 +172,7 @@ test-tap: temp-install
 installcheck:
 	@$(here)/test/installcheck.sh $(drivers)/regress/pg_regress '$(bindir)' $(REGRESS)
 
-# Shows the extension at work; needs nothing installed and leaves nothing behind.
+# Shows the extension at work; needs nothing installed and leaves a report behind.
 demo: setup temp-install
 	@$(as_user) env $(env) $(PERL) $(here)/test/demo/demo.pl $(tmp)/test-demo
 

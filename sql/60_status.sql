@@ -267,12 +267,14 @@ BEGIN
     broken_tables := webhook_events_internal.broken_tables();
     emit_off := webhook_events_internal.emit_off();
     unreadable_files := webhook_events_internal.unreadable_files();
-    SELECT array_agg(s.subname::text ORDER BY s.subname) INTO subscriptions_down
-    FROM pg_subscription AS s
-    WHERE s.subenabled AND s.subdbid = (SELECT o.oid FROM pg_database AS o
-            WHERE o.datname = current_database())
-        AND NOT EXISTS (SELECT FROM pg_stat_subscription AS t
-            WHERE t.subid = s.oid AND t.relid IS NULL AND t.pid IS NOT NULL);
+    IF EXISTS (SELECT FROM pg_subscription) THEN
+        SELECT array_agg(s.subname::text ORDER BY s.subname) INTO subscriptions_down
+        FROM pg_subscription AS s
+        WHERE s.subenabled AND s.subdbid = (SELECT o.oid FROM pg_database AS o
+                WHERE o.datname = current_database())
+            AND NOT EXISTS (SELECT FROM pg_stat_subscription AS t
+                WHERE t.subid = s.oid AND t.relid IS NULL AND t.pid IS NOT NULL);
+    END IF;
     SELECT array_agg(format('%s fails since %s: %s', t.what, t.since, t.error)) INTO troubles
     FROM webhook_events_internal.worker_troubles() AS t;
     SELECT d.* INTO maintenance_at, maintenance_error

@@ -74,6 +74,9 @@ BEGIN
     IF host.rests_until IS NOT NULL OR host.is_probed THEN
         RETURN format('host %s rests: its last %s calls got no answer', host.host, host.silences);
     END IF;
+    IF dispatch.next_attempt_at = 'infinity' THEN
+        RETURN 'another one that is to come before it has not ended yet';
+    END IF;
     IF dispatch.next_attempt_at > clock_timestamp() THEN
         RETURN format('it is called again at %s', dispatch.next_attempt_at);
     END IF;

@@ -219,8 +219,8 @@ BEGIN
         '<text x="0" y="162">%11$s</text><text x="%12$s" y="162" class="m">%13$s</text>'
         '<text x="%5$s" y="162" class="e">%14$s</text></svg></figure>',
         webhook_events_internal.html(title), names[1], names[2], height, width, height / 2,
-        trim_scale(round(most, CASE WHEN most < 10 THEN 2 ELSE 0 END)) || unit, height / 2 + 4,
-        trim_scale(round(most / 2, CASE WHEN most < 20 THEN 2 ELSE 0 END)) || unit, marks,
+        trim_scale(round(most, CASE WHEN most < 1 THEN 3 WHEN most < 10 THEN 2 ELSE 0 END)) || unit, height / 2 + 4,
+        trim_scale(round(most / 2, CASE WHEN most < 1 THEN 3 WHEN most < 20 THEN 2 ELSE 0 END)) || unit, marks,
         to_char(since, 'MM-DD HH24:MI'), width / 2, to_char(since + (until - since) / 2, 'MM-DD HH24:MI'),
         to_char(until, 'MM-DD HH24:MI'));
 END

@@ -185,4 +185,11 @@ show('SELECT d.event_type, c.attempt, c.response_status, c.error_message,
 FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id
 ORDER BY c.started_at');
 show('SELECT * FROM webhook_events.status()', '-x');
-print "\nThe server is stopped and its data removed.\n";
+title('The story of one run');
+show("SELECT what, detail FROM webhook_events.explain_run('run-2')");
+
+my $report = "$ARGV[0]/report.html";
+open(my $page, '>', $report) or die "could not write $report: $!\n";
+print $page query("SELECT webhook_events.report(now() - interval '10 minutes')", '-At');
+close $page;
+print "\nThe server is stopped and its data removed. A page of what it did, to be looked at:\n$report\n";

@@ -107,7 +107,7 @@ is(query('SELECT broken_tables, emit_off, unreadable_files, subscriptions_down F
 	'nothing is wrong');
 query('ALTER TABLE actor_runs DISABLE TRIGGER webhook_events_update; DROP TRIGGER webhook_events_insert ON actor_builds');
 is(query('SELECT broken_tables FROM webhook_events.status()'),
-	'{"public.actor_builds: trigger webhook_events_insert is missing","public.actor_runs: trigger webhook_events_update is disabled"}',
+	'{"public.actor_builds: trigger for INSERT is missing","public.actor_runs: trigger webhook_events_update is disabled"}',
 	'triggers that are not in force');
 query('ALTER DATABASE postgres SET webhook_events.emit = off');
 query('CREATE ROLE loader; ALTER ROLE loader IN DATABASE postgres SET webhook_events.emit = off');
