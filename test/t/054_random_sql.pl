@@ -64,16 +64,17 @@ sub value
 
 	return "NULL::$type" if rand() < 0.1;
 	return 'ARRAY[' . join(', ', map { value($type =~ s/\[\]$//r) } 0 .. rand 3) . "]::$type" if $type =~ /\[\]$/;
+	return "(SELECT t FROM $type AS t LIMIT 1)" if $type =~ /^webhook_events\w*\.\w+$/ && !$values{$type};
 	die "no values of type $type\n" unless $values{$type};
 	return '(' . pick(@{ $values{$type} }) . ")::$type";
 }
 
-# All functions but those that end what is tested: maintenance, and pauses.
+# All functions but those that end what is tested, and those that make days without end.
 my @functions = map { my ($name, @types) = split /\|/; [ $name, @types ] } split /\n/, $node->safe_psql('postgres', q{
 	SELECT concat_ws('|', p.pronamespace::regnamespace || '.' || p.proname, (SELECT string_agg(format_type(t, NULL), '|' ORDER BY n)
 		FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n)))
 	FROM pg_proc AS p WHERE pronamespace IN ('webhook_events'::regnamespace, 'webhook_events_internal'::regnamespace) AND prorettype <> 'trigger'::regtype
-		AND proname NOT IN ('pause', 'resume', 'grant_access', 'revoke_access', 'grant_objects', 'refresh_grants', 'own_table', 'make_doors')});
+		AND proname NOT IN ('create_days', 'missing_days', 'pause', 'resume', 'grant_access', 'revoke_access', 'grant_objects', 'refresh_grants', 'own_table', 'own_objects', 'revoke_all', 'make_doors')});
 cmp_ok(scalar @functions, '>', 40, scalar(@functions) . ' functions');
 my $script = "SET client_min_messages = fatal; SET statement_timeout = '20s';\n";
 foreach my $i (1 .. $ncalls)
@@ -90,6 +91,41 @@ my @sizes = $stdout =~ /^(\d+)$/mg;
 is(scalar @sizes, 2, 'its memory was measured');
 cmp_ok($sizes[1], '<', $sizes[0] + 8 * 1024 * 1024, "and does not grow: $sizes[0], then $sizes[1] bytes");
 like($node->safe_psql('postgres', 'SELECT 1'), qr/^1$/, 'the server is alive');
+
+# The same by roles: none crashes, and none is told what is another's.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE tenant LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE manager LOGIN; CREATE ROLE monitor LOGIN; CREATE ROLE nobody LOGIN;
+SELECT webhook_events.grant_access('tenant', 'tenant', 'u'), webhook_events.grant_access('reader', 'reader'),
+	webhook_events.grant_access('manager', 'manager'), webhook_events.grant_access('monitor', 'monitor');
+SELECT webhook_events.attach('actor_runs');
+SELECT webhook_events.create_webhook('http://127.0.0.1:1/', '{ACTOR.RUN.CREATED}', user_id => 'hidden-user', description => 'hidden-text',
+	headers_template => '{"X": "hidden-header"}', do_not_retry => true);
+INSERT INTO actor_runs (id, actor_id, user_id, status, status_message) VALUES ('hidden-run', 'a', 'hidden-user', 'SUCCEEDED', 'hidden-text');
+SQL
+my @hidden = split /\n/, $node->safe_psql('postgres', q{
+	SELECT id FROM webhook_events.webhooks WHERE user_id = 'hidden-user'
+	UNION ALL SELECT id FROM webhook_events.events WHERE user_id = 'hidden-user'});
+cmp_ok(scalar @hidden, '>', 2, 'there is something to hide');
+push @texts, map { "'$_'" } @hidden, 'hidden-run';
+$values{regrole} = ["'reader'"];
+my @doors = grep { $_->[0] =~ /^webhook_events\./ } @functions;
+my @views = split /\n/, $node->safe_psql('postgres', q{SELECT oid::regclass FROM pg_class WHERE relnamespace = 'webhook_events'::regnamespace AND relkind = 'v'});
+my %never = (tenant => qr/hidden-(?:user|text|header)/, reader => qr/hidden-header/, monitor => qr/hidden-(?:text|header)/, nobody => qr/hidden-(?:user|text|header)/, manager => qr/^$/);
+foreach my $role (qw(nobody monitor reader tenant manager))
+{
+	my $calls = join '', map {
+		my ($name, @types) = @{ pick(@doors) };
+		"SELECT left(t::text, 5000) FROM $name(" . join(', ', map { value($_) } @types) . ") AS t LIMIT 20;\n"
+	} 1 .. $ncalls / 16;
+	my ($role_status, $shown, $said) = $node->psql('postgres', "SET client_min_messages = fatal; SET statement_timeout = '20s';\n$calls"
+		  . join('', map { "SELECT left(t::text, 5000) FROM $_ AS t;\n" } @views),
+		on_error_stop => 0, timeout => 600, extra_params => [ '-U', $role ]);
+
+	is($role_status, 0, "the session of $role survives");
+	unlike($shown, $never{$role}, "and shows nothing that $role may not see") if $role ne 'manager';
+	unlike($said, qr/hidden-(?:text|header)/, 'nor do errors');
+	$node->safe_psql('postgres', q{SELECT webhook_events.resume()});
+}
 wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't');
 is($node->safe_psql('postgres', 'SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
