@@ -24,7 +24,7 @@
 
 /* So many events, and bytes of them, are routed at once. */
 #define MAX_EVENTS 500
-#define MAX_BATCH_BYTES (1024 * 1024)
+#define MAX_BATCH_BYTES (512 * 1024)
 
 /* So long after an error that is not of an event it is tried again. */
 #define RETRY_TIME USECS_PER_SEC

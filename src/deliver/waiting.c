@@ -43,7 +43,7 @@
  */
 #define MAX_FETCHED 2000
 #define MAX_FETCHED_BYTES (8 * 1024 * 1024)
-#define MAX_EVENT_BYTES (1024 * 1024)
+#define MAX_EVENT_BYTES (512 * 1024)
 
 /*
  * A host that has done with what was fetched for it within this time gets

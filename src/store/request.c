@@ -36,6 +36,10 @@ const char *const request_default_payload =
 /* No rendered headers template that passes headers_parse() is longer. */
 #define MAX_HEADERS_TEXT (8 * HEADERS_MAX_SIZE)
 
+/* Of a long resource, and what a body has besides, as a rule. */
+#define BIG_RESOURCE (64 * 1024)
+#define BODY_OVERHEAD 4096
+
 static void
 append_string_or_null(StringInfo out, const char *value)
 {
@@ -242,7 +246,13 @@ request_build(const Webhook *webhook, const Event *event,
 		return false;
 	add_forced_headers(&request->headers, prefix, webhook->id, dispatch_id);
 
+	/*
+	 * One that holds the resource need not grow, and be copied, as it is
+	 * written.
+	 */
 	initStringInfo(&body);
+	if (event->resource_length < limit && event->resource_length > BIG_RESOURCE)
+		enlargeStringInfo(&body, (int) event->resource_length + BODY_OVERHEAD);
 	if (!template_render(webhook->payload, values, limit, &body))
 	{
 		*error = psprintf("payload is longer than %zu bytes", limit);
