@@ -310,3 +310,4 @@ DROP TYPE inner_type, phase CASCADE;
 DROP DOMAIN padded;
 DROP COLLATION blind;
 DROP ROLE capture_writer;
+DELETE FROM webhook_events_internal.outbox;
