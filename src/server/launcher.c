@@ -230,7 +230,9 @@ check_starts(void)
 		{
 			if (GetBackgroundWorkerPid(start->handle, &pid) != BGWH_STOPPED)
 				continue;
-			shared_slot_failed(start->slot, "the worker could not be started");
+			/* It may have come and gone since it was looked at. */
+			if (shared_slot_is_starting(start->slot, start->number))
+				shared_slot_failed(start->slot, "the worker could not be started");
 		}
 		pfree(start->handle);
 		start->slot = -1;
