@@ -7,7 +7,7 @@
 # same machine, as a rule in turns; shown are medians.  Quick mode makes everything
 # smaller and takes about three minutes; its figures are noisier, and what needs
 # size (webhooks, history, old transactions, backlogs) it only hints at.  No part
-# starts when the time of its mode is up.
+# starts when the time of its mode is up, and each has a deadline of its own.
 #
 # --set=events=50000 changes one of the sizes that are in %modes below.
 #
@@ -27,6 +27,7 @@ use lib abs_path(dirname(__FILE__));
 BEGIN { $ENV{PG_TEST_TIMEOUT_DEFAULT} //= 3600; }    # of sessions that are held open
 use Bench;
 use parts::delivery;
+use parts::growth;
 use parts::neighbours;
 use parts::upkeep;
 use parts::writes;
@@ -45,18 +46,22 @@ my @order = (
 	[ replay => \&parts::delivery::replay ],
 	[ old_transaction => \&parts::delivery::old_transaction ],
 	[ history => \&parts::delivery::history ],
+	[ history_lookup => \&parts::growth::history_lookup ],
+	[ soak => \&parts::growth::soak ],
 	[ idle => \&parts::upkeep::idle ],
 	[ crash => \&parts::upkeep::crash ]);
 my %modes = (
 	quick => {
 		minutes => 3, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, load_events => 4000,
 		webhooks => 10000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
-		pgbench_seconds => 1, lives => 1000
+		pgbench_seconds => 1, lives => 1000, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
+		soak_rate => 500, part_minutes => 2
 	},
 	full => {
 		minutes => 60, rounds => 3, turns => 15, drain_turns => 9, turn_events => 50000, events => 200000, samples => 1000, load_events => 40000,
 		webhooks => 1000000, backlog => 1000000, history => 10000000, old_seconds => 300, idle_seconds => 60,
-		pgbench_seconds => 5, lives => 10000
+		pgbench_seconds => 5, lives => 10000, lookup_events => 1000000, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
+		soak_rate => 2000, part_minutes => 30
 	});
 my ($mode, $output) = ('quick', '.');
 my %set;
@@ -82,7 +87,12 @@ foreach my $name (@wanted)
 	}
 	progress($name);
 	Bench::part($name);
-	if (!eval { $run->(); 1 })
+	# What never ends must not keep the others from their results.
+	local $SIG{ALRM} = sub { die "it took more than $scale{part_minutes} minutes\n" };
+	alarm $scale{part_minutes} * 60;
+	my $ok = eval { $run->(); 1 };
+	alarm 0;
+	if (!$ok)
 	{
 		note("failed: $@");
 		push @failed, $name;

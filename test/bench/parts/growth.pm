@@ -1,0 +1,167 @@
+# growth.pm
+#	  What the second day costs: looking things up in much history, and a mixture of
+#	  everything, by the minute, on tables that are full already.
+
+package parts::growth;
+
+use strict;
+use warnings;
+
+use Bench;
+use IPC::Run ();
+use JSON::PP;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+use WebhookEvents::Node;
+
+# Adds so many events and dispatches that ended to each of the days before today.
+sub fill_days
+{
+	my ($node, $days, $count) = @_;
+
+	sql($node, "SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - $days, (now() AT TIME ZONE 'UTC')::date)");
+	foreach my $day (1 .. $days)
+	{
+		sql($node, <<"SQL");
+SELECT webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - $day)::timestamp AT TIME ZONE 'UTC') AS lower \\gset
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, actor_run_id, actor_id, user_id, resource)
+	SELECT :'lower' || to_char(n, 'FM00000000'), now(), '1', 'ACTOR.RUN.CREATED', 'run' || $day || '-' || n / 3, 'actor' || n % 5000,
+		'user' || n % 1000, to_json(repeat('x', 200))
+	FROM generate_series(1, $count) AS n;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts)
+	SELECT :'lower' || to_char(n, 'FM00000000'), :'lower' || to_char(n, 'FM00000000'), 'hook' || n % 2000, 'user' || n % 1000, 'ACTOR.RUN.CREATED',
+		CASE n % 1000 WHEN 0 THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, now(), now(), 1
+	FROM generate_series(1, $count) AS n;
+SQL
+	}
+	return;
+}
+
+# Buffers that a look-up of up to fifty rows touches.
+sub buffers_of
+{
+	my ($node, $query) = @_;
+	my $explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) $query ORDER BY id DESC LIMIT 50";
+	my $plan = decode_json(sql($node, "EXPLAIN (ANALYZE) $query ORDER BY id DESC LIMIT 50 \\g /dev/null\n$explain"))->[0]{Plan};
+
+	return $plan->{'Shared Hit Blocks'} + $plan->{'Shared Read Blocks'};
+}
+
+sub history_lookup
+{
+	with_node('lookup', "autovacuum = off\n", sub {
+		my $node = shift;
+		my ($days, $count) = (10, $scale{lookup_events});
+		my $hour = "AND id >= webhook_events.id_lower_bound(date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '72 hours')"
+		  . " AND id < webhook_events.id_lower_bound(date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '71 hours')";
+		my $started;
+
+		if (free_disk() < 3 + $days * $count * 1.5e3 / 2**30)
+		{
+			note('no room for ' . $days * $count . ' events');
+			return;
+		}
+		progress("history_lookup: adding $days days of $count events");
+		fill_days($node, $days, $count);
+		progress('history_lookup: making indexes');
+		$started = time;
+		sql($node, 'SELECT count(webhook_events_internal.index_day(u.kind, u.day))'
+			  . " FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date) AS u");
+		result(what => 'indexes of a day', figure => sprintf('%.1f s', (time - $started) / $days), reference => "$count events");
+		foreach my $case ([ 'events of a run', 'events', "actor_run_id = 'run3-7'" ], [ 'events of an Actor', 'events', "actor_id = 'actor7'" ],
+			[ 'events of a user', 'events', "user_id = 'user7'" ], [ 'dispatches of a webhook', 'dispatches', "webhook_id = 'hook7'" ],
+			[ 'dispatches of a user', 'dispatches', "user_id = 'user7'" ],
+			[ 'dispatches of an event', 'dispatches', "event_id = (SELECT min(id) FROM webhook_events.events)" ],
+			[ 'dispatches that failed', 'dispatches', 'is_failed' ])
+		{
+			my ($what, $view, $condition) = @$case;
+			my $query = "SELECT * FROM webhook_events.$view WHERE $condition";
+
+			foreach my $part ([ $what, '', 300 ], [ "$what, of an hour", $hour, 60 ])
+			{
+				my $buffers = buffers_of($node, "$query $part->[1]");
+
+				result(what => $part->[0], figure => "$buffers buffers", number => $buffers, bar => "<= $part->[2]");
+			}
+		}
+	});
+	return;
+}
+
+# Work beside the events: writes that are rolled back, and heartbeats.
+my $noise = <<'SQL';
+CREATE PROCEDURE noise(seconds integer) LANGUAGE plpgsql AS $$
+DECLARE
+	until timestamptz := clock_timestamp() + seconds * interval '1 second';
+	n integer := 0;
+BEGIN
+	WHILE clock_timestamp() < until LOOP
+		n := n + 1;
+		INSERT INTO actor_runs (id, actor_id) VALUES ('undone' || n, 'ok');
+		ROLLBACK;
+		UPDATE actor_runs SET heartbeat_at = now() WHERE id = (SELECT min(id) FROM actor_runs);
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SQL
+
+sub soak
+{
+	my $conf = "autovacuum = on\nwebhook_events.retry_delay = '1s'\nwebhook_events.max_retries = 3\n";
+
+	with_node('soak', $conf, sub {
+		my $node = shift;
+		my $sink = start_sink(qw(ok slow hang reset));
+		my ($seconds, $rate) = @scale{qw(soak_seconds soak_rate)};
+		my $step = $seconds < 60 ? int($seconds / 2) : 60;
+		my (@p50, @p99, @rows);
+
+		progress("soak: filling tables with $scale{soak_history} events, of which $scale{soak_waiting} wait");
+		create_webhook($node, $sink->{url}{$_}, 'ACTOR.RUN.CREATED', actor_id => "'$_'") foreach qw(ok slow reset);
+		my $hang = create_webhook($node, $sink->{url}{hang}, 'ACTOR.RUN.CREATED', actor_id => "'hang'");
+		sql($node, $noise);
+		fill_days($node, 2, int($scale{soak_history} / 2));
+		sql($node, 'INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)'
+			  . " SELECT left(id, 9) || lpad(n::text, 8, 'w'), id, '$hang', event_type, 'ACTIVE', now(), 1, now() + interval '1 day'"
+			  . ' FROM (SELECT id, event_type, row_number() OVER () AS n FROM webhook_events_internal.outbox'
+			  . " WHERE id < webhook_events.id_lower_bound(now() - interval '1 day') LIMIT $scale{soak_waiting}) AS e");
+		commit_times($node, 'warm', 200, 200, 'ok', 1);
+		my $beside = IPC::Run::start([ 'psql', '-Xqd', $node->connstr('postgres'), '-c', "CALL noise($seconds)" ], '<', \undef);
+		foreach my $n (1 .. int($seconds / $step))
+		{
+			my $cpu = worker_cpu($node);
+			my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+			my $times = commit_times($node, "m$n", $step * $rate, $rate, join(',', ('ok') x 8, 'slow', 'reset'), 4);
+
+			# The Actors are taken in turns.
+			delete @$times{ grep { /-(\d+)$/ && $1 % 10 >= 8 } keys %$times };
+			push @rows, { cpu => (worker_cpu($node) - $cpu) / 1e9 / $step, wal => sql($node, "SELECT pg_current_wal_insert_lsn() - '$lsn'") / ($step * $rate),
+				memory => parts::neighbours::memory($node), descriptors => scalar(() = glob '/proc/' . worker_pid($node) . '/fd/*'),
+				dead => sql($node, q{SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE schemaname = 'webhook_events_internal'}),
+				times => $times };
+			progress("soak: $n of " . int($seconds / $step));
+		}
+		$beside->finish;
+		sleep 1;
+		my $arrivals = stop_sink($sink);
+		foreach my $n (0 .. $#rows)
+		{
+			my $row = $rows[$n];
+			my ($with) = (delays($row->{times}, $arrivals))[1];
+
+			push @p50, percentile(0.5, @$with);
+			push @p99, percentile(0.99, @$with);
+			note(sprintf 'stretch %d of %d s: p50 %.2f ms, p99 %.2f ms, CPU %.2f, %.1f MB, %d descriptors, %d dead rows, %.0f bytes of WAL for an event',
+				$n + 1, $step, $p50[-1], $p99[-1], @$row{qw(cpu memory descriptors dead wal)});
+		}
+		my ($slowest) = sort { $b <=> $a } @p50;
+		result(what => "p50 of the slowest $step s", figure => sprintf('%.2f ms', $slowest), reference => sprintf('first %.2f ms', $p50[0]),
+			number => $slowest / $p50[0], bar => '<= 1.5');
+		($slowest) = sort { $b <=> $a } @p99;
+		result(what => "p99 of the slowest $step s", figure => sprintf('%.2f ms', $slowest), number => $slowest, bar => '<= 20');
+	});
+	return;
+}
+
+1;
