@@ -101,7 +101,7 @@ CREATE INDEX dispatches_default_replay_of_idx
     ON webhook_events_internal.dispatches_default (replay_of) WHERE replay_of IS NOT NULL;
 -- What goes out in order: whose turn is next, and who has held others back for too long.
 CREATE INDEX dispatches_default_order_idx
-    ON webhook_events_internal.dispatches_default (webhook_id, order_key, event_id, id)
+    ON webhook_events_internal.dispatches_default (order_key, webhook_id, event_id, id)
     WHERE order_key IS NOT NULL AND status = 'ACTIVE';
 CREATE INDEX dispatches_default_holds_idx
     ON webhook_events_internal.dispatches_default (holds_until, id)

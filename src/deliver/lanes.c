@@ -299,26 +299,22 @@ lane_expect(Subscriber *subscriber, const char *order_key)
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Asks which of the unknown lanes' webhooks have lanes in the table at all. */
-static void
-look_for_webhooks(void)
+/*
+ * Does anything wait in order at all?  If not, the webhooks of the unknown lanes
+ * have no rows, and are not asked about before they get some.
+ */
+static bool
+any_waits(void)
 {
-	ArrayParameter ids = {TEXTOID, NULL};
 	ListCell   *cell;
-	uint64		count;
 
+	if (lanes_exist())
+		return true;
 	foreach(cell, unknown_lanes)
-	{
-		Subscriber *subscriber = ((Lane *) lfirst(cell))->subscriber;
-
-		if (!subscriber->has_lane_rows)
-			continue;
-		subscriber->has_lane_rows = false;
-		array_add_text(&ids, subscriber->id);
-	}
-	count = lanes_find_webhooks(array_result(&ids));
-	for (uint64 i = 0; i < count; i++)
-		subscriber_find(statement_text(i, 1))->has_lane_rows = true;
+		((Lane *) lfirst(cell))->subscriber->has_lane_rows = false;
+	list_free(unknown_lanes);
+	unknown_lanes = NIL;
+	return false;
 }
 
 void
@@ -329,21 +325,17 @@ lanes_look(void)
 	DueRow	   *rows;
 	int			nrows;
 
-	if (unknown_lanes == NIL)
+	if (unknown_lanes == NIL || !any_waits())
 		return;
-	look_for_webhooks();
 	lane_list_init(&unknown);
 	foreach(cell, unknown_lanes)
 	{
 		Lane	   *lane = lfirst(cell);
 
-		if (lane->subscriber->has_lane_rows)
-			lane_list_add(&unknown, lane->subscriber->id, lane->name + ID_LENGTH, "", "");
+		lane_list_add(&unknown, lane->subscriber->id, lane->name + ID_LENGTH, "", "");
 	}
 	list_free(unknown_lanes);
 	unknown_lanes = NIL;
-	if (unknown.count == 0)
-		return;
 	nrows = lanes_find_first(&unknown, 1, &rows);
 	for (int i = 0; i < nrows; i++)
 	{

@@ -16,8 +16,9 @@
 #include "utils/timestamp.h"
 
 /*
- * All conditions compare whole rows from the left, so that no other index fits;
- * what is behind a lane is left out by the second comparison.
+ * All conditions compare whole rows from the left, and the index starts with what no
+ * other one has, so that none else fits; what is behind a lane is left out by the
+ * second comparison.
  */
 #define IN_LANES "FROM webhook_events_internal.dispatches AS d" \
 	" WHERE d.order_key IS NOT NULL AND d.status = 'ACTIVE'"
@@ -26,33 +27,31 @@ static Statement first_statement = {
 	"SELECT f.* FROM unnest($1, $2, $3, $4)"
 	" WITH ORDINALITY AS l (webhook_id, order_key, event_id, id, number)"
 	" CROSS JOIN LATERAL (" DUE_COLUMNS IN_LANES
-	" AND (d.webhook_id, d.order_key, d.event_id, d.id)"
-	" > (l.webhook_id, l.order_key, l.event_id, l.id)"
-	" AND (d.webhook_id, d.order_key) <= (l.webhook_id, l.order_key)"
-	" ORDER BY d.webhook_id, d.order_key, d.event_id, d.id LIMIT $5) AS f"
+	" AND (d.order_key, d.webhook_id, d.event_id, d.id)"
+	" > (l.order_key, l.webhook_id, l.event_id, l.id)"
+	" AND (d.order_key, d.webhook_id) <= (l.order_key, l.webhook_id)"
+	" ORDER BY d.order_key, d.webhook_id, d.event_id, d.id LIMIT $5) AS f"
 	" ORDER BY l.number, f.event_id, f.id",
 	5, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID}, NULL
 };
 
 /* A value, since EXISTS could become a join that reads all lanes. */
-static Statement webhooks_statement = {
-	"SELECT w.id FROM unnest($1) AS w (id) WHERE ("
-	"SELECT true " IN_LANES " AND (d.webhook_id, d.order_key) >= (w.id, '')"
-	" AND d.webhook_id <= w.id LIMIT 1)",
-	1, {TEXTARRAYOID}, NULL
+static Statement any_statement = {
+	"SELECT " IN_LANES " AND d.order_key >= '' ORDER BY d.order_key LIMIT 1",
+	0, {0}, NULL
 };
 
 /* Steps from one lane to the next, so that the cost follows their number. */
 static Statement next_statement = {
 	"WITH RECURSIVE lane (webhook_id, order_key) AS ("
 	" (SELECT d.webhook_id, d.order_key " IN_LANES
-	" AND (d.webhook_id, d.order_key) > ($1, $2)"
-	" ORDER BY d.webhook_id, d.order_key LIMIT 1)"
+	" AND (d.order_key, d.webhook_id) > ($2, $1)"
+	" ORDER BY d.order_key, d.webhook_id LIMIT 1)"
 	" UNION ALL"
 	" SELECT n.webhook_id, n.order_key FROM lane CROSS JOIN LATERAL ("
 	"SELECT d.webhook_id, d.order_key " IN_LANES
-	" AND (d.webhook_id, d.order_key) > (lane.webhook_id, lane.order_key)"
-	" ORDER BY d.webhook_id, d.order_key LIMIT 1) AS n)"
+	" AND (d.order_key, d.webhook_id) > (lane.order_key, lane.webhook_id)"
+	" ORDER BY d.order_key, d.webhook_id LIMIT 1) AS n)"
 	" SELECT webhook_id, order_key FROM lane LIMIT $3",
 	3, {TEXTOID, TEXTOID, INT4OID}, NULL
 };
@@ -115,10 +114,10 @@ lanes_find_first(LaneList *list, int limit, DueRow **rows)
 									rows);
 }
 
-uint64
-lanes_find_webhooks(Datum webhook_ids)
+bool
+lanes_exist(void)
 {
-	return statement_read(&webhooks_statement, &webhook_ids, NULL, 0);
+	return statement_read(&any_statement, NULL, NULL, 1) > 0;
 }
 
 int

@@ -39,11 +39,11 @@ extern void lane_list_add(LaneList *list, const char *webhook_id,
  */
 extern int	lanes_find_first(LaneList *list, int limit, DueRow **rows);
 
-/* Which of these webhooks (text[]) have lanes?  The rows hold the id alone. */
-extern uint64 lanes_find_webhooks(Datum webhook_ids);
+/* Are there any lanes in the table? */
+extern bool lanes_exist(void);
 
 /*
- * The lanes behind this one, in order of webhook and key, at most "limit"; each is
+ * The lanes behind this one, in order of key and webhook, at most "limit"; each is
  * added to the list, from its start.  Returns how many; the last one is copied to
  * "webhook_id" and, palloc'd, to "*order_key".
  */
