@@ -22,11 +22,11 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "deliver/answer.h"
 #include "deliver/dispatch.h"
 #include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
+#include "deliver/recording.h"
 #include "deliver/tally.h"
 #include "deliver/trouble.h"
 #include "deliver/waiting.h"
@@ -58,26 +58,6 @@
 
 /* So long a result whose row somebody has locked waits. */
 #define LOCKED_TIME USECS_PER_SEC
-
-/* What is to be written of a dispatch. */
-typedef struct Entry
-{
-	Dispatch   *dispatch;
-	DispatchStatus status;
-	TimestampTz next_attempt_at;
-	bool		without_call;	/* it can't be written */
-	bool		is_locked;		/* so nothing was written */
-} Entry;
-
-/* A transaction's work, on the next "count" of the entries. */
-typedef struct Recording
-{
-	Entry	   *entries;
-	int			count;
-	bool		with_statistics;
-	bool		with_mark;
-	int			nmarked;		/* out: batches whose mark was written */
-} Recording;
 
 static TimestampTz mark_since;	/* a batch is done and its mark not written */
 static TimestampTz statistics_retry_at; /* they could not be logged */
@@ -200,141 +180,6 @@ recorder_deadline(bool idle)
 	return deadline;
 }
 
-static void
-write_call(DispatchWriter *writer, const Dispatch *dispatch)
-{
-	CallRow		row = {
-		.dispatch_id = dispatch->id,
-		.attempt = dispatch->attempts,
-		.started_at = clock_to_wall(dispatch->call_started_at),
-		.finished_at = clock_to_wall(dispatch->ended_at),
-		.duration = dispatch->call_duration,
-		.url = dispatch->call_url,
-		.address = dispatch->call_address,
-		.response_status = dispatch->response_status,
-		.error_message = dispatch->call_note ? dispatch->call_note : dispatch->error
-	};
-
-	if (dispatch->response_body)
-		row.response_body = answer_to_text(dispatch->response_body,
-										   dispatch->response_length);
-	dispatch_writer_call(writer, &row);
-}
-
-/*
- * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
- * gets its row now is forgotten before that has a place, unless it is being called.
- */
-static void
-write_dispatch(DispatchWriter *writer, Entry *entry)
-{
-	Dispatch   *dispatch = entry->dispatch;
-	const Webhook *webhook = dispatch->subscriber->webhook;
-	bool		waits = (entry->status == DISPATCH_ACTIVE);
-	bool		has_place = dispatch->has_row || dispatch->state == DISPATCH_CALLING;
-	DispatchRow row = {
-		.id = dispatch->id,
-		.event_id = dispatch->event_id,
-		.webhook_id = dispatch->subscriber->id,
-		.user_id = webhook ? webhook->user_id : NULL,
-		.event_type = dispatch->event_type,
-		.status = entry->status,
-		.created_at = clock_to_wall(dispatch->since),
-		.finished_at = waits ? 0 : clock_to_wall(dispatch->ended_at),
-		.attempts = dispatch->attempts,
-		.next_attempt_at = waits ? entry->next_attempt_at : 0,
-		.error_message = dispatch->error,
-		.order_key = dispatch->is_passed ? NULL : lane_key(dispatch),
-		.holds_until = dispatch->holds_until,
-		.epoch = dispatch->epoch,
-		.is_passed = dispatch->is_passed,
-		.place = has_place ? &dispatch->place : NULL
-	};
-
-	if (dispatch->has_row)
-		entry->is_locked = dispatch_writer_update(writer, &row) == ROW_LOCKED;
-	else
-		dispatch_writer_insert(writer, &row);
-}
-
-/* Marks the entries with these ids as locked. */
-static void
-note_locked(Recording *recording, List *ids)
-{
-	ListCell   *cell;
-
-	foreach(cell, ids)
-	{
-		for (int i = 0; i < recording->count; i++)
-		{
-			Entry	   *entry = &recording->entries[i];
-
-			entry->is_locked |= strcmp(entry->dispatch->id, lfirst(cell)) == 0;
-		}
-	}
-}
-
-/*
- * Writes the mark of the last of the batches that are done with what is written here.
- * A batch in which runs have ended waits until their webhooks were looked after.
- */
-static void
-write_mark(Recording *recording)
-{
-	CursorMark *last = NULL;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &routed_batches)
-		dlist_container(Batch, node, iter.cur)->ngetting_row = 0;
-	for (int i = 0; i < recording->count; i++)
-	{
-		Dispatch   *dispatch = recording->entries[i].dispatch;
-
-		if (!dispatch->has_row)
-			dispatch->batch->ngetting_row++;
-	}
-	recording->nmarked = 0;
-	dlist_foreach(iter, &routed_batches)
-	{
-		Batch	   *batch = dlist_container(Batch, node, iter.cur);
-
-		if (batch->ended_runs != NIL || batch->nwithout_row > batch->ngetting_row)
-			break;
-		last = batch->mark;
-		recording->nmarked++;
-	}
-	if (last != NULL)
-		cursor_write(last);
-}
-
-/* The transaction; changes nothing in memory but the entries. */
-static void
-write_recording(void *argument)
-{
-	Recording  *recording = argument;
-	DispatchWriter *writer = dispatch_writer_create();
-
-	for (int i = 0; i < recording->count; i++)
-	{
-		recording->entries[i].is_locked = false;
-		write_dispatch(writer, &recording->entries[i]);
-	}
-	note_locked(recording, dispatch_writer_find_locked(writer));
-	for (int i = 0; i < recording->count; i++)
-	{
-		Entry	   *entry = &recording->entries[i];
-
-		if (entry->dispatch->state == DISPATCH_ENDED && entry->dispatch->was_called &&
-			!entry->is_locked && !entry->without_call)
-			write_call(writer, entry->dispatch);
-	}
-	if (recording->with_statistics)
-		tally_write();
-	dispatch_writer_execute(writer);
-	if (recording->with_mark)
-		write_mark(recording);
-}
-
 /*
  * Notes that a row waits in its webhook's line, from this time on; or in that of
  * the whole table, where it will fail, if the webhook's URL is not valid any more.
@@ -450,8 +295,7 @@ note_written(const Recording *recording, TimestampTz now)
 static WorkResult
 try(Recording *recording, TimestampTz now, WorkError *error)
 {
-	WorkResult	result = work_run("recording results", false, write_recording,
-								  recording, error);
+	WorkResult	result = recording_write(recording, error);
 
 	if (result == WORK_DONE)
 		note_written(recording, now);
