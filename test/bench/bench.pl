@@ -72,7 +72,7 @@ GetOptions('mode=s' => \$mode, 'output=s' => \$output, 'set=i' => \%set) && $mod
 $scale{$_} = $set{$_} foreach keys %set;
 
 my %parts = map { @$_ } @order;
-my @wanted = @ARGV ? @ARGV : grep { $mode eq 'full' || $_ ne 'crash' } map { $_->[0] } @order;
+my @wanted = @ARGV ? @ARGV : grep { $mode eq 'full' || !/^(crash|life)$/ } map { $_->[0] } @order;
 my $started = time;
 my (@skipped, @failed);
 
