@@ -68,7 +68,9 @@ CREATE FUNCTION webhook_events_internal.missing_days(first date, last date)
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT k.kind, d.day::date
-    FROM generate_series(first, last, '1 day') AS d (day)
+    -- At most a year's, and none for infinite days.
+    FROM generate_series(CASE WHEN isfinite(first) THEN first END, least(last, first + 366),
+            '1 day') AS d (day)
         CROSS JOIN unnest(ARRAY['outbox', 'dispatches', 'calls']) WITH ORDINALITY AS k (kind, number)
     WHERE to_regclass(webhook_events_internal.day_table(k.kind, d.day::date)) IS NULL
     ORDER BY d.day, k.number
