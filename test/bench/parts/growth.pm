@@ -71,7 +71,7 @@ sub history_lookup
 		foreach my $case ([ 'events of a run', 'events', "actor_run_id = 'run3-7'" ], [ 'events of an Actor', 'events', "actor_id = 'actor7'" ],
 			[ 'events of a user', 'events', "user_id = 'user7'" ], [ 'dispatches of a webhook', 'dispatches', "webhook_id = 'hook7'" ],
 			[ 'dispatches of a user', 'dispatches', "user_id = 'user7'" ],
-			[ 'dispatches of an event', 'dispatches', "event_id = (SELECT min(id) FROM webhook_events.events)" ],
+			[ 'dispatches of an event', 'dispatches', "event_id = (SELECT id FROM webhook_events_internal.outbox ORDER BY id LIMIT 1)" ],
 			[ 'dispatches that failed', 'dispatches', 'is_failed' ])
 		{
 			my ($what, $view, $condition) = @$case;
