@@ -71,7 +71,8 @@ find_inner(Inner *inner, FmgrInfo *door)
 	inner_tuple = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&form->proname),
 								  PointerGetDatum(arguments),
 								  ObjectIdGetDatum(day_table_namespace()));
-	if (!HeapTupleIsValid(inner_tuple))
+	if (!HeapTupleIsValid(inner_tuple) ||
+		((Form_pg_proc) GETSTRUCT(inner_tuple))->oid == door->fn_oid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("nothing is behind function \"%s\"", NameStr(form->proname)),

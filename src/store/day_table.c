@@ -16,6 +16,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_enum.h"
@@ -44,16 +45,9 @@ forget_namespace(Datum argument, int cache, uint32 hash)
 	known_namespace = InvalidOid;
 }
 
-static Oid
-owner_of_namespace(Oid namespace)
-{
-	return DatumGetObjectId(GetSysCacheOid1(NAMESPACEOID, Anum_pg_namespace_nspowner,
-											ObjectIdGetDatum(namespace)));
-}
-
 /*
  * Version 1.0.0 had its tables where the documented functions are.  Somebody
- * else's schema of our name is none of ours.
+ * else's schema of our name is none of ours: it belongs to no extension.
  */
 Oid
 day_table_namespace(void)
@@ -73,7 +67,7 @@ day_table_namespace(void)
 	inner = get_namespace_oid("webhook_events_internal", true);
 	if (OidIsValid(outer))
 		known_namespace = OidIsValid(inner) &&
-			owner_of_namespace(inner) == owner_of_namespace(outer) ? inner : outer;
+			OidIsValid(getExtensionOfObject(NamespaceRelationId, inner)) ? inner : outer;
 	return known_namespace;
 }
 
