@@ -79,6 +79,8 @@ ISOLATION_OPTS = --inputdir=$(here)/test --outputdir=.
 TAP_TESTS = 1
 NO_INSTALLCHECK = 1
 PROVE_TESTS ?= test/t/*.pl
+# Two files at a time; no test counts on being alone.
+PROVE_FLAGS ?= -j2
 
 EXTRA_CLEAN = tmp_check
 

@@ -28,7 +28,8 @@ sub new_node
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%{ $options{init} // {} });
+	# Whatever the environment says of languages.
+	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], %{ $options{init} // {} });
 	$node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'webhook_events'
 webhook_events.allowed_networks = '127.0.0.0/8, ::1/128'
