@@ -15,6 +15,7 @@
 #   make installcheck    on a running server         make fuzz        random input, pure rooms
 #   make test-majors     on other versions           make indent      as PostgreSQL indents
 #   make bench PARTS=drain                           make demo        a server at work
+#   make chaos MINUTES=1 SEED=7                      everything at once, with kills
 #   make dist, make deb  a tarball, Debian packages  make pages       generated documentation
 
 EXTENSION = webhook_events
@@ -35,7 +36,7 @@ ifeq ($(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))$(MAKE_RESTARTS),)
 .DEFAULT_GOAL := all
 .PHONY: all
 all $(filter-out all,$(MAKECMDGOALS)):
-	@$(setup) $(if $(filter test% demo bench check-all coverage,$@),,--say-only)
+	@$(setup) $(if $(filter test% demo bench chaos check-all coverage,$@),,--say-only)
 	@$(MAKE) --no-print-directory MAKE_RESTARTS=1 $@
 else
 
@@ -116,7 +117,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$(tmp)/$@/data \
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
 .PHONY: setup test temp-install test-regress test-isolation test-tap test-majors \
-	installcheck demo bench fuzz indent lint coverage check-all dist deb pages
+	installcheck demo bench chaos fuzz indent lint coverage check-all dist deb pages
 .NOTPARALLEL: test check-all
 
 setup:
@@ -147,7 +148,7 @@ $(root)/.staged: $(shlib) $(DATA_built) $(addprefix $(here)/,$(DATA) $(EXTENSION
 	@$(MAKE) -s install DESTDIR=$(root)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -shared \
 		-o $(root)$(pkglibdir)/plans.so $(here)/test/plans/plans.c
-	@$(MKDIR_P) $(foreach d,regress isolation tap demo bench,$(tmp)/test-$(d))
+	@$(MKDIR_P) $(foreach d,regress isolation tap demo bench chaos,$(tmp)/test-$(d))
 	@for d in test-regress test-isolation; do \
 		ln -s $(here)/expected $(here)/test/sql $(here)/test/specs $(tmp)/$$d/; done
 	@$(if $(as_user),chown -R $(TESTUSER) $(tmp)/test-*)
@@ -190,6 +191,13 @@ bench: setup temp-install
 	@$(as_user) env $(call tap_env,test-$@) \
 		COMMIT=$$(git -C $(here) rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
 		exec $(PERL) -I$(here)/test/lib $(here)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
+
+# Everything at once for so many MINUTES, then a reckoning; SEED repeats a run's decisions.
+MINUTES ?= 10
+chaos: setup temp-install
+	@rm -rf $(tmp)/test-$@/tmp_check
+	@cd $(here) && $(as_user) env $(call tap_env,test-$@) MINUTES=$(MINUTES) SEED=$(SEED) \
+		$(PROVE) $(PROVE_FLAGS) test/chaos/chaos.pl
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60
