@@ -27,6 +27,7 @@
 #include "server/clock.h"
 #include "server/settings.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/wal.h"
 #include "store/statement.h"
 #include "utils/memutils.h"

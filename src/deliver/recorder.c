@@ -31,7 +31,7 @@
 #include "deliver/trouble.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
-#include "server/shared.h"
+#include "server/slots.h"
 #include "store/counters.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"

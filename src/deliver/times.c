@@ -20,7 +20,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/times.h"
 #include "server/clock.h"
-#include "server/shared.h"
+#include "server/slots.h"
 #include "store/statement.h"
 #include "utils/timestamp.h"
 

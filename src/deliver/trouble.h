@@ -11,7 +11,7 @@
 #ifndef WEBHOOK_TROUBLE_H
 #define WEBHOOK_TROUBLE_H
 
-#include "server/shared.h"
+#include "server/slots.h"
 #include "store/statement.h"
 
 /*

@@ -27,6 +27,7 @@
 #include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/standstill.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"

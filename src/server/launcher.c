@@ -33,6 +33,7 @@
 #include "server/launcher.h"
 #include "server/settings.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"

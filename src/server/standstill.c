@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "server/clock.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/standstill.h"
 #include "utils/timestamp.h"
 

@@ -26,6 +26,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/utility.h"
 #include "server/wake.h"
 #include "tcop/utility.h"

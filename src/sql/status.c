@@ -20,6 +20,7 @@
 #include "server/clock.h"
 #include "server/settings.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/wake.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

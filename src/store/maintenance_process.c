@@ -21,7 +21,7 @@
 #include "postmaster/interrupt.h"
 #include "server/clock.h"
 #include "server/settings.h"
-#include "server/shared.h"
+#include "server/slots.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/installed.h"

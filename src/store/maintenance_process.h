@@ -15,7 +15,7 @@
 #ifndef WEBHOOK_MAINTENANCE_PROCESS_H
 #define WEBHOOK_MAINTENANCE_PROCESS_H
 
-/* "arg" is the number of a slot, see server/shared.h. */
+/* "arg" is the number of a slot, see server/slots.h. */
 extern PGDLLEXPORT void webhook_events_maintenance_main(Datum arg);
 
 #endif							/* WEBHOOK_MAINTENANCE_PROCESS_H */
