@@ -19,8 +19,8 @@
 #include "rules/json_scan.h"
 #include "rules/url.h"
 #include "server/settings.h"
+#include "store/json_write.h"
 #include "store/request.h"
-#include "store/resource.h"
 #include "utils/resowner.h"
 
 /* As the platform's documentation has it. */

@@ -21,7 +21,6 @@
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
-#include "utils/timestamp.h"
 
 typedef struct ResourceWriter ResourceWriter;
 
@@ -67,11 +66,5 @@ extern bool resource_write(ResourceWriter *writer, TupleTableSlot *slot,
 /* The same for a jsonb value. */
 extern bool resource_write_jsonb(Jsonb *jsonb, size_t max_length,
 								 StringInfo out);
-
-/* Appends "length" bytes in the server's encoding as a JSON string. */
-extern void json_append_string(StringInfo out, const char *data, size_t length);
-
-/* Appends a time as a JSON string, UTC, milliseconds: "2019-01-09T15:59:56.408Z". */
-extern void json_append_timestamp(StringInfo out, TimestampTz time);
 
 #endif							/* WEBHOOK_RESOURCE_H */
