@@ -80,8 +80,8 @@ ISOLATION_OPTS = --inputdir=$(here)/test --outputdir=.
 TAP_TESTS = 1
 NO_INSTALLCHECK = 1
 PROVE_TESTS ?= test/t/*.pl
-# Two files at a time; no test counts on being alone.
-PROVE_FLAGS ?= -j2
+# So many files at a time; no test counts on being alone.
+TAP_JOBS ?= 2
 
 EXTRA_CLEAN = tmp_check
 
@@ -169,7 +169,7 @@ tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$(1) TESTDATADIR=$(tmp)/$(1)/dat
 
 test-tap: temp-install
 	@rm -rf $(tmp)/$@/tmp_check
-	@cd $(here) && $(as_user) env $(call tap_env,$@) $(PROVE) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+	@cd $(here) && $(as_user) env $(call tap_env,$@) $(PROVE) -j$(TAP_JOBS) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
 
 # On a server that runs and has the extension installed (PGHOST, PGPORT, ...).
 installcheck:
