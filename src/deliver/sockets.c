@@ -279,7 +279,7 @@ socket_watch(curl_socket_t socket, int what)
 void
 socket_set_port(curl_socket_t socket, int local_port)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t	size = sizeof(address);
 	in_port_t	port = 0;
 
