@@ -430,15 +430,20 @@ is(scalar(grep { @{ $seen{$_} // [] } < $answers{$_} } keys %answers), 0, 'no an
 is(scalar(grep { !$seen{$_} } keys %delivered), 0, 'what was delivered has reached its receiver');
 
 # What was called and not recorded is called again, once for each time that the worker went.
-my ($nkills, $repeated, $unexplained) = (scalar(grep { $_->[2] } @stops), 0, 0);
+my ($nkills, $repeated, $unexplained, $killed) = (scalar(grep { $_->[2] } @stops), 0, 0, 0);
 foreach my $id (grep { @{ $seen{$_} } > ($calls{$_} // 0) } keys %seen)
 {
 	my @at = sort { $a <=> $b } @{ $seen{$id} };
 	my $more = @at - ($calls{$id} // 0);
-	my $explained = grep {
-		my $i = $_;
-		grep { $at[ $i - 1 ] < $_->[1] && $at[$i] > $_->[0] } @stops;
-	} 1 .. $#at;
+	my $explained = 0;
+
+	foreach my $i (1 .. $#at)
+	{
+		my @between = grep { $at[ $i - 1 ] < $_->[1] && $at[$i] > $_->[0] } @stops;
+
+		$explained++ if @between;
+		$killed++ if $delivered{$id} && grep { $_->[2] } @between;
+	}
 
 	# One that was given up while it was under way is not called again.
 	$explained++ if !$delivered{$id} && grep { $at[-1] < $_->[1] && $at[-1] > $_->[0] - 30 } @stops;
@@ -452,10 +457,16 @@ my $findings = query(<<SQL);
 SELECT a.* FROM webhook_events.audit('$began_at') AS a WHERE a.event_id IS NULL OR a.event_id NOT IN (SELECT id FROM skipped)
 SQL
 is($findings, '', 'audit() finds nothing but what was skipped');
-is(query(<<'SQL'), '', 'ad-hoc webhooks of runs that ended have retired');
-SELECT w.* FROM webhook_events.webhooks AS w JOIN actor_runs AS r ON r.id = w.actor_run_id
+
+# What one worker could not retire, as somebody had locked it, is not known to the next
+# one if it is killed before it tries again.
+my $unretired = <<'SQL';
+FROM webhook_events.webhooks AS w JOIN actor_runs AS r ON r.id = w.actor_run_id
 WHERE w.is_ad_hoc AND w.is_enabled AND r.status = 'SUCCEEDED' AND r.id NOT IN (SELECT actor_run_id FROM skipped)
 SQL
+is(query("SELECT w.id $unretired AND w.created_at > (SELECT started_at FROM webhook_events.status())"),
+	'', 'ad-hoc webhooks of runs that ended in the life of the last worker have retired');
+diag(query("SELECT count(*) $unretired") . ' of earlier ones have not');
 isnt(query('SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc'), 0, 'and there were some');
 
 # Files of tables come and go; the rest are connections, of which there is a limit.
@@ -470,7 +481,7 @@ SKIP:
 }
 diag(query('SELECT count(*) FROM webhook_events.events') . ' events, ' . keys(%known) . ' dispatches, '
 	  . query('SELECT count(*) FROM webhook_events.calls') . " calls, $nkills kills, " . (@stops - $nkills)
-	  . " stops, $repeated called again, $skipped_events events and $skipped_dispatches dispatches skipped");
+	  . " stops, $repeated called again ($killed deliveries after a kill), $skipped_events events and $skipped_dispatches dispatches skipped");
 
 $node->stop;
 done_testing();
