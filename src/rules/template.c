@@ -383,8 +383,9 @@ report_unknown_variable(const Compiler *compiler, const char *name,
 						const char *name_end)
 {
 	StringInfoData known;
-	int			length = pg_encoding_mbcliplen(PG_UTF8, name, name_end - name,
-											   SHOWN_NAME_LENGTH);
+	int			given = name_end - name;
+	int			length = Min(given, pg_encoding_mbcliplen(PG_UTF8, name, given,
+														  SHOWN_NAME_LENGTH));
 	char	   *shown = pg_any_to_server(pnstrdup(name, length), length, PG_UTF8);
 	int			line;
 	int			column;
