@@ -268,8 +268,9 @@ check_size(const List *headers)
 static char *
 header_error(const char *format, StringContent name)
 {
-	int			shown = pg_encoding_mbcliplen(PG_UTF8, name.data, name.length,
-											  SHOWN_NAME_LENGTH);
+	int			given = (int) name.length;
+	int			shown = Min(given, pg_encoding_mbcliplen(PG_UTF8, name.data, given,
+														 SHOWN_NAME_LENGTH));
 
 	return psprintf(format, pg_any_to_server(pnstrdup(name.data, shown), shown, PG_UTF8));
 }
