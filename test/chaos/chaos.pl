@@ -196,6 +196,7 @@ sub leave_open
 
 my $nprepared = 0;
 my ($skipped_events, $skipped_dispatches, $is_paused, $paused_until) = (0, 0, 0, 0);
+my $skipped_until = $began_at;
 my @stops;    # [from, to, whether it was a kill]
 my $day = q{(SELECT tableoid::regclass FROM webhook_events_internal.dispatches ORDER BY id DESC LIMIT 1)};
 
@@ -208,6 +209,7 @@ sub resume
 	{
 		$skipped_events += $1;
 		$skipped_dispatches += $2;
+		$skipped_until = query('SELECT clock_timestamp()');
 	}
 	$is_paused = 0;
 	return;
@@ -458,11 +460,13 @@ foreach my $id (grep { @{ $seen{$_} } > ($calls{$_} // 0) } keys %seen)
 is($unexplained, 0, 'none was called more often than recorded but around a stop of the worker');
 cmp_ok($repeated, '<=', @stops * $unrecorded_limit, 'and then only what was under way');
 
-my $findings = query(<<SQL);
-SELECT a.* FROM webhook_events.audit('$began_at') AS a WHERE a.event_id IS NULL OR a.event_id NOT IN (SELECT id FROM skipped)
+# Of those skipped, audit() misses also what webhooks that come and go would have got.
+query("CREATE TABLE findings AS SELECT * FROM webhook_events.audit('$began_at')");
+is(query(<<SQL), '', 'audit() finds nothing but what was skipped');
+SELECT * FROM findings WHERE problem <> 'dispatch is missing' OR event_id >= webhook_events.id_lower_bound('$skipped_until')
 SQL
-is($findings, '', 'audit() finds nothing but what was skipped');
-
+cmp_ok(query(q{SELECT count(*) FROM (SELECT event_id FROM findings WHERE problem = 'dispatch is missing' UNION SELECT id FROM skipped) AS e}),
+	'<=', $skipped_events, 'and no more of that than was said');
 # What one worker could not retire, as somebody had locked it, is not known to the next
 # one if it is killed before it tries again; and one whose last dispatch was skipped
 # waits for the next.
