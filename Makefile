@@ -27,7 +27,10 @@ CURL_CONFIG ?= curl-config
 PERL ?= perl
 TESTUSER ?= postgres
 here := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
-setup = PG_CONFIG=$(PG_CONFIG) CURL_CONFIG=$(CURL_CONFIG) TESTUSER=$(TESTUSER) \
+# It says not to install packages; PGXS would take it for itself, and for another thing.
+no_install := $(NO_INSTALL)
+override undefine NO_INSTALL
+setup = NO_INSTALL=$(no_install) PG_CONFIG=$(PG_CONFIG) CURL_CONFIG=$(CURL_CONFIG) TESTUSER=$(TESTUSER) \
 	$(here)/test/setup.sh
 
 # Where PostgreSQL's or libcurl's development files are missing, make can't even
