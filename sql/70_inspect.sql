@@ -139,20 +139,23 @@ COMMENT ON FUNCTION webhook_events_internal.check_span(timestamptz, timestamptz)
     'true; an error for what is no span of time';
 REVOKE ALL ON FUNCTION webhook_events_internal.check_span(timestamptz, timestamptz) FROM PUBLIC;
 
--- No planner may take this for NULL, and leave out what would tell of the error.
-CREATE FUNCTION webhook_events_internal.span_start(since timestamptz, until timestamptz)
-    RETURNS text
+-- Errors for an unknown webhook or span, even if there are no events: what prunes
+-- partitions is asked for in any case, and no planner may take it for NULL.
+CREATE FUNCTION webhook_events_internal.backtest_start(webhook_id text, since timestamptz,
+        until timestamptz) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    PERFORM webhook_events_internal.get_webhook(webhook_id);
     PERFORM webhook_events_internal.check_span(since, until);
     RETURN webhook_events.id_lower_bound(since);
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.span_start(timestamptz, timestamptz) IS
-    'where the ids of a span of time begin; an error for what is no span of time';
-REVOKE ALL ON FUNCTION webhook_events_internal.span_start(timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events_internal.backtest_start(text, timestamptz, timestamptz) IS
+    'where the ids of a span of time begin; an error for what is no webhook or no span';
+REVOKE ALL ON FUNCTION webhook_events_internal.backtest_start(text, timestamptz, timestamptz)
+    FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.backtest_rows(webhook_id text, since timestamptz,
         until timestamptz DEFAULT pg_catalog.now())
@@ -169,11 +172,9 @@ BEGIN ATOMIC
         LEFT JOIN LATERAL (SELECT q.body, q.error
             FROM webhook_events_internal.build_request(w, e.id) AS q
             WHERE r.refusal IS NULL OFFSET 0) AS b ON true
-    WHERE e.id >= webhook_events_internal.span_start(since, until)
+    WHERE e.id >= webhook_events_internal.backtest_start(backtest_rows.webhook_id, since, until)
         AND (until IS NULL OR e.id < webhook_events.id_lower_bound(until))
         AND e.webhook_id IS NULL AND webhook_events_internal.may_see(e.user_id)
-        -- An error for an unknown webhook, even if there are no events.
-        AND (webhook_events_internal.get_webhook(backtest_rows.webhook_id)).id IS NOT NULL
     ORDER BY e.id;
 END;
 COMMENT ON FUNCTION webhook_events_internal.backtest_rows(text, timestamptz, timestamptz) IS
