@@ -19,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -90,6 +91,21 @@ is_template(Oid database)
 	return result;
 }
 
+/* PostgreSQL's own function for this is there for us in some minor versions only. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may = superuser();
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may |= ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return may;
+}
+
 /* Holds a database that is about to be copied. */
 static void
 hold_template(List *options)
@@ -106,7 +122,7 @@ hold_template(List *options)
 			name = defGetString(option);
 	}
 	database = get_database_oid(name, true);
-	if (OidIsValid(database) && have_createdb_privilege() &&
+	if (OidIsValid(database) && may_create_databases() &&
 		(is_template(database) ||
 		 database_is_owned_by(database, GetUserId())))
 		hold_database(database);
