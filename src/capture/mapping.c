@@ -322,7 +322,11 @@ resolve_columns(SourceMapping *mapping, const Argument *argument,
 	}
 }
 
-bool
+/*
+ * Can this function make the resource of rows of this type?  It takes one and
+ * returns json or jsonb.
+ */
+static bool
 source_function_fits(Oid function, Oid row_type)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));

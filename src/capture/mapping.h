@@ -81,12 +81,6 @@ extern char *source_mapping_follow_function(const char *argument);
  */
 extern char *source_mapping_modernise(const char *argument, Relation relation);
 
-/*
- * Can this function make the resource of rows of this type?  It takes one and
- * returns json or jsonb.
- */
-extern bool source_function_fits(Oid function, Oid row_type);
-
 /* Is this one of our trigger functions? */
 extern bool source_is_trigger_function(Oid function);
 

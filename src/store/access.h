@@ -62,12 +62,6 @@ extern Oid	access_owner(void);
 /* Is it everybody's rows that the role may see or manage? */
 extern bool access_to_all(AccessKind kind);
 
-/*
- * The user whose rows the role may see or manage; NULL if there is none.  It is
- * valid until the next call.
- */
-extern const char *access_user(AccessKind kind);
-
 /* May the role see or manage rows of this user?  NULL: rows of nobody. */
 extern bool access_to(AccessKind kind, const char *user_id);
 

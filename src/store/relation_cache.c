@@ -13,7 +13,11 @@
 #include "store/relation_cache.h"
 #include "utils/inval.h"
 
-void
+/*
+ * Makes one entry invalid, or with InvalidOid all of them; "cache" is the
+ * pointer, so that this is a callback too.  Raises nothing.
+ */
+static void
 relation_cache_invalidate(Datum cache, Oid relation)
 {
 	HTAB	   *table = (HTAB *) DatumGetPointer(cache);

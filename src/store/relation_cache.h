@@ -26,10 +26,4 @@ typedef struct CachedRelation
  */
 extern HTAB *relation_cache_create(const char *name, Size entry_size);
 
-/*
- * Makes one entry invalid, or with InvalidOid all of them; "cache" is the
- * pointer, so that this is a callback too.  Raises nothing.
- */
-extern void relation_cache_invalidate(Datum cache, Oid relation);
-
 #endif							/* WEBHOOK_RELATION_CACHE_H */

@@ -28,7 +28,7 @@ sub page_path
 # What psql prints, without what says only that a statement was run.
 sub run_sql
 {
-	my ($node, $database, $sql, $title) = @_;
+	my ($node, $database, $sql) = @_;
 	my ($stdout, $stderr) = ('', '');
 
 	IPC::Run::run([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ],
@@ -66,7 +66,7 @@ sub run_page
 		elsif ($language eq 'sql')
 		{
 			Test::More::unlike($output // '', qr/^ERROR/m, "$title: no error");
-			$output = run_sql($node, $database, $options{edit} ? $options{edit}->($block) : $block, $title);
+			$output = run_sql($node, $database, $options{edit} ? $options{edit}->($block) : $block);
 			$options{after}->() if $options{after};
 			$nblocks++;
 		}
