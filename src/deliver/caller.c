@@ -43,6 +43,9 @@
 /* Microseconds after which an answer makes its host a slow one. */
 #define SLOW_ANSWER 1000000
 
+/* What can't be built because of the server is tried again after so long. */
+#define POSTPONE_TIME USECS_PER_SEC
+
 static MemoryContext bodies_context;
 static MemoryContext scratch_context;
 static size_t body_bytes;
@@ -106,13 +109,16 @@ start_call(Dispatch *dispatch)
 											dispatch->event_type,
 											dispatch->epoch);
 	char	   *error = NULL;
+	bool		passes = false;
 
-	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error) &&
+	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error, &passes) &&
 							build(dispatch, &request, &error)))
 		reason = error != NULL ? error : "The request could not be built.";
 	if (reason != NULL)
 	{
-		dispatch_end(dispatch, DISPATCH_FAILED, reason);
+		dispatch->next_attempt_at = passes ? clock_work_time() + POSTPONE_TIME : 0;
+		dispatch_end(dispatch, passes ? DISPATCH_ACTIVE : DISPATCH_FAILED,
+					 passes ? NULL : reason);
 		return;
 	}
 	dispatch->body = MemoryContextAllocHuge(bodies_context,

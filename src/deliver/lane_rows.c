@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/lane_state.h"
 #include "deliver/lanes.h"
+#include "deliver/trouble.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
 #include "store/dispatch_order.h"
@@ -34,10 +35,15 @@
 /* No lanes are read while so many that ended are not written. */
 #define MAX_ENDED 1000
 
+/* So long after an error it is tried again. */
+#define RETRY_TIME USECS_PER_SEC
+
 /* A look at the first row of each lane in the table. */
 static bool is_sweeping;
 static bool must_sweep_again;
 static bool router_caught_up;
+static bool passed_rows;		/* some were due before that */
+static TimestampTz retry_at;	/* after an error; 0: there was none */
 static Id	swept_webhook_id;
 static char *swept_order_key;
 
@@ -56,22 +62,49 @@ lane_rows_open(void)
 	is_sweeping = true;
 	must_sweep_again = false;
 	router_caught_up = false;
+	passed_rows = false;
+	retry_at = 0;
 }
 
-/* Takes lanes from the list, and what is in the table of them next. */
+/*
+ * Takes a lane from the list.  NULL if the table lacks some of it that are still on
+ * their way there: it is listed again when they have arrived.
+ */
+static Lane *
+pop_listed(void)
+{
+	Lane	   *lane = dlist_container(Lane, list_node,
+									   dlist_pop_head_node(&lanes_to_read));
+
+	if (lane->nleaving == 0)
+		return lane;
+	lane->is_listed = false;
+	if (lane->is_admitted)
+		lane->subscriber->host->nreserved--;
+	lane->is_admitted = false;
+	return NULL;
+}
+
+/*
+ * Takes some lanes from the list, "*npopped", and what is in the table of them
+ * next.
+ */
 static List *
-read_some(DueRow **rows, int *nrows, int *limit)
+read_some(DueRow **rows, int *nrows, int *limit, int *npopped)
 {
 	LaneList	wanted;
 	List	   *result = NIL;
 
+	*npopped = 0;
 	*limit = (nwaiting_in_all < MAX_WAITING_IN_ALL) ? MAX_WAITING : 1;
 	lane_list_init(&wanted);
 	while (wanted.count < MAX_READ && !dlist_is_empty(&lanes_to_read))
 	{
-		Lane	   *lane = dlist_container(Lane, list_node,
-										   dlist_pop_head_node(&lanes_to_read));
+		Lane	   *lane = pop_listed();
 
+		(*npopped)++;
+		if (lane == NULL)
+			continue;
 		lane->nread = 0;
 		lane->is_found = false;
 		lane->is_cut = false;
@@ -79,7 +112,7 @@ read_some(DueRow **rows, int *nrows, int *limit)
 					  lane->event_id, lane->id);
 		result = lappend(result, lane);
 	}
-	*nrows = lanes_find_first(&wanted, *limit, rows);
+	*nrows = wanted.count > 0 ? lanes_find_first(&wanted, *limit, rows) : 0;
 	return result;
 }
 
@@ -178,7 +211,7 @@ finish_reading(Lane *lane)
 	release(lane);
 }
 
-/* Reads some of the lanes that are listed; returns how many. */
+/* Reads some of the lanes that are listed; returns how many were taken from there. */
 static int
 read_and_take(void)
 {
@@ -186,7 +219,8 @@ read_and_take(void)
 	DueRow	   *rows;
 	int			nrows;
 	int			limit;
-	List	   *some = read_some(&rows, &nrows, &limit);
+	int			npopped;
+	List	   *some = read_some(&rows, &nrows, &limit, &npopped);
 	DueRow	  **wanted = palloc(sizeof(DueRow *) * (nrows + 1));
 	int			nwanted = 0;
 	ListCell   *cell;
@@ -207,7 +241,7 @@ read_and_take(void)
 		take_rows(wanted, nwanted);
 	foreach(cell, some)
 		finish_reading(lfirst(cell));
-	return list_length(some);
+	return npopped;
 }
 
 /* What is listed meanwhile is left for the next time. */
@@ -314,6 +348,18 @@ void
 lanes_router_caught_up(void)
 {
 	router_caught_up = true;
+	if (passed_rows)
+		waiting_look_again();
+	passed_rows = false;
+}
+
+bool
+lane_is_busy(const DueRow *row)
+{
+	if (router_caught_up)
+		return lane_has_others(row);
+	passed_rows = true;
+	return true;
 }
 
 /*
@@ -363,6 +409,8 @@ may_read(void)
 TimestampTz
 lanes_deadline(void)
 {
+	if (retry_at != 0)
+		return retry_at;
 	if (may_sweep() || may_read())
 		return 0;
 	return next_overdue_at;
@@ -381,13 +429,12 @@ refresh_subscribers(void)
 		subscribers_refresh(array_result(&ids));
 }
 
-bool
-lanes_run(void)
+/* The transaction. */
+static void
+keep_in_order(void *argument)
 {
-	TimestampTz now = clock_work_time();
+	TimestampTz now = *(TimestampTz *) argument;
 
-	if (!work_begin("keeping dispatches in order"))
-		return false;
 	if (next_overdue_at <= now)
 		let_pass(now);
 	if (may_sweep())
@@ -397,6 +444,29 @@ lanes_run(void)
 		refresh_subscribers();
 		lanes_read();
 	}
-	work_commit();
-	return true;
+}
+
+bool
+lanes_run(void)
+{
+	TimestampTz now = clock_work_time();
+	WorkError	error;
+
+	switch (work_run("keeping dispatches in order", true, keep_in_order, &now, &error))
+	{
+		case WORK_DONE:
+			retry_at = 0;
+			trouble_end(TROUBLE_ORDERING);
+			return true;
+		case WORK_FAILED:
+			lanes_recover();
+			lanes_look_again();
+			next_overdue_at = 0;
+			retry_at = now + RETRY_TIME;
+			trouble_note(TROUBLE_ORDERING, &error);
+			return true;
+		case WORK_GONE:
+			return false;
+	}
+	pg_unreachable();
 }

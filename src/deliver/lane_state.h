@@ -75,6 +75,9 @@ extern void note_row(Lane *lane, const char *event_id);
 /* Puts a dispatch behind all others of the lane. */
 extern void wait_in(Lane *lane, Dispatch *dispatch);
 
+/* Are others of this row's lane in memory?  Then it must not be passed over. */
+extern bool lane_has_others(const DueRow *row);
+
 /* The head is gone: whose turn is it? */
 extern void advance(Lane *lane);
 

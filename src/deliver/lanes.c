@@ -116,6 +116,25 @@ list_lane(Lane *lane)
 }
 
 void
+lanes_recover(void)
+{
+	HASH_SEQ_STATUS scan;
+	LaneEntry  *entry;
+
+	dlist_init(&lanes_to_read);
+	hash_seq_init(&scan, lanes);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		Lane	   *lane = entry->lane;
+
+		lane->is_admitted = false;
+		lane->is_cut = false;
+		if (lane->is_listed)
+			dlist_push_tail(&lanes_to_read, &lane->list_node);
+	}
+}
+
+void
 read_to(Lane *lane, const char *event_id, const char *id)
 {
 	int			order = strcmp(event_id, lane->event_id);
@@ -394,7 +413,7 @@ lane_key(const Dispatch *dispatch)
 }
 
 bool
-lane_is_busy(const DueRow *row)
+lane_has_others(const DueRow *row)
 {
 	Lane	   *lane = find(row->webhook_id, row->order_key);
 

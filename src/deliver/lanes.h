@@ -49,8 +49,8 @@ extern bool lane_waits(const Dispatch *dispatch);
 extern const char *lane_key(const Dispatch *dispatch);
 
 /*
- * A row that has a key is due.  True if others of its lane are in memory: then it
- * stays where it is, and its turn will come.
+ * A row that has a key is due.  True if others of its lane are in memory, or may be
+ * still to be routed: then it stays where it is, and its turn will come.
  */
 extern bool lane_is_busy(const DueRow *row);
 
@@ -63,9 +63,19 @@ extern void lane_call_up(const DueRow *row, Subscriber *subscriber, bool admitte
 /* Reads lanes that were called up; their webhooks were refreshed. */
 extern void lanes_read(void);
 
-/* Looks for lanes whose head is gone, once the router has caught up. */
+/*
+ * Looks for lanes whose head is gone, once the router has caught up.  A worker that
+ * crashed may have written rows of events whose predecessors it had in memory alone;
+ * so none is taken from the table before all that it may have read has been routed.
+ */
 extern void lanes_look_again(void);
 extern void lanes_router_caught_up(void);
+
+/*
+ * After an error: what was being read is to be read again.  What had been admitted
+ * is so no more, and its host's nreserved not ours to mend.
+ */
+extern void lanes_recover(void);
 
 /*
  * When lanes_run() has something to do; and what that is: to read on in lanes, to

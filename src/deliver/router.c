@@ -314,6 +314,8 @@ route(void *argument)
 	put_in_order(&matches);
 	batch_set_mark(batch, mark);
 	create_dispatches(&matches);
+	if (cursor_has_caught_up())
+		lanes_router_caught_up();
 	counters_add(COUNTER_EVENTS, nevents);
 	counters_add(COUNTER_DISPATCHES, matches.count);
 }

@@ -32,6 +32,7 @@
 
 static HTAB *subscribers;
 static uint64 match_number;		/* of calls of subscribers_match() */
+static uint64 look_up;			/* number of the last one */
 
 dlist_head	replaying_subscribers;
 
@@ -291,6 +292,7 @@ load_versions(uint64 nrows)
 	List	   *all = NIL;
 	ArrayParameter missing = {TEXTOID, NULL};
 
+	look_up++;
 	for (uint64 row = 0; row < nrows; row++)
 	{
 		char	   *id = statement_text(row, 1);
@@ -298,6 +300,7 @@ load_versions(uint64 nrows)
 		TimestampTz version = DatumGetTimestampTz(statement_value(row, 2, &isnull));
 		Subscriber *subscriber = enter(id);
 
+		subscriber->look_up = look_up;
 		version_use(subscriber);
 		if (subscriber->context != NULL && subscriber->modified_at == version)
 			subscriber->exists = true;
@@ -330,26 +333,46 @@ load_completely(Subscriber *subscriber)
 	return version_complete(subscriber, rows->vals[0], rows->tupdesc);
 }
 
-bool
-subscriber_complete(Subscriber *subscriber, char **error)
+/* A transaction, and what came of it. */
+typedef struct Completion
 {
-	MemoryContext context = CurrentMemoryContext;
+	Subscriber *subscriber;
+	MemoryContext context;		/* of problem */
 	char	   *problem;
+} Completion;
 
+static void
+complete(void *argument)
+{
+	Completion *completion = argument;
+	char	   *problem = load_completely(completion->subscriber);
+
+	completion->problem = problem ? MemoryContextStrdup(completion->context, problem) : NULL;
+}
+
+bool
+subscriber_complete(Subscriber *subscriber, char **error, bool *passes)
+{
+	Completion	completion = {subscriber, CurrentMemoryContext, NULL};
+	WorkError	failure;
+	WorkResult	result;
+
+	*error = NULL;
+	*passes = false;
 	if (version_is_complete(subscriber))
 		return true;
-	if (!work_begin("loading templates"))
-	{
-		*error = "The extension was dropped.";
-		return false;
-	}
-	problem = load_completely(subscriber);
-	if (problem != NULL)
-		*error = MemoryContextStrdup(context, problem);
-	work_commit();
-	MemoryContextSwitchTo(context);
+	result = work_run("loading templates", true, complete, &completion, &failure);
 	wal_flush_seen();
-	return problem == NULL;
+	if (result == WORK_DONE)
+		*error = completion.problem;
+	else if (result == WORK_GONE)
+		*error = "The extension was dropped.";
+	else
+	{
+		*error = pstrdup(failure.message);
+		*passes = !failure.is_of_row;
+	}
+	return *error == NULL;
 }
 
 void
@@ -359,11 +382,17 @@ subscribers_refresh(Datum ids)
 	int			count;
 
 	forget_unused();
+	load_versions(statement_read(&versions_statement, &ids, NULL, 0));
+
+	/* An error before this leaves all as they were. */
 	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,
 					  TYPALIGN_INT, &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
-		enter(TextDatumGetCString(elements[i]))->exists = false;
-	load_versions(statement_read(&versions_statement, &ids, NULL, 0));
+	{
+		Subscriber *subscriber = enter(TextDatumGetCString(elements[i]));
+
+		subscriber->exists = (subscriber->look_up == look_up);
+	}
 }
 
 /*

@@ -22,6 +22,7 @@ typedef struct Subscriber
 {
 	Id			id;				/* hash key */
 	bool		exists;			/* the row was there when last looked for */
+	uint64		look_up;		/* the last one that found it */
 	Webhook    *webhook;		/* as last seen; NULL if never, or not valid */
 	char	   *error;			/* why it is not valid, else NULL */
 	TimestampTz modified_at;	/* the version that webhook or error is of */
@@ -83,9 +84,10 @@ extern void subscribers_refresh(Datum ids);
 
 /*
  * Makes sure that a subscriber that gets something has its templates; *error says
- * why that can't be.  Not between work_begin() and work_commit().
+ * why that can't be, and *passes whether it may be possible later.  Not between
+ * work_begin() and work_commit().
  */
-extern bool subscriber_complete(Subscriber *subscriber, char **error);
+extern bool subscriber_complete(Subscriber *subscriber, char **error, bool *passes);
 
 /* Finds one that is known; NULL if it isn't. */
 extern Subscriber *subscriber_find(const char *id);

@@ -97,10 +97,8 @@ write_time(void *argument pg_attribute_unused())
 bool
 times_write(void)
 {
+	WorkError	error;
+
 	next_write_at = clock_work_time() + WRITE_INTERVAL;
-	if (!work_begin("writing the time"))
-		return false;
-	(void) work_try(write_time, NULL);
-	work_commit();
-	return true;
+	return work_run("writing the time", true, write_time, NULL, &error) != WORK_GONE;
 }

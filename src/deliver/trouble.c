@@ -15,7 +15,7 @@
 void
 trouble_note(TroubleKind kind, const WorkError *error)
 {
-	if (shared_set_trouble(kind, error->message))
+	if (!error->is_cancel && shared_set_trouble(kind, error->message))
 		ereport(LOG,
 				(errcode(error->sqlstate),
 				 errmsg("%s fails and will be tried again: %s",

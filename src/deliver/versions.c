@@ -164,7 +164,7 @@ compile_one_by_one(Compilation *all)
 		one.first = i;
 		one.end = i + 1;
 		make_contexts(&one);
-		error = work_try(compile_rows, &one);
+		error = work_try_row(compile_rows, &one);
 		if (error == NULL)
 			continue;
 		subscriber->webhook = NULL;
@@ -182,7 +182,7 @@ versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
 	if (count == 0)
 		return;
 	make_contexts(&all);
-	if (work_try(compile_rows, &all) != NULL)
+	if (work_try_row(compile_rows, &all) != NULL)
 		compile_one_by_one(&all);
 	for (int i = 0; i < count; i++)
 	{
@@ -237,7 +237,7 @@ version_complete(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 												  ALLOCSET_SMALL_SIZES);
 	dlist_push_tail(&with_templates, &subscriber->templates_node);
 	old_context = MemoryContextSwitchTo(subscriber->templates);
-	error = work_try(read_templates, &templates);
+	error = work_try_row(read_templates, &templates);
 	MemoryContextSwitchTo(old_context);
 	if (error != NULL)
 	{

@@ -295,7 +295,7 @@ queue_rows(DueRow **accepted, int naccepted)
 
 	for (int i = 0; i < naccepted; i++)
 		ids[i] = accepted[i]->event_id;
-	error = work_try(load_events, &loading);
+	error = work_try_row(load_events, &loading);
 	if (error != NULL)
 		batch_release(batch);
 	if (error != NULL && naccepted > 1)
@@ -599,6 +599,7 @@ waiting_fetch(void)
 		/* What was read and not taken is found by a sweep. */
 		due_position = position;
 		hosts_end_reservations();
+		lanes_recover();
 		waiting_look_again();
 		retry_at = now + RETRY_TIME;
 		trouble_note(TROUBLE_FETCHING, &error);

@@ -642,6 +642,7 @@ trouble_name(TroubleKind kind)
 		[TROUBLE_MARKING] = "marking how far events were routed",
 		[TROUBLE_ROUTING] = "routing events",
 		[TROUBLE_FETCHING] = "fetching waiting dispatches",
+		[TROUBLE_ORDERING] = "keeping dispatches in order",
 		[TROUBLE_LOGGING_STATISTICS] = "logging statistics of webhooks",
 		[TROUBLE_STATISTICS] = "adding up statistics of webhooks",
 		[TROUBLE_HEALTH] = "looking after failing webhooks",

@@ -61,6 +61,7 @@ static CursorMark *current = NULL;
 static uint64 *late = NULL;		/* late transactions, in order */
 static int	nlate;
 static int	nrows_read;			/* by the last read */
+static int	nopened;			/* windows since the reset */
 
 static int64 last_number;		/* of the newest row of cursors */
 static int64 pruned_before;
@@ -227,6 +228,7 @@ cursor_reset(void)
 	late = NULL;
 	nlate = 0;
 	nfloors = 0;
+	nopened = 0;
 }
 
 /* Have all ids since kept to the floors?  Otherwise none is known any more. */
@@ -350,6 +352,7 @@ open_window(void)
 {
 	struct varlena *now;
 
+	nopened++;
 	put_floor();
 	statement_read(&snapshot_statement, NULL, NULL, 1);
 	now = snapshot_value(1);
@@ -369,6 +372,12 @@ open_window(void)
 	current->id[0] = '\0';
 	find_late();
 	return true;
+}
+
+bool
+cursor_has_caught_up(void)
+{
+	return nopened > 1 || (nopened == 1 && current->at_end);
 }
 
 /* Then no transaction has an id that the last window did not see the end of. */

@@ -39,6 +39,12 @@ extern int	cursor_read(MemoryContext context, int limit, size_t max_bytes,
 						Event **events);
 
 /*
+ * Has all been taken that was committed before the reset?  What an earlier worker
+ * had read is among that.
+ */
+extern bool cursor_has_caught_up(void);
+
+/*
  * Can there be nothing to read?  Needs no transaction.  False when some
  * transaction of any database has begun to write since the last read.
  */

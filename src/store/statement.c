@@ -36,6 +36,7 @@ static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
 
 /* The transaction may be cut short; see work_cancel(). */
 static volatile sig_atomic_t may_be_cancelled = false;
+static volatile sig_atomic_t was_cancelled = false;
 
 /*
  * The statements are made for these settings, whatever the database's are.  With a
@@ -163,8 +164,32 @@ work_see_writes(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-char *
-work_try(void (*work) (void *argument), void *argument)
+static bool
+is_cancel(int sqlstate)
+{
+	return sqlstate == ERRCODE_QUERY_CANCELED;
+}
+
+/* Is it the server, or whoever ends us, that an error of this kind comes from? */
+static bool
+is_passing(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* A part in a subtransaction; which errors are the transaction's as well? */
+static char *
+try(void (*work) (void *argument), void *argument,
+	bool (*is_passed_on) (int sqlstate))
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -179,15 +204,34 @@ work_try(void (*work) (void *argument), void *argument)
 	}
 	PG_CATCH();
 	{
+		ErrorData  *data;
+
 		MemoryContextSwitchTo(context);
-		message = CopyErrorData()->message;
+		data = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (is_passed_on(data->sqlerrcode))
+			ReThrowError(data);
+		message = data->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return message;
+}
+
+char *
+work_try(void (*work) (void *argument), void *argument)
+{
+	return try(work, argument, is_cancel);
+}
+
+char *
+work_try_row(void (*work) (void *argument), void *argument)
+{
+	return try(work, argument, is_passing);
 }
 
 /*
@@ -215,6 +259,7 @@ work_cancel(void)
 {
 	if (!may_be_cancelled)
 		return;
+	was_cancelled = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
 }
@@ -249,6 +294,7 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		data = CopyErrorData();
 		error->sqlstate = data->sqlerrcode;
 		error->is_of_row = is_of_row(data->sqlerrcode);
+		error->is_cancel = was_cancelled && is_cancel(data->sqlerrcode);
 		strlcpy(error->message, data->message ? data->message : "missing error text",
 				sizeof(error->message));
 		FreeErrorData(data);

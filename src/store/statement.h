@@ -59,6 +59,7 @@ typedef struct WorkError
 {
 	int			sqlstate;
 	bool		is_of_row;		/* and not of the server: others can be done */
+	bool		is_cancel;		/* by work_cancel(): nothing is wrong */
 	char		message[512];
 } WorkError;
 
@@ -75,9 +76,15 @@ extern void work_see_writes(void);
 /*
  * Does a part of the transaction that may fail, in the caller's memory context.  If
  * it does, all else stands, and the message of the error is returned, palloc'd in
- * that context; otherwise NULL.
+ * that context; otherwise NULL.  A cancelled one cancels the transaction.
  */
 extern char *work_try(void (*work) (void *argument), void *argument);
+
+/*
+ * The same for what is done with a row that is given up if it fails: errors that may
+ * pass (of locks, memory, the disk) or that ask us to end are raised again.
+ */
+extern char *work_try_row(void (*work) (void *argument), void *argument);
 
 /*
  * Commits it.  PostgreSQL's statistics take reports once a second; what is left
