@@ -18,7 +18,7 @@ ${CLANG:-clang} -g -O1 -D_GNU_SOURCE -fwrapv -fno-strict-aliasing \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	-I"$src" -I"$here" -isystem "$(${PG_CONFIG:-pg_config} --includedir-server)" \
 	"$here/fuzz.c" "$here/stubs.c" \
-	"$src"/rules/template.c "$src"/rules/json_scan.c "$src"/rules/headers.c \
+	"$src"/rules/template.c "$src"/rules/template_render.c "$src"/rules/json_scan.c "$src"/rules/headers.c \
 	"$src"/rules/url.c "$src"/rules/address.c "$src"/rules/ports.c \
 	"$src"/rules/signature.c "$src"/rules/ids.c \
 	-Wl,--allow-multiple-definition \
