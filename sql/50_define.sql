@@ -275,9 +275,15 @@ CREATE FUNCTION webhook_events_internal.apply_definition(webhook webhook_events_
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    keys constant text[] := '{requestUrl, eventTypes, condition, userId, payloadTemplate,
-        headersTemplate, shouldInterpolateStrings, ignoreSslErrors, doNotRetry, isAdHoc,
-        isEnabled, description, idempotencyKey, ordering}';
+    -- What each key must be; json, since that keeps their order for the hint.
+    keys constant json := '{"requestUrl": "string", "eventTypes": "array", "condition": "object",
+        "userId": "string", "payloadTemplate": "string", "headersTemplate": "string",
+        "shouldInterpolateStrings": "boolean", "ignoreSslErrors": "boolean",
+        "doNotRetry": "boolean", "isAdHoc": "boolean", "isEnabled": "boolean",
+        "description": "string", "idempotencyKey": "string", "ordering": "string"}';
+    -- Those that are kept and given back, and those that the platform alone sets.
+    kept constant json := '{"actionType": "string", "isApifyIntegration": "boolean"}';
+    ignored constant text[] := '{id, createdAt, modifiedAt, lastDispatch, stats}';
     types constant text[] := enum_range(NULL::webhook_events.event_type);
     key text;
     part text;
@@ -290,29 +296,20 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR key IN SELECT jsonb_object_keys(definition) LOOP
+        CONTINUE WHEN key = ANY (ignored);
         CASE
-            WHEN key IN ('requestUrl', 'userId', 'payloadTemplate', 'headersTemplate',
-                    'description', 'idempotencyKey', 'ordering') THEN
-                value := webhook_events_internal.definition_value(definition, key, 'string');
-            WHEN key IN ('shouldInterpolateStrings', 'ignoreSslErrors', 'doNotRetry',
-                    'isAdHoc', 'isEnabled') THEN
-                value := webhook_events_internal.definition_value(definition, key, 'boolean');
-            WHEN key = 'eventTypes' THEN
-                value := webhook_events_internal.definition_value(definition, key, 'array');
-            WHEN key = 'condition' THEN
-                value := webhook_events_internal.definition_value(definition, key, 'object');
-            WHEN key IN ('actionType', 'isApifyIntegration') THEN
-                value := webhook_events_internal.definition_value(definition, key,
-                    CASE key WHEN 'actionType' THEN 'string' ELSE 'boolean' END);
+            WHEN keys ->> key IS NOT NULL THEN
+                value := webhook_events_internal.definition_value(definition, key, keys ->> key);
+            WHEN kept ->> key IS NOT NULL THEN
+                value := webhook_events_internal.definition_value(definition, key, kept ->> key);
                 webhook.api_keys := nullif(jsonb_strip_nulls(coalesce(webhook.api_keys, '{}')
                     || jsonb_build_object(key, definition -> key)), '{}');
-                CONTINUE;
-            WHEN key IN ('id', 'createdAt', 'modifiedAt', 'lastDispatch', 'stats') THEN
                 CONTINUE;
             ELSE
                 RAISE EXCEPTION 'a webhook has no "%"', key
                     USING ERRCODE = 'invalid_parameter_value',
-                        HINT = webhook_events_internal.hint(key, keys, 'keys');
+                        HINT = webhook_events_internal.hint(key,
+                            ARRAY(SELECT json_object_keys(keys)), 'keys');
         END CASE;
         CASE key
             WHEN 'requestUrl' THEN webhook.request_url := value;

@@ -44,6 +44,19 @@ COMMENT ON FUNCTION webhook_events_internal.stats_of_webhook(text) IS
     'how many dispatches a webhook had, and how the newest one stands';
 REVOKE ALL ON FUNCTION webhook_events_internal.stats_of_webhook(text) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.condition_object(webhook webhook_events_internal.webhooks)
+    RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT jsonb_build_object('actorId', webhook.actor_id,
+        'actorTaskId', webhook.actor_task_id, 'actorRunId', webhook.actor_run_id)
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.condition_object(webhook_events_internal.webhooks) IS
+    'a webhook''s condition as the platform''s API has it';
+REVOKE ALL ON FUNCTION webhook_events_internal.condition_object(webhook_events_internal.webhooks)
+    FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.webhook_object(webhook webhook_events_internal.webhooks,
         total_dispatches bigint, last_status webhook_events.dispatch_status,
         last_finished_at timestamptz) RETURNS jsonb
@@ -57,8 +70,7 @@ AS $function$
         'isAdHoc', webhook.is_ad_hoc,
         'shouldInterpolateStrings', webhook.should_interpolate_strings,
         'eventTypes', webhook.event_types,
-        'condition', jsonb_build_object('actorId', webhook.actor_id,
-            'actorTaskId', webhook.actor_task_id, 'actorRunId', webhook.actor_run_id),
+        'condition', webhook_events_internal.condition_object(webhook),
         'ignoreSslErrors', webhook.ignore_ssl_errors, 'doNotRetry', webhook.do_not_retry,
         'requestUrl', webhook.request_url, 'description', webhook.description,
         'isEnabled', webhook.is_enabled,
@@ -104,8 +116,7 @@ BEGIN
         'eventType', d.event_type, 'eventData', e.event_data,
         'webhook', CASE WHEN w.id IS NOT NULL THEN jsonb_build_object(
             'requestUrl', w.request_url,
-            'condition', jsonb_build_object('actorId', w.actor_id,
-                'actorTaskId', w.actor_task_id, 'actorRunId', w.actor_run_id),
+            'condition', webhook_events_internal.condition_object(w),
             'isAdHoc', w.is_ad_hoc, 'actionType', 'HTTP_REQUEST') END,
         'calls', coalesce((SELECT jsonb_agg(jsonb_build_object(
                 'startedAt', webhook_events_internal.api_time(c.started_at),

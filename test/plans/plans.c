@@ -125,11 +125,23 @@ wrap(Plan *below, bool hide)
 	return (Plan *) scan;
 }
 
+/* PostgreSQL 19 tells the planner of the EXPLAIN that it works for. */
+#if PG_VERSION_NUM < 190000
+#define PLANNER_PARAMETERS \
+	Query *query, const char *text, int options, ParamListInfo parameters
+#define PLANNER_ARGUMENTS query, text, options, parameters
+#else
+#define PLANNER_PARAMETERS \
+	Query *query, const char *text, int options, ParamListInfo parameters, \
+	ExplainState *explain
+#define PLANNER_ARGUMENTS query, text, options, parameters, explain
+#endif
+
 static PlannedStmt *
-make_plan(Query *query, const char *text, int options, ParamListInfo parameters)
+make_plan(PLANNER_PARAMETERS)
 {
 	PlannedStmt *plan = (prev_planner ? prev_planner : standard_planner)
-		(query, text, options, parameters);
+		(PLANNER_ARGUMENTS);
 
 	if (!IsA(plan->planTree, ModifyTable) || shape == SHAPE_PLAIN)
 		return plan;
