@@ -29,12 +29,19 @@ COMMENT ON FUNCTION webhook_events.id_time(text) IS
     'the time at which an id was made';
 REVOKE ALL ON FUNCTION webhook_events.id_time(text) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.template_variables() RETURNS text[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_template_variables';
+COMMENT ON FUNCTION webhook_events_internal.template_variables() IS
+    'the names of the variables of templates';
+REVOKE ALL ON FUNCTION webhook_events_internal.template_variables() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.render_template(template text, variables json[],
         interpolate boolean) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'webhook_events_render_template';
 COMMENT ON FUNCTION webhook_events_internal.render_template(text, json[], boolean) IS
-    'a template filled with userId, createdAt, eventType, eventData, resource and globals';
+    'a template filled with the variables, in the order of template_variables()';
 REVOKE ALL ON FUNCTION webhook_events_internal.render_template(text, json[], boolean) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events.id_lower_bound(at timestamptz) RETURNS text

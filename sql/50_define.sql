@@ -54,8 +54,8 @@ CREATE FUNCTION webhook_events_internal.inert_variable(template text) RETURNS te
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT substring(t.token[1] FROM v.pattern)
-    FROM (SELECT '\{\{(?:userId|createdAt|eventType|eventData|resource|globals)(?:\.[a-zA-Z0-9.]*)?\}\}')
-            AS v (pattern)
+    FROM (SELECT format('\{\{(?:%s)(?:\.[a-zA-Z0-9.]*)?\}\}',
+                array_to_string(webhook_events_internal.template_variables(), '|'))) AS v (pattern)
         CROSS JOIN LATERAL regexp_matches(template, '"((?:[^"\\]|\\.)*)"(\s*:)?', 'g') AS t (token)
     WHERE template ~ v.pattern AND t.token[1] ~ v.pattern AND t.token[2] IS NULL
     LIMIT 1

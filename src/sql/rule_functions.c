@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(webhook_events_current_place);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
+PG_FUNCTION_INFO_V1(webhook_events_template_variables);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
 PG_FUNCTION_INFO_V1(webhook_events_nearest);
 
@@ -120,12 +121,24 @@ to_utf8(const text * value)
 	return pg_server_to_any(string, (int) strlen(string), PG_UTF8);
 }
 
+/* template_variables() RETURNS text[]: in the order of TemplateVariable */
+Datum
+webhook_events_template_variables(PG_FUNCTION_ARGS)
+{
+	Datum		names[TEMPLATE_NVARIABLES];
+
+	(void) fcinfo;
+	for (int i = 0; i < TEMPLATE_NVARIABLES; i++)
+		names[i] = CStringGetTextDatum(template_variable_names[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, TEMPLATE_NVARIABLES, TEXTOID, -1,
+										  false, TYPALIGN_INT));
+}
+
 /*
  * render_template(template text, variables json[], interpolate boolean)
  * RETURNS text
  *
- * variables holds userId, createdAt, eventType, eventData, resource and
- * globals, in this order.
+ * variables holds those of template_variables(), in that order.
  */
 Datum
 webhook_events_render_template(PG_FUNCTION_ARGS)
