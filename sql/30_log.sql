@@ -21,12 +21,15 @@ CREATE TABLE webhook_events_internal.outbox (
     new_status text,
     webhook_id text COLLATE "C",
     resource json,
-    problem text
+    problem text,
+    next_xid xid8
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events_internal.outbox IS
     'the log of events: rows are only added, whole days are dropped';
 COMMENT ON COLUMN webhook_events_internal.outbox.xid IS
     'the transaction that raised the event';
+COMMENT ON COLUMN webhook_events_internal.outbox.next_xid IS
+    'above all transactions that had been committed when the event was raised; NULL: unknown';
 COMMENT ON COLUMN webhook_events_internal.outbox.webhook_id IS
     'the only webhook that gets a TEST event';
 COMMENT ON COLUMN webhook_events_internal.outbox.problem IS

@@ -101,7 +101,8 @@ BEGIN
                 AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
                     OR pg_visible_in_snapshot(o.xid, seen.window_to)
                         AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
-            THEN '3'::xid8 ELSE pg_current_xact_id() END;
+            THEN '3'::xid8 ELSE pg_current_xact_id() END,
+            next_xid = pg_current_xact_id();
         SELECT count(*) INTO nevents FROM webhook_events_internal.outbox AS o
         WHERE o.xid = pg_current_xact_id();
         IF skips THEN

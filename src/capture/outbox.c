@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "capture/outbox.h"
 #include "commands/trigger.h"
@@ -44,6 +45,7 @@ enum
 	COLUMN_WEBHOOK_ID,
 	COLUMN_RESOURCE,
 	COLUMN_PROBLEM,
+	COLUMN_NEXT_XID,
 	N_COLUMNS
 };
 
@@ -52,7 +54,8 @@ static const DayKind outbox_kind = {
 	{
 		"id", "created_at", "xid", "event_type", "user_id", "actor_id",
 		"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
-		"new_status", "webhook_id", "resource", "?problem"
+		"new_status", "webhook_id", "resource", "?problem",
+		"?next_xid"
 	}
 };
 
@@ -80,6 +83,10 @@ add_row(DayRows *rows, const OutboxEvent *event, const char *id,
 	day_rows_set_text(rows, COLUMN_NEW_STATUS, event->new_status);
 	day_rows_set_text(rows, COLUMN_WEBHOOK_ID, event->webhook_id);
 	day_rows_set_text(rows, COLUMN_PROBLEM, event->problem);
+
+	/* Whoever changed the same row before has committed, and so a lower id. */
+	day_rows_set(rows, COLUMN_NEXT_XID,
+				 FullTransactionIdGetDatum(ReadNextFullTransactionId()));
 	if (event->resource)
 		day_rows_set(rows, COLUMN_RESOURCE,
 					 PointerGetDatum(cstring_to_text_with_len(event->resource,
@@ -145,10 +152,10 @@ webhook_events_event_landed(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
-	Datum		xid;
+	Datum		xids[2];
 	char	   *id;
-	int			attnum;
-	bool		isnull = false;
+	int			attnums[2];
+	bool		isnull[2] = {false, false};
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
 		!TRIGGER_FIRED_BEFORE(data->tg_event) ||
@@ -157,12 +164,15 @@ webhook_events_event_landed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function can only be called by a trigger before rows are inserted")));
 	desc = RelationGetDescr(data->tg_relation);
-	xid = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	xids[0] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	xids[1] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
 	id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
 	if (id != NULL)
 		ids_note_foreign(id, (int) strlen(id));
-	attnum = SPI_fnumber(desc, "xid");
+	attnums[0] = SPI_fnumber(desc, "xid");
+	attnums[1] = SPI_fnumber(desc, "next_xid");
 	wake_at_commit(WAKE_EVENTS);
-	return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, desc, 1,
-													 &attnum, &xid, &isnull));
+	return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple, desc,
+													 attnums[1] > 0 ? 2 : 1,
+													 attnums, xids, isnull));
 }

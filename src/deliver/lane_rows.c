@@ -41,7 +41,7 @@
 /* A look at the first row of each lane in the table. */
 static bool is_sweeping;
 static bool must_sweep_again;
-static bool router_caught_up;
+bool		router_caught_up;
 static bool passed_rows;		/* some were due before that */
 static TimestampTz retry_at;	/* after an error; 0: there was none */
 static Id	swept_webhook_id;
@@ -68,7 +68,7 @@ lane_rows_open(void)
 
 /*
  * Takes a lane from the list.  NULL if the table lacks some of it that are still on
- * their way there: it is listed again when they have arrived.
+ * their way there, or if it is held: it is listed again when that is over.
  */
 static Lane *
 pop_listed(void)
@@ -76,12 +76,14 @@ pop_listed(void)
 	Lane	   *lane = dlist_container(Lane, list_node,
 									   dlist_pop_head_node(&lanes_to_read));
 
-	if (lane->nleaving == 0)
+	if (lane->nleaving == 0 && !lane->is_held && !all_are_held)
 		return lane;
 	lane->is_listed = false;
 	if (lane->is_admitted)
 		lane->subscriber->host->nreserved--;
 	lane->is_admitted = false;
+	passed_rows |= all_are_held;
+	release(lane);
 	return NULL;
 }
 
@@ -345,9 +347,10 @@ lanes_look_again(void)
 }
 
 void
-lanes_router_caught_up(void)
+look_at_passed_rows(void)
 {
-	router_caught_up = true;
+	if (!router_caught_up || all_are_held)
+		return;
 	if (passed_rows)
 		waiting_look_again();
 	passed_rows = false;
@@ -356,7 +359,7 @@ lanes_router_caught_up(void)
 bool
 lane_is_busy(const DueRow *row)
 {
-	if (router_caught_up)
+	if (router_caught_up && !all_are_held)
 		return lane_has_others(row);
 	passed_rows = true;
 	return true;
@@ -395,7 +398,7 @@ sweep(void)
 static bool
 may_sweep(void)
 {
-	return is_sweeping && router_caught_up && nended_dispatches == 0;
+	return is_sweeping && router_caught_up && !all_are_held && nended_dispatches == 0;
 }
 
 /* Not while much is in memory that is still to be written, or called. */

@@ -28,11 +28,15 @@ struct Lane
 	int			nwaiting;
 	int			nleaving;		/* on their way to the table */
 	bool		has_rows;		/* there may be some that are not in memory */
+	bool		is_suspect;		/* it had rows before the router had caught up */
 	bool		rests;			/* its first row will be due by itself */
 	Id			first_event_id; /* of that row */
 	bool		is_listed;		/* in lanes_to_read */
 	bool		is_admitted;	/* and its head may be called at once */
 	dlist_node	list_node;
+	bool		is_held;		/* in held_lanes: nothing starts, ... */
+	uint64		held_until;		/* ... until the cursor has come so far */
+	dlist_node	held_node;
 
 	/* Rows up to here are in memory, or done. */
 	Id			event_id;
@@ -51,6 +55,12 @@ extern MemoryContext lanes_context;
 extern dlist_head lanes_to_read;
 extern int	nwaiting_in_all;
 
+/* Has all been routed that an earlier worker may have read? */
+extern bool router_caught_up;
+
+/* Too many lanes are held to know which: all are. */
+extern bool all_are_held;
+
 /* When a head, or a row, will have held others back for too long. */
 extern TimestampTz next_overdue_at;
 
@@ -63,7 +73,7 @@ extern Lane *find(const char *webhook_id, const char *order_key);
 /* Forgets a lane that nothing in memory needs. */
 extern void release(Lane *lane);
 
-/* The lane is to be read. */
+/* The lane is to be read, unless it is held: then it will be. */
 extern void list_lane(Lane *lane);
 
 /* Those up to this one need not be read. */
@@ -72,8 +82,11 @@ extern void read_to(Lane *lane, const char *event_id, const char *id);
 /* There is a row in the table, and it must not be passed over. */
 extern void note_row(Lane *lane, const char *event_id);
 
-/* Puts a dispatch behind all others of the lane. */
+/* Puts a dispatch in its place among those that wait behind the head. */
 extern void wait_in(Lane *lane, Dispatch *dispatch);
+
+/* Rows were due, and left alone, while it was not known what stands before them. */
+extern void look_at_passed_rows(void);
 
 /* Are others of this row's lane in memory?  Then it must not be passed over. */
 extern bool lane_has_others(const DueRow *row);

@@ -18,6 +18,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/* So many lanes are held at once; when there are more, all are. */
+#define MAX_HELD 10000
+
 MemoryContext lanes_context;
 static HTAB *lanes;
 dlist_head	lanes_to_read;
@@ -25,6 +28,12 @@ int			nwaiting_in_all;
 static List *unknown_lanes;		/* announced, and not looked at */
 
 TimestampTz next_overdue_at;
+
+bool		all_are_held;
+static bool is_rewound;			/* where the router is tells nothing */
+static dlist_head held_lanes;
+static int	nheld;
+static uint64 next_release;		/* the least held_until */
 
 typedef struct LaneEntry
 {
@@ -64,6 +73,11 @@ lanes_open(MemoryContext context)
 	nwaiting_in_all = 0;
 	unknown_lanes = NIL;
 	next_overdue_at = 0;
+	all_are_held = false;
+	is_rewound = false;
+	dlist_init(&held_lanes);
+	nheld = 0;
+	next_release = PG_UINT64_MAX;
 	lane_rows_open();
 }
 
@@ -98,7 +112,7 @@ create(Subscriber *subscriber, const char *order_key)
 void
 release(Lane *lane)
 {
-	if (lane->ndispatches > 0 || lane->is_listed)
+	if (lane->ndispatches > 0 || lane->is_listed || lane->is_held)
 		return;
 	lane->subscriber->references--;
 	hash_search(lanes, &lane->name, HASH_REMOVE, NULL);
@@ -106,10 +120,15 @@ release(Lane *lane)
 	pfree(lane);
 }
 
+/*
+ * Nor is one listed in which an earlier worker may have left rows of which not all
+ * that stand before them were routed again; the sweep will find it.
+ */
 void
 list_lane(Lane *lane)
 {
-	if (lane->is_listed)
+	if (lane->is_listed || lane->is_held || all_are_held ||
+		(lane->is_suspect && !router_caught_up))
 		return;
 	lane->is_listed = true;
 	dlist_push_tail(&lanes_to_read, &lane->list_node);
@@ -197,8 +216,15 @@ evict_behind(Lane *lane, const Dispatch *last)
 void
 wait_in(Lane *lane, Dispatch *dispatch)
 {
+	dlist_node *before = &lane->waiting.head;
+
+	while (dlist_has_prev(&lane->waiting, before) &&
+		   strcmp(dlist_container(Dispatch, lane_node,
+								  dlist_prev_node(&lane->waiting, before))->event_id,
+				  dispatch->event_id) > 0)
+		before = dlist_prev_node(&lane->waiting, before);
+	dlist_insert_before(before, &dispatch->lane_node);
 	dispatch->lane_place = LANE_WAITING;
-	dlist_push_tail(&lane->waiting, &dispatch->lane_node);
 	lane->nwaiting++;
 	nwaiting_in_all++;
 }
@@ -217,6 +243,8 @@ advance(Lane *lane)
 {
 	Dispatch   *next;
 
+	if (lane->is_held)
+		return;
 	if (lane->nwaiting == 0)
 	{
 		if (lane->has_rows)
@@ -291,39 +319,142 @@ lanes_look(void)
 		Lane	   *lane = find(rows[i].webhook_id, rows[i].order_key);
 
 		lane->has_rows = true;
+		lane->is_suspect = !router_caught_up;
 		lane->rests = true;
 		strlcpy(lane->first_event_id, rows[i].event_id, sizeof(Id));
 	}
+}
+
+/* Nothing of the lane starts until the cursor has come so far. */
+static void
+hold(Lane *lane, uint64 until)
+{
+	if (!lane->is_held && nheld == MAX_HELD)
+		all_are_held = true;
+	if (!lane->is_held && all_are_held)
+		return;
+	if (!lane->is_held)
+	{
+		dlist_push_tail(&held_lanes, &lane->held_node);
+		nheld++;
+		lane->held_until = 0;
+	}
+	lane->is_held = true;
+	lane->held_until = Max(lane->held_until, until);
+	next_release = Min(next_release, lane->held_until);
+}
+
+static void
+let_go(Lane *lane)
+{
+	dlist_delete(&lane->held_node);
+	nheld--;
+	lane->is_held = false;
+	if (lane->head == NULL)
+		advance(lane);
+	release(lane);
+}
+
+void
+lanes_release(uint64 xid)
+{
+	dlist_mutable_iter iter;
+
+	if (next_release > xid || is_rewound)
+		return;
+	next_release = PG_UINT64_MAX;
+	dlist_foreach_modify(iter, &held_lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, held_node, iter.cur);
+
+		if (lane->held_until <= xid)
+			let_go(lane);
+		else
+			next_release = Min(next_release, lane->held_until);
+	}
+}
+
+void
+lanes_window_done(void)
+{
+	if (is_rewound)
+		return;
+	lanes_release(PG_UINT64_MAX - 1);
+	if (!all_are_held)
+		return;
+	all_are_held = false;
+	lanes_look_again();
+	look_at_passed_rows();
+}
+
+void
+lanes_router_rewound(void)
+{
+	is_rewound = true;
+	all_are_held = true;
+	router_caught_up = false;
+}
+
+void
+lanes_router_caught_up(void)
+{
+	is_rewound = false;
+	router_caught_up = true;
+	look_at_passed_rows();
 }
 
 /* Can one with this event become the head, with nothing before it? */
 static bool
 is_first(const Lane *lane, const char *event_id)
 {
-	if (lane->head != NULL || lane->is_listed || lane->nleaving > 0)
+	if (lane->head != NULL || lane->is_listed || lane->nleaving > 0 ||
+		lane->nwaiting > 0 || lane->is_held || all_are_held ||
+		(lane->is_suspect && !router_caught_up))
 		return false;
 	return !lane->has_rows ||
 		(lane->rests && strcmp(event_id, lane->first_event_id) < 0);
 }
 
+/* Can it wait in memory, before all rows of the lane? */
+static bool
+has_room(const Lane *lane)
+{
+	return !lane->has_rows && lane->nleaving == 0 && !all_are_held &&
+		(lane->head != NULL ? lane->head->state != DISPATCH_ENDED : lane->is_held) &&
+		lane->nwaiting < MAX_WAITING && nwaiting_in_all < MAX_WAITING_IN_ALL;
+}
+
+/* Whatever of a lane is in memory stands before this one, which is not. */
+static void
+evict_younger(Lane *lane, const char *event_id)
+{
+	if (lane->nwaiting > 0 &&
+		strcmp(event_id, dlist_tail_element(Dispatch, lane_node,
+											&lane->waiting)->event_id) < 0)
+		evict_behind(lane, NULL);
+}
+
 bool
-lane_join(Dispatch *dispatch, const char *order_key)
+lane_join(Dispatch *dispatch, const char *order_key, uint64 held_until)
 {
 	Lane	   *lane = find(dispatch->subscriber->id, order_key);
 
 	dispatch->lane = lane;
 	lane->ndispatches++;
+	if (held_until != 0)
+		hold(lane, held_until);
 	if (is_first(lane, dispatch->event_id))
 	{
 		become_head(lane, dispatch);
 		return true;
 	}
-	if (lane->head != NULL && lane->head->state != DISPATCH_ENDED &&
-		!lane->has_rows && lane->nleaving == 0 &&
-		lane->nwaiting < MAX_WAITING && nwaiting_in_all < MAX_WAITING_IN_ALL)
+	if (has_room(lane))
 		wait_in(lane, dispatch);
 	else
+	{
+		evict_younger(lane, dispatch->event_id);
 		leave(dispatch);
+	}
 	return false;
 }
 
@@ -417,12 +548,9 @@ lane_has_others(const DueRow *row)
 {
 	Lane	   *lane = find(row->webhook_id, row->order_key);
 
-	if (lane == NULL || (lane->head == NULL && !lane->is_listed))
+	if (lane == NULL || (lane->head == NULL && !lane->is_listed && !lane->is_held))
 		return false;
-	if (lane->nwaiting > 0 &&
-		strcmp(row->event_id,
-			   dlist_tail_element(Dispatch, lane_node, &lane->waiting)->event_id) < 0)
-		evict_behind(lane, NULL);
+	evict_younger(lane, row->event_id);
 	note_row(lane, row->event_id);
 	return true;
 }

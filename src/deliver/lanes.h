@@ -36,9 +36,19 @@ extern void lanes_look(void);
 
 /*
  * Puts a dispatch that was routed into its lane, which was announced.  True if it
- * is the head and can be submitted; otherwise it waits there.
+ * is the head and can be submitted; otherwise it waits there.  With "held_until",
+ * else 0, others that stand before it may have to be routed: nothing of the lane
+ * starts until lanes_release() was told of that xid.
  */
-extern bool lane_join(Dispatch *dispatch, const char *order_key);
+extern bool lane_join(Dispatch *dispatch, const char *order_key, uint64 held_until);
+
+/*
+ * The router has read all of its window that lies below this xid; or all of it.
+ * Nothing of this is heeded from lanes_router_rewound() on until it has caught up.
+ */
+extern void lanes_release(uint64 xid);
+extern void lanes_window_done(void);
+extern void lanes_router_rewound(void);
 
 /* What dispatch_end() and dispatch_forget() tell of a dispatch in a lane. */
 extern void lane_ended(Dispatch *dispatch);

@@ -46,6 +46,7 @@ typedef struct Matches
 	int			count;
 	int			capacity;
 	Match	   *items;
+	uint64		last_xid;		/* of the events that are done */
 } Matches;
 
 static Statement revive_statement = {
@@ -78,12 +79,15 @@ static int	fan_out;			/* dispatches for each event of the last batch */
 static Id	last_known;
 static bool last_known_is_set;
 
+static int	nwindows;			/* as cursor_windows() was */
+
 void
 router_open(void)
 {
 	has_new_events = true;
 	fan_out = 1;
 	last_known_is_set = false;
+	nwindows = 0;
 	max_events = MAX_EVENTS;
 	must_skip = false;
 	retry_at = 0;
@@ -224,17 +228,37 @@ put_in_order(Matches *matches)
 	lanes_look();
 }
 
+/*
+ * The cursor goes by the ids of transactions, which are given out before those wait
+ * for each other's rows.  So the rest of the window can hold an event that stands
+ * before this one in its run: of a transaction with a higher id that had
+ * committed before this event was raised.  Returns the id up to which the cursor
+ * has to come before that is settled, 0 if it is.
+ */
+static uint64
+must_wait_for(const Event *event, uint64 last_xid)
+{
+	if (cursor_window_is_done())
+		return 0;
+	if (event->next_xid == 0)
+		return PG_UINT64_MAX - 1;
+	if (event->next_xid <= last_xid + (event->xid == last_xid))
+		return 0;
+	return event->next_xid;
+}
+
 static void
-create_dispatch(const Match *match, Batch *batch)
+create_dispatch(const Match *match, const Matches *matches)
 {
 	Dispatch   *dispatch = dispatch_create(match->id, match->event->id,
 										   match->event->type,
-										   match->subscriber, batch,
+										   match->subscriber, matches->batch,
 										   match->event, false, false);
 	const char *key = webhook_order_key(match->subscriber->webhook, match->event);
 
 	dispatch->epoch = match->subscriber->webhook->epoch;
-	if (key == NULL || lane_join(dispatch, key))
+	if (key == NULL || lane_join(dispatch, key,
+								 must_wait_for(match->event, matches->last_xid)))
 		dispatch_submit(dispatch);
 }
 
@@ -283,7 +307,7 @@ create_dispatches(const Matches *matches)
 	for (int i = 0; i < matches->count; i++)
 	{
 		if (dispatch_find(matches->items[i].id) == NULL)
-			create_dispatch(&matches->items[i], matches->batch);
+			create_dispatch(&matches->items[i], matches);
 	}
 }
 
@@ -303,12 +327,17 @@ route(void *argument)
 	{
 		has_new_events = false;
 		lanes_router_caught_up();
+		lanes_window_done();
 		return;
 	}
+	if (cursor_windows() != nwindows)
+		lanes_window_done();
+	nwindows = cursor_windows();
 	revive_webhooks(events, nevents);
 	matches.items = palloc(sizeof(Match) * matches.capacity);
 	nevents = subscribers_match(events, nevents, room, add_match, &matches);
 	mark = cursor_take(events, nevents);
+	matches.last_xid = events[nevents - 1]->xid;
 	fan_out = Max(matches.count / nevents, 1);
 	remove_known(&matches);
 	put_in_order(&matches);
@@ -316,6 +345,10 @@ route(void *argument)
 	create_dispatches(&matches);
 	if (cursor_has_caught_up())
 		lanes_router_caught_up();
+	if (cursor_window_is_done())
+		lanes_window_done();
+	else
+		lanes_release(matches.last_xid);
 	counters_add(COUNTER_EVENTS, nevents);
 	counters_add(COUNTER_DISPATCHES, matches.count);
 }
@@ -343,6 +376,8 @@ static void
 rewind_after(const WorkError *error)
 {
 	cursor_reset();
+	lanes_router_rewound();
+	nwindows = 0;
 	last_known_is_set = false;
 	has_new_events = true;
 	must_skip = false;

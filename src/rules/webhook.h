@@ -80,6 +80,8 @@ typedef struct Event
 	Id			id;
 	TimestampTz created_at;
 	uint64		xid;
+	uint64		next_xid;		/* above all that had been committed when it
+								 * was raised; 0: unknown */
 	EventType	type;
 	const char *user_id;
 	const char *actor_id;

@@ -73,7 +73,7 @@ static uint32 below_floor;		/* the count while these hold */
 #define EVENT_COLUMNS \
 	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
 	" o.actor_task_id, o.actor_run_id, o.actor_build_id, o.webhook_id," \
-	" o.resource"
+	" o.resource, o.next_xid"
 
 enum
 {
@@ -87,7 +87,8 @@ enum
 	EVENT_ACTOR_RUN_ID,
 	EVENT_ACTOR_BUILD_ID,
 	EVENT_WEBHOOK_ID,
-	EVENT_RESOURCE
+	EVENT_RESOURCE,
+	EVENT_NEXT_XID
 };
 
 static Statement newest_statement = {
@@ -380,6 +381,18 @@ cursor_has_caught_up(void)
 	return nopened > 1 || (nopened == 1 && current->at_end);
 }
 
+int
+cursor_windows(void)
+{
+	return nopened;
+}
+
+bool
+cursor_window_is_done(void)
+{
+	return current->at_end;
+}
+
 /* Then no transaction has an id that the last window did not see the end of. */
 bool
 cursor_is_at_end(void)
@@ -409,6 +422,7 @@ make_event(MemoryContext context, uint64 row)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	Event	   *event = palloc0(sizeof(Event));
+	Datum		next_xid;
 	bool		isnull;
 	char	   *type;
 
@@ -416,6 +430,8 @@ make_event(MemoryContext context, uint64 row)
 	event->created_at =
 		DatumGetTimestampTz(statement_value(row, EVENT_CREATED_AT, &isnull));
 	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
+	next_xid = statement_value(row, EVENT_NEXT_XID, &isnull);
+	event->next_xid = isnull ? 0 : datum_xid(next_xid);
 	type = statement_text(row, EVENT_EVENT_TYPE);
 	if (!event_type_from_label(type, &event->type))
 		elog(ERROR, "unknown event type \"%s\"", type);

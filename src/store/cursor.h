@@ -44,6 +44,10 @@ extern int	cursor_read(MemoryContext context, int limit, size_t max_bytes,
  */
 extern bool cursor_has_caught_up(void);
 
+/* How many windows were opened since the reset; and is the last one done? */
+extern int	cursor_windows(void);
+extern bool cursor_window_is_done(void);
+
 /*
  * Can there be nothing to read?  Needs no transaction.  False when some
  * transaction of any database has begun to write since the last read.

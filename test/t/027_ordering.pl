@@ -48,6 +48,9 @@ my %webhook = (
 	resource => create_ordered('resource', "/random/$seed/20", 'a', $types),
 	map { ($_ => create_ordered('webhook', '/random/' . ($seed + $_) . '/3', "b$_", $types)) } 1 .. 4);
 
+# Two more of them are disabled and replayed meanwhile.
+my %troubled = map { ($_ => create_ordered($_, '/random/' . ($seed + 9) . '/20', "t-$_", $types)) } qw(resource webhook);
+
 # Lives of runs: each statement is a transaction of its own, and they are mixed.
 sub live
 {
@@ -56,9 +59,10 @@ sub live
 
 	foreach my $status (qw(READY FAILED RUNNING SUCCEEDED))
 	{
-		foreach my $number (1 .. 30)
+		foreach my $number (1 .. 34)
 		{
-			my $actor = $number <= 10 ? 'a' : 'b' . ($number % 4 + 1);
+			my $actor = $number <= 10 ? 'a' : $number <= 30 ? 'b' . ($number % 4 + 1)
+			  : $number % 2 ? 't-resource' : 't-webhook';
 
 			$sql .= $status eq 'READY'
 			  ? "INSERT INTO actor_runs (id, actor_id) VALUES ('r$round-$number', '$actor');\n"
@@ -66,6 +70,41 @@ sub live
 		}
 	}
 	query($sql);
+	return;
+}
+
+# The lives happen while delivery is paused, so that they are read at once; all changes
+# but the first are made by a transaction that began before the first one.
+sub live_at_once
+{
+	my ($round) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+
+	query('SELECT webhook_events.pause()');
+	$session->query_safe("BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('r$round', 'nobody')");
+	query(qq{INSERT INTO actor_runs (id, actor_id) SELECT 'r$round-n' || n, 'nobody' FROM generate_series(1, 700) AS n});
+	query(qq{INSERT INTO actor_runs (id, actor_id) SELECT 'r$round-' || n, 'a' FROM generate_series(1, 10) AS n});
+	$session->query_safe("UPDATE actor_runs SET status = '$_' WHERE id LIKE 'r$round-%' AND actor_id = 'a'")
+	  foreach qw(FAILED RUNNING);
+	$session->query_safe('COMMIT');
+	$session->quit;
+	query("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id LIKE 'r$round-%' AND actor_id = 'a'");
+	query("SELECT webhook_events.resume('send')");
+	return;
+}
+
+# What waits for some of the webhooks is given up, and some of it sent again.
+sub trouble
+{
+	my ($round) = @_;
+
+	foreach my $id (values %troubled)
+	{
+		query("SELECT webhook_events.disable_webhook('$id')") if $round % 2;
+		query("SELECT webhook_events.enable_webhook('$id')");
+		query("SELECT webhook_events.replay('$id', now() - interval '1 day', only_failed => true)");
+		query("SELECT webhook_events.redeliver(max(id)) FROM webhook_events.dispatches WHERE webhook_id = '$id' HAVING count(*) > 0");
+	}
 	return;
 }
 
@@ -101,6 +140,8 @@ sub kill_worker
 foreach my $round (1 .. $rounds)
 {
 	live($round);
+	trouble($round);
+	live_at_once("$round-paused") if $round % 4 == $seed % 4;
 	kill_worker($round);
 }
 live(0);
@@ -135,14 +176,44 @@ sub overtaking
 
 my @runs = map { [ split / / ] } split /\n/,
   query(q{SELECT string_agg(id, ' ' ORDER BY id) FROM webhook_events.events WHERE actor_id = 'a' GROUP BY actor_run_id});
-is(scalar @runs, 10 * ($rounds + 1), 'all runs have lived');
+my $at_once = grep { $_ % 4 == $seed % 4 } 1 .. $rounds;
+is(scalar @runs, 10 * ($rounds + 1 + $at_once), 'all runs have lived');
 is_deeply([ map { overtaking(@$_) } @runs ], [], 'the events of a run come in order');
 is_deeply(
 	[ map { overtaking(split / /, query("SELECT string_agg(id, ' ' ORDER BY id) FROM webhook_events.events WHERE actor_id = 'b$_'")) } 1 .. 4 ],
 	[], 'and so do all of a webhook that wants it so');
-is(query("SELECT string_agg(id || ': ' || error_message, ', ') FROM webhook_events.dispatches WHERE status <> 'SUCCEEDED'"),
+my $steady = 'FROM webhook_events.dispatches WHERE webhook_id <> ALL (ARRAY['
+  . join(', ', map { "'$_'" } values %troubled) . '])';
+is(query("SELECT string_agg(id || ': ' || error_message, ', ') $steady AND status <> 'SUCCEEDED'"),
 	'', 'none is given up');
-is(query('SELECT count(*) FROM webhook_events.dispatches'), 30 * 4 * ($rounds + 1), 'and none is lost');
+is(query("SELECT count(*) $steady"), 30 * 4 * ($rounds + 1) + 40 * $at_once, 'and none is lost');
+
+# Which was called for the first time before one that stands before it in its lane, and
+# was made no later?  What was disabled meanwhile has ended, and holds nobody back.
+foreach my $ordering (sort keys %troubled)
+{
+	my (%lane, %is_new, %last, @found);
+
+	foreach my $row (split /\n/, query(qq{SELECT d.id, d.event_id, d.replay_of IS NULL,
+		CASE '$ordering' WHEN 'resource' THEN e.actor_run_id ELSE '' END
+		FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id
+		WHERE d.webhook_id = '$troubled{$ordering}'}))
+	{
+		my ($id, $event, $is_new, $key) = split /\|/, $row, 4;
+
+		$lane{$id} = $key;
+		$is_new{$id} = $is_new eq 't';
+	}
+	foreach my $arrival ($receiver->requests)
+	{
+		my $id = $arrival->{headers}{'x-apify-webhook-dispatch-id'};
+
+		next if !delete $is_new{$id};
+		push @found, $id if ($last{ $lane{$id} } // '') gt $event{$id};
+		$last{ $lane{$id} } = $event{$id};
+	}
+	is_deeply(\@found, [], "what is left of a webhook that is disabled and replayed comes in order ($ordering)");
+}
 
 # Patience.  The first event fails for good, or for now; the second waits for it.
 my $bad = create_ordered('resource', '/status/500', 'bad', $types);
@@ -216,6 +287,38 @@ query(qq{SELECT webhook_events.update_webhook('$changed', '{"ordering": "none"}'
 $receiver->release('changed');
 wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$changed' AND status = 'SUCCEEDED'", 20);
 pass('and one whose ordering is changed sends what waited');
+
+# The outbox is read by the ids of transactions, in steps.  One that began first and
+# changed the run last is read long before the one that it had to wait for.
+my %overlapped = map { ($_ => create_ordered($_, '/ok', 'overlapped', $types)) } qw(resource webhook);
+query(q{INSERT INTO actor_runs (id, actor_id) SELECT 'overlapped-' || n, 'overlapped' FROM generate_series(1, 30) AS n});
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id IN ('$overlapped{resource}', '$overlapped{webhook}') AND status = 'SUCCEEDED'", 60);
+query('SELECT webhook_events.pause()');
+my $first = $node->background_psql('postgres', on_error_stop => 1);
+$first->query_safe(q{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('overlapping', 'nobody')});
+query(q{INSERT INTO actor_runs (id, actor_id) SELECT 'between-' || n, 'nobody' FROM generate_series(1, 1200) AS n});
+query(q{UPDATE actor_runs SET status = 'FAILED' WHERE actor_id = 'overlapped'});
+$first->query_safe(q{UPDATE actor_runs SET status = 'RUNNING' WHERE actor_id = 'overlapped'; COMMIT});
+$first->quit;
+query(q{UPDATE actor_runs SET status = 'SUCCEEDED' WHERE actor_id = 'overlapped'});
+query("SELECT webhook_events.resume('send')");
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id IN ('$overlapped{resource}', '$overlapped{webhook}') AND status = 'SUCCEEDED'", 240);
+foreach my $ordering (sort keys %overlapped)
+{
+	my $id = $overlapped{$ordering};
+	my %event_of = map { split /\|/ } split /\n/, query("SELECT id, event_id FROM webhook_events.dispatches WHERE webhook_id = '$id'");
+	my %run_of = map { split /\|/ } split /\n/, query(q{SELECT id, actor_run_id FROM webhook_events.events WHERE actor_id = 'overlapped'});
+	my %arrived;
+
+	foreach my $request ($receiver->requests)
+	{
+		my $event = $event_of{ $request->{headers}{'x-apify-webhook-dispatch-id'} } // next;
+
+		push @{ $arrived{ $run_of{$event} } }, $event;
+	}
+	is_deeply([ grep { "@{ $arrived{$_} }" ne join ' ', sort @{ $arrived{$_} } } sort keys %arrived ],
+		[], "a run's events come in order whatever the ids of transactions say (ordering $ordering)");
+}
 
 $node->stop;
 $receiver->stop;
