@@ -14,7 +14,7 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 directory=$1
 shift
-suites=${*:-trixie sid}
+suites=${*:-trixie sid experimental}
 
 # The mirror that this machine uses itself.
 mirror()
