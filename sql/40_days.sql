@@ -141,6 +141,7 @@ CREATE FUNCTION webhook_events_internal.drop_day(kind text, day date) RETURNS bo
 AS $function$
 DECLARE
     child constant text := webhook_events_internal.day_table(kind, day);
+    dependents text;
 BEGIN
     IF webhook_events_internal.is_needed(kind, day) THEN
         RETURN false;
@@ -150,12 +151,22 @@ BEGIN
     IF webhook_events_internal.is_needed(kind, day) THEN
         RETURN false;
     END IF;
-    EXECUTE format('DROP TABLE %s', child);
+    -- Who may read it, to dump it, can have made a view on it or a column of its type.
+    -- That keeps the table, but nothing that was in it.
+    BEGIN
+        EXECUTE format('DROP TABLE %s', child);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+        GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
+        EXECUTE format('TRUNCATE %s', child);
+        RAISE LOG 'table % is kept, and empty, because others depend on it', child
+            USING DETAIL = dependents, ERRCODE = 'dependent_objects_still_exist';
+        RETURN false;
+    END;
     RETURN true;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.drop_day(text, date) IS
-    'drops the table of a kind and a day (UTC), unless a dispatch waits that needs it';
+    'drops the table of a kind and a day (UTC), unless a dispatch waits that needs it; empties one that others depend on';
 REVOKE ALL ON FUNCTION webhook_events_internal.drop_day(text, date) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.drop_days(before date) RETURNS integer
