@@ -22,6 +22,19 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'others can create objects in schema "webhook_events"'
             USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Drop the schema, then create it as its owner alone, and the extension in it.';
+    END IF;
+    -- What somebody put there before would be found under names like ours.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_depend AS d
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) d.refobjid
+        WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+            AND n.nspname OPERATOR(pg_catalog.=) 'webhook_events'
+            AND d.deptype OPERATOR(pg_catalog.=) 'n'
+            AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass
+    ) THEN
+        RAISE EXCEPTION 'schema "webhook_events" is not empty'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
                 HINT = 'Drop the schema, then create the extension again.';
     END IF;
 END

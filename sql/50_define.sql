@@ -64,7 +64,43 @@ COMMENT ON FUNCTION webhook_events_internal.inert_variable(text) IS
     'the first variable that stands in a string of a template; NULL: none does';
 REVOKE ALL ON FUNCTION webhook_events_internal.inert_variable(text) FROM PUBLIC;
 
--- Not in the table's trigger: what an earlier version took must be restorable.
+-- What the worker keeps of each webhook, and indexes can hold.  Like the following not
+-- in the table's trigger: what an earlier version took must be restorable.
+CREATE FUNCTION webhook_events_internal.check_sizes(webhook webhook_events_internal.webhooks)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    longest constant integer := 255;
+    types constant integer := cardinality(enum_range(NULL::webhook_events.event_type));
+    value record;
+BEGIN
+    IF cardinality(webhook.event_types) > types THEN
+        RAISE EXCEPTION 'webhook has % event types, more than the % that there are',
+                cardinality(webhook.event_types), types
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    IF greatest(length(webhook.user_id), length(webhook.actor_id), length(webhook.actor_task_id),
+            length(webhook.actor_run_id), length(webhook.api_keys ->> 'actionType')) > longest THEN
+        SELECT v.name, v.length INTO value
+        FROM (VALUES (1, 'user_id', length(webhook.user_id)),
+            (2, 'actor_id', length(webhook.actor_id)),
+            (3, 'actor_task_id', length(webhook.actor_task_id)),
+            (4, 'actor_run_id', length(webhook.actor_run_id)),
+            (5, 'actionType', length(webhook.api_keys ->> 'actionType'))) AS v (n, name, length)
+        WHERE v.length > longest
+        ORDER BY v.n LIMIT 1;
+        RAISE EXCEPTION '% of a webhook has % characters, more than %', value.name, value.length,
+                longest
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_sizes(webhook_events_internal.webhooks) IS
+    'refuses a webhook with ids or lists that are longer than any that could match';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_sizes(webhook_events_internal.webhooks) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.check_purpose(webhook webhook_events_internal.webhooks)
     RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -155,6 +191,7 @@ AS $function$
 DECLARE
     result webhook_events_internal.webhooks;
 BEGIN
+    PERFORM webhook_events_internal.check_sizes(webhook);
     PERFORM webhook_events_internal.check_purpose(webhook);
     -- Of two sessions with one key the second waits here, and gets the first's.
     INSERT INTO webhook_events_internal.webhooks AS w SELECT webhook.*
@@ -422,6 +459,11 @@ BEGIN
         IS DISTINCT FROM (new.event_types, new.actor_run_id, new.actor_task_id, new.is_ad_hoc,
             new.payload_template, new.headers_template, new.should_interpolate_strings) THEN
         PERFORM webhook_events_internal.check_purpose(new);
+    END IF;
+    IF (old.event_types, old.user_id, old.actor_id, old.actor_task_id, old.actor_run_id, old.api_keys)
+        IS DISTINCT FROM (new.event_types, new.user_id, new.actor_id, new.actor_task_id,
+            new.actor_run_id, new.api_keys) THEN
+        PERFORM webhook_events_internal.check_sizes(new);
     END IF;
     UPDATE webhook_events_internal.webhooks AS w
     SET user_id = new.user_id, is_enabled = new.is_enabled, is_ad_hoc = new.is_ad_hoc,

@@ -121,12 +121,12 @@ BEGIN
 
     -- The row as it is now.
     FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s LOOP
-        BEGIN
-            found_row := webhook_events_internal.source_event(source.relation, source.kind, explain_run.id);
-        EXCEPTION WHEN data_exception THEN
-            CONTINUE;  -- the table's ids are of another type
-        END;
-        CONTINUE WHEN NOT found_row.found OR NOT webhook_events_internal.may_see(found_row.user_id);
+        found_row := webhook_events_internal.read_source(source.relation, source.kind, explain_run.id);
+        IF found_row.failure IS NOT NULL AND webhook_events_internal.sees_all(false) THEN
+            RETURN QUERY SELECT NULL::timestamptz, 'not read', NULL::text, NULL::text, NULL::text,
+                found_row.failure;
+        END IF;
+        CONTINUE WHEN NOT found_row.is_found OR NOT webhook_events_internal.may_see(found_row.user_id);
         seen := true;
         status := found_row.resource ->> 'status';
         RETURN QUERY SELECT NULL::timestamptz, 'row', NULL::text, NULL::text, NULL::text,

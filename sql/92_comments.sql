@@ -150,7 +150,8 @@ COMMENT ON COLUMN webhook_events.webhooks_masked.modified_at IS 'when it was cha
 
 COMMENT ON COLUMN webhook_events.sources.relation IS 'the attached table';
 COMMENT ON COLUMN webhook_events.sources.kind IS 'run or build';
-COMMENT ON COLUMN webhook_events.sources.columns IS 'which column of the table stands for what';
+COMMENT ON COLUMN webhook_events.sources.columns IS
+    'which column of the table stands for what; NULL while the table is locked';
 COMMENT ON COLUMN webhook_events.sources.exclude IS 'columns that resources leave out';
 COMMENT ON COLUMN webhook_events.sources.resource IS
     'the function that makes resources instead of them';

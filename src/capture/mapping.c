@@ -102,11 +102,28 @@ write_argument(const Argument *argument)
 	return out.data;
 }
 
+/*
+ * Arguments need not be ours: whoever may name source_mapping() can call it with any.
+ * What looks into an object or an array takes each for what it should be.
+ */
+
 /* A member of an object; NULL if there is none. */
 static JsonbValue *
 member(JsonbContainer *object, const char *key, JsonbValue *value)
 {
+	if (!JsonContainerIsObject(object))
+		return NULL;
 	return getKeyJsonValueFromContainer(object, key, (int) strlen(key), value);
+}
+
+/* The array that a value is; NULL if it is none. */
+static JsonbContainer *
+array_value(const JsonbValue *value)
+{
+	if (value == NULL || value->type != jbvBinary ||
+		!JsonContainerIsArray(value->val.binary.data))
+		return NULL;
+	return value->val.binary.data;
 }
 
 static uint32
@@ -131,11 +148,10 @@ static NamedColumn
 read_column(const JsonbValue *pair)
 {
 	NamedColumn column = {NULL, InvalidAttrNumber};
-	JsonbContainer *array;
+	JsonbContainer *array = array_value(pair);
 
-	if (pair == NULL || pair->type != jbvBinary)
+	if (array == NULL)
 		return column;
-	array = pair->val.binary.data;
 	column.name = string_value(getIthJsonbValueFromContainer(array, 0));
 	column.number =
 		(AttrNumber) number_value(getIthJsonbValueFromContainer(array, 1));
@@ -151,11 +167,10 @@ read_argument(const char *text)
 														  CStringGetDatum(text)));
 	JsonbValue	value;
 	JsonbValue *columns;
-	JsonbValue *list;
+	JsonbContainer *array;
 	char	   *system;
 
-	columns = JB_ROOT_IS_OBJECT(json) ?
-		member(&json->root, "columns", NULL) : NULL;
+	columns = member(&json->root, "columns", NULL);
 	if (columns == NULL || columns->type != jbvBinary)
 		return NULL;
 	system = string_value(member(&json->root, "system", &value));
@@ -167,26 +182,19 @@ read_argument(const char *text)
 			read_column(member(columns->val.binary.data,
 							   source_role_names[role], &value));
 
-	list = member(&json->root, "exclude", NULL);
-	if (list != NULL && list->type == jbvBinary)
+	array = array_value(member(&json->root, "exclude", NULL));
+	for (uint32 i = 0; array != NULL && i < JsonContainerSize(array); i++)
 	{
-		JsonbContainer *array = list->val.binary.data;
+		NamedColumn *column = palloc(sizeof(NamedColumn));
 
-		for (uint32 i = 0; i < JsonContainerSize(array); i++)
-		{
-			NamedColumn *column = palloc(sizeof(NamedColumn));
-
-			*column = read_column(getIthJsonbValueFromContainer(array, i));
-			if (column->name != NULL)
-				argument->excluded = lappend(argument->excluded, column);
-		}
+		*column = read_column(getIthJsonbValueFromContainer(array, i));
+		if (column->name != NULL)
+			argument->excluded = lappend(argument->excluded, column);
 	}
 
-	list = member(&json->root, "resource", NULL);
-	if (list != NULL && list->type == jbvBinary)
+	array = array_value(member(&json->root, "resource", NULL));
+	if (array != NULL)
 	{
-		JsonbContainer *array = list->val.binary.data;
-
 		argument->function_schema = string_value(getIthJsonbValueFromContainer(array, 0));
 		argument->function_name = string_value(getIthJsonbValueFromContainer(array, 1));
 		argument->function = number_value(getIthJsonbValueFromContainer(array, 2));

@@ -15,12 +15,18 @@
 #include "capture/mapping.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_source_mapping);
 PG_FUNCTION_INFO_V1(webhook_events_modernise_mappings);
+
+/* A lock is asked for so often, with so many microseconds in between. */
+#define LOCK_TRIES 20
+#define LOCK_PAUSE 10000
 
 /* modernise_mappings() RETURNS void */
 Datum
@@ -58,21 +64,46 @@ push_gone(JsonbBuilder *builder, const char *format, List *names)
 }
 
 /*
+ * Opens a table that its owner can keep locked for as long as he likes, which must not
+ * keep others from asking about all tables; NULL if it can't be had soon or is gone.
+ */
+static Relation
+open_soon(Oid oid)
+{
+	Relation	relation;
+
+	for (int i = 0; !ConditionalLockRelationOid(oid, AccessShareLock); i++)
+	{
+		if (i == LOCK_TRIES)
+			return NULL;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(LOCK_PAUSE);
+	}
+	relation = try_relation_open(oid, NoLock);
+	if (relation == NULL)
+		UnlockRelationOid(oid, AccessShareLock);
+	return relation;
+}
+
+/*
  * source_mapping(relation oid, arguments bytea) RETURNS jsonb
  *
  * The columns that a mapping stands for now: {"columns": {role: name},
- * "exclude": [name], "gone": [what is not there any more]}.
+ * "exclude": [name], "gone": [what is not there any more]}.  NULL for a table that is
+ * locked or gone.
  */
 Datum
 webhook_events_source_mapping(PG_FUNCTION_ARGS)
 {
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	relation = open_soon(PG_GETARG_OID(0));
 	char	   *argument = text_to_cstring(PG_GETARG_BYTEA_PP(1));
-	SourceMapping *mapping = source_mapping_read(argument, relation,
-												 RelationGetRelid(relation));
+	SourceMapping *mapping;
 	JsonbBuilder builder = {0};
 	int			attnum = -1;
 
+	if (relation == NULL)
+		PG_RETURN_NULL();
+	mapping = source_mapping_read(argument, relation, RelationGetRelid(relation));
 	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
 	push_string(&builder, WJB_KEY, "columns");
 	jsonb_push(&builder, WJB_BEGIN_OBJECT, NULL);
