@@ -90,6 +90,35 @@ COMMENT ON FUNCTION webhook_events_internal.create_days(date, date) IS
     'makes the tables of these days (UTC) and returns how many were missing';
 REVOKE ALL ON FUNCTION webhook_events_internal.create_days(date, date) FROM PUBLIC;
 
+-- A node of Citus gets parts of attached tables, with their triggers, and nobody calls
+-- attach() there.  A dump that was restored, of a node too, has no shards.
+CREATE FUNCTION webhook_events_internal.claim_shards() RETURNS boolean
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    today constant date := (now() AT TIME ZONE 'UTC')::date;
+    found boolean := false;
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_placement') IS NOT NULL THEN
+        -- shard_name() leaves out schemas, and pg_class some shards.
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_dist_placement AS p'
+            '     ON p.shardid = substring(t.tgrelid::regclass::text FROM ''_([0-9]{1,18})"?$'')::bigint'
+            ' WHERE t.tgfoid IN (''webhook_events.run_changed()''::regprocedure,'
+            '         ''webhook_events.build_changed()''::regprocedure)'
+            '     AND p.groupid = (SELECT l.groupid FROM pg_dist_local_group AS l))' INTO found;
+    END IF;
+    IF found THEN
+        PERFORM webhook_events_internal.claim_outbox();
+        PERFORM webhook_events_internal.create_days(today, today + 3);
+    END IF;
+    RETURN found;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.claim_shards() IS
+    'makes this database one that delivers if it has shards of an attached table; whether it has';
+REVOKE ALL ON FUNCTION webhook_events_internal.claim_shards() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.past_days(before date) RETURNS TABLE (kind text, day date)
     LANGUAGE sql STABLE STRICT ROWS 3
     SET search_path = pg_catalog, pg_temp

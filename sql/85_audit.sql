@@ -13,6 +13,25 @@ COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timest
 REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[])
     FROM PUBLIC;
 
+-- Its rows are in shards, here or on other nodes, and each node has the events of its own.
+CREATE FUNCTION webhook_events_internal.is_distributed(relation regclass) RETURNS boolean
+    LANGUAGE plpgsql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    found boolean := false;
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid = $1)'
+        INTO found USING relation;
+    END IF;
+    RETURN found;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.is_distributed(regclass) IS
+    'whether Citus keeps the rows of this table in shards';
+REVOKE ALL ON FUNCTION webhook_events_internal.is_distributed(regclass) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz)
     RETURNS TABLE (problem text, relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
@@ -31,7 +50,8 @@ DECLARE
 BEGIN
     -- A table's owner may hold its lock, and its casts and policies can fail: that is
     -- told of it, and no reason to say nothing of others.
-    FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s LOOP
+    FOR source IN SELECT s.relation, s.kind FROM webhook_events.sources AS s
+        WHERE NOT webhook_events_internal.is_distributed(s.relation) LOOP
     BEGIN
         columns := (SELECT s.columns FROM webhook_events.sources AS s
             WHERE s.relation = source.relation LIMIT 1);
@@ -222,7 +242,8 @@ AS $function$
     SELECT format('rows of %s that ended without any event, for it has no column that says when',
         s.relation)
     FROM webhook_events.sources AS s
-    WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
+    WHERE NOT webhook_events_internal.is_distributed(s.relation)
+        AND NOT EXISTS (SELECT FROM pg_attribute AS a
         WHERE a.attrelid = s.relation AND NOT a.attisdropped
             AND a.attname IN ('finished_at', 'finishedAt', 'ended_at', 'endedAt')
             AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype))

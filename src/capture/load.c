@@ -13,6 +13,9 @@
  * A subscription copies the rows that a table has in a process of its own, in
  * which later the changes follow that were made meanwhile.
  *
+ * Citus makes tables of its own, shards, of one that is distributed, gives them its
+ * triggers and copies its rows, all in one transaction on each node.
+ *
  * IDENTIFICATION
  *	  src/capture/load.c
  *
@@ -22,9 +25,11 @@
 
 #include "capture/load.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_subscription_rel.h"
 #include "replication/worker_internal.h"
 #include "utils/guc.h"
+#include "utils/relcache.h"
 
 static bool
 is_restoring(void)
@@ -39,6 +44,34 @@ is_initial_copy(void)
 	return MyLogicalRepWorker != NULL &&
 		OidIsValid(MyLogicalRepWorker->relid) &&
 		MyLogicalRepWorker->relstate == SUBREL_STATE_DATASYNC;
+}
+
+static bool
+is_new(Oid oid)
+{
+	Relation	relation = RelationIdGetRelation(oid);
+	bool		result = false;
+
+	if (RelationIsValid(relation))
+	{
+		result = (relation->rd_createSubid != InvalidSubTransactionId);
+		RelationClose(relation);
+	}
+	return result;
+}
+
+bool
+load_is_distribution(Relation relation)
+{
+	Oid			root = RelationGetRelid(relation);
+
+	/* Most tables are older, and most servers have no such setting. */
+	if (relation->rd_createSubid == InvalidSubTransactionId ||
+		GetConfigOption("citus.enable_unsafe_triggers", true, false) == NULL)
+		return false;
+	if (relation->rd_rel->relispartition)
+		root = llast_oid(get_partition_ancestors(root));
+	return is_new(root);
 }
 
 bool

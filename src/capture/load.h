@@ -20,4 +20,10 @@
  */
 extern bool load_is_copy(Relation relation);
 
+/*
+ * Is this table a part of another one that was just made of it, with triggers that were
+ * written for that one?  Then a COPY brings the rows that the other one had.
+ */
+extern bool load_is_distribution(Relation relation);
+
 #endif							/* WEBHOOK_LOAD_H */

@@ -412,6 +412,7 @@ source_mapping_read(const char *text, Relation relation, Oid attached)
 						RelationGetRelationName(relation)),
 				 errhint("Only attach() makes such triggers.")));
 	mapping->attached = attached;
+	mapping->is_elsewhere = !is_from_here(argument) || argument->relation != attached;
 	if (is_from_here(argument) &&
 		SearchSysCacheExists1(RELOID, ObjectIdGetDatum(argument->relation)))
 		mapping->attached = argument->relation;

@@ -48,6 +48,8 @@ typedef struct SourceMapping
 
 	/* Of one that was read: */
 	Oid			attached;		/* the table that was attached */
+	bool		is_elsewhere;	/* it was written for another table: of a
+								 * dump, or of what is spread over tables */
 	List	   *gone;			/* names of mapped columns that are not there */
 	List	   *lost;			/* the same of excluded ones: what must not be
 								 * shown may be there under any other name */

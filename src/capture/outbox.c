@@ -141,6 +141,12 @@ outbox_end_statement(void)
 	current = current->outer;
 }
 
+bool
+outbox_is_in_statement(void)
+{
+	return current != NULL;
+}
+
 /*
  * event_landed() RETURNS trigger; BEFORE INSERT, for rows that replication brings
  *

@@ -62,4 +62,7 @@ extern void outbox_begin_statement(OutboxStatement *statement);
 extern void outbox_flush_statement(void);
 extern void outbox_end_statement(void);
 
+/* Are we at the end of a statement?  COPY has none. */
+extern bool outbox_is_in_statement(void);
+
 #endif							/* WEBHOOK_OUTBOX_H */

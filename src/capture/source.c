@@ -56,6 +56,7 @@ struct Source
 	MemoryContext context;		/* of this and all that follows */
 	Oid			relation;
 	Oid			attached;
+	bool		is_elsewhere;	/* its mapping was written for another table */
 	AttrNumber	columns[N_ROLES];
 	TextForm	forms[N_ROLES];
 	FmgrInfo	output[N_ROLES];
@@ -255,6 +256,7 @@ build(Source *source, Relation relation, const Trigger *trigger)
 	mapping = source_mapping_read(trigger->tgargs[0], relation, attached);
 	source->relation = RelationGetRelid(relation);
 	source->attached = mapping->attached;
+	source->is_elsewhere = mapping->is_elsewhere;
 
 	initStringInfo(&problem);
 	append_names(&problem, "column", mapping->gone);
@@ -364,6 +366,12 @@ Oid
 source_attached(const Source *source)
 {
 	return source->attached;
+}
+
+bool
+source_is_elsewhere(const Source *source)
+{
+	return source->is_elsewhere;
 }
 
 static bool

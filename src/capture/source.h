@@ -34,6 +34,9 @@ extern AttrNumber source_column(const Source *source, SourceRole role);
 /* The attached table's oid. */
 extern Oid	source_attached(const Source *source);
 
+/* Was its mapping written for another table, of which this one is a copy or a part? */
+extern bool source_is_elsewhere(const Source *source);
+
 /* Has any partition of it a BEFORE INSERT trigger, which can return no row? */
 extern bool source_may_swallow(const Source *source);
 

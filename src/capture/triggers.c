@@ -196,6 +196,15 @@ row_inserted(Source *source, SourceKind kind, TupleTableSlot *slot)
 	emit(source, kind, slot, id, NULL, status, &transition);
 }
 
+/* Is a row inserted that was there before, in another table or database? */
+static bool
+is_old(Source *source, Relation relation)
+{
+	return load_is_copy(relation) ||
+		(source_is_elsewhere(source) && !outbox_is_in_statement() &&
+		 load_is_distribution(relation));
+}
+
 static Datum
 handle_write(FunctionCallInfo fcinfo, SourceKind kind)
 {
@@ -216,7 +225,7 @@ handle_write(FunctionCallInfo fcinfo, SourceKind kind)
 	source = source_get(data->tg_relation, data->tg_trigger);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
-		if (!load_is_copy(data->tg_relation))
+		if (!is_old(source, data->tg_relation))
 			row_inserted(source, kind, data->tg_trigslot);
 		return PointerGetDatum(NULL);
 	}

@@ -70,6 +70,12 @@ static Statement hold_statement = {
 	1, {OIDOID}, NULL
 };
 
+/* A node that got shards of an attached table has no other who could say so. */
+static Statement claim_statement = {
+	"SELECT webhook_events_internal.claim_shards()",
+	0, {0}, NULL
+};
+
 /*
  * There is time to record what was answered: no transaction waits for anybody.  Who
  * insists is obeyed at once.
@@ -130,6 +136,8 @@ look_for_hold(void *argument)
 	}
 	statement_read(&hold_statement, &database, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
+	if (*hold == HOLD_NOT_ATTACHED)
+		(void) statement_write(&claim_statement, NULL, NULL);
 	if (!setting_delivery && *hold <= HOLD_NOT_ATTACHED)
 		*hold = HOLD_DELIVERY_OFF;
 }

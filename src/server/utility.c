@@ -150,6 +150,18 @@ may_drop_extension(const DropStmt *statement)
 		statement->removeType == OBJECT_SCHEMA;
 }
 
+/*
+ * Where an extension spreads a table over nodes, this is how one of them comes to
+ * have events to deliver.
+ */
+static bool
+makes_trigger(const CreateTrigStmt *statement)
+{
+	const char *function = strVal(llast(statement->funcname));
+
+	return strcmp(function, "run_changed") == 0 || strcmp(function, "build_changed") == 0;
+}
+
 static void
 make_way(Node *statement)
 {
@@ -171,6 +183,10 @@ make_way(Node *statement)
 			break;
 		case T_DropStmt:
 			if (may_drop_extension(castNode(DropStmt, statement)))
+				wake_at_commit(WAKE_COMMANDS);
+			break;
+		case T_CreateTrigStmt:
+			if (makes_trigger(castNode(CreateTrigStmt, statement)))
 				wake_at_commit(WAKE_COMMANDS);
 			break;
 		case T_DropOwnedStmt:

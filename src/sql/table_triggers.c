@@ -11,46 +11,63 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "nodes/makefuncs.h"
-#include "nodes/parsenodes.h"
+#include "executor/spi.h"
 #include "sql/table_triggers.h"
-#include "tcop/dest.h"
-#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 /*
- * Runs a statement as if it had been written, so that extensions see it which spread
- * tables over others and have to do there what is done here.
+ * Citus refuses triggers on distributed tables, with no more than a word, unless it is
+ * told that they are wanted.
  */
 static void
-run_utility(Node *node, const char *description)
+hint_at_setting(void *argument pg_attribute_unused())
 {
-	PlannedStmt *statement = makeNode(PlannedStmt);
+	const char *value = GetConfigOption("citus.enable_unsafe_triggers", true, false);
 
-	statement->commandType = CMD_UTILITY;
-	statement->utilityStmt = node;
-	statement->stmt_location = -1;
-	ProcessUtility(statement, description, false, PROCESS_UTILITY_QUERY, NULL, NULL,
-				   None_Receiver, NULL);
-	CommandCounterIncrement();
+	if (value != NULL && strcmp(value, "off") == 0 &&
+		geterrcode() == ERRCODE_INTERNAL_ERROR)
+		errhint("If the table is distributed: SET citus.enable_unsafe_triggers = on, and attach it again.");
 }
 
-static RangeVar *
-range_of(Relation relation)
+/*
+ * Runs one statement as if it had been written, and with its text: extensions that spread
+ * tables over others have to see it and to do there what is done here.
+ */
+static void
+run_statement(const char *statement)
 {
-	return makeRangeVar(get_namespace_name(RelationGetNamespace(relation)),
-						pstrdup(RelationGetRelationName(relation)), -1);
+	ErrorContextCallback callback = {
+		.callback = hint_at_setting, .previous = error_context_stack
+	};
+	int			result;
+
+	SPI_connect();
+	error_context_stack = &callback;
+	result = SPI_execute(statement, false, 0);
+	error_context_stack = callback.previous;
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "could not run \"%s\": %s", statement,
+			 SPI_result_code_string(result));
+	SPI_finish();
+}
+
+static const char *
+name_of(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+									  get_rel_name(relation));
 }
 
 void
 table_triggers_drop(Relation relation)
 {
 	TriggerDesc *triggers = relation->trigdesc;
-	RangeVar   *range = range_of(relation);
+	const char *table = name_of(RelationGetRelid(relation));
 	List	   *names = NIL;
 	ListCell   *cell;
 
@@ -60,16 +77,8 @@ table_triggers_drop(Relation relation)
 			names = lappend(names, pstrdup(triggers->triggers[i].tgname));
 	}
 	foreach(cell, names)
-	{
-		DropStmt   *statement = makeNode(DropStmt);
-
-		statement->removeType = OBJECT_TRIGGER;
-		statement->objects = list_make1(list_make3(makeString(range->schemaname),
-												   makeString(range->relname),
-												   makeString(lfirst(cell))));
-		statement->behavior = DROP_RESTRICT;
-		run_utility((Node *) statement, "DROP TRIGGER");
-	}
+		run_statement(psprintf("DROP TRIGGER %s ON %s",
+							   quote_identifier(lfirst(cell)), table));
 }
 
 /* Do values of this column differ just if their texts do? */
@@ -84,55 +93,33 @@ is_exact(Form_pg_attribute column)
 }
 
 /* row.column, or its text if that is what has to be compared */
-static Node *
+static char *
 make_comparable(const char *row, Form_pg_attribute column)
 {
-	ColumnRef  *reference = makeNode(ColumnRef);
-	TypeCast   *cast = makeNode(TypeCast);
-	CollateClause *collate = makeNode(CollateClause);
-
-	reference->fields = list_make2(makeString(pstrdup(row)),
-								   makeString(pstrdup(NameStr(column->attname))));
-	reference->location = -1;
-	if (is_exact(column))
-		return (Node *) reference;
-	cast->arg = (Node *) reference;
-	cast->typeName = makeTypeNameFromOid(TEXTOID, -1);
-	cast->location = -1;
-	collate->arg = (Node *) cast;
-	collate->collname = list_make2(makeString("pg_catalog"), makeString("C"));
-	collate->location = -1;
-	return (Node *) collate;
+	return psprintf(is_exact(column) ? "%s.%s" :
+					"(%s.%s)::pg_catalog.text COLLATE pg_catalog.\"C\"",
+					row, quote_identifier(NameStr(column->attname)));
 }
 
-/* OLD.column IS DISTINCT FROM NEW.column */
-static Node *
+/* Our functions have a search_path in which this is pg_catalog's comparison. */
+static char *
 make_when(Relation relation, AttrNumber attnum)
 {
 	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
 
-	return (Node *) makeA_Expr(AEXPR_DISTINCT,
-							   list_make2(makeString("pg_catalog"), makeString("=")),
-							   make_comparable("old", column),
-							   make_comparable("new", column), -1);
+	return psprintf(" WHEN (%s IS DISTINCT FROM %s)",
+					make_comparable("old", column), make_comparable("new", column));
 }
 
 static void
-make_trigger(Relation relation, const char *name, int16 event, Node *when,
-			 SourceKind kind, char *argument)
+make_trigger(Relation relation, const char *operation, const char *when,
+			 SourceKind kind, const char *argument)
 {
-	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
-
-	statement->trigname = pstrdup(name);
-	statement->relation = range_of(relation);
-	statement->funcname = list_make2(makeString("webhook_events"),
-									 makeString(kind == SOURCE_RUN ? "run_changed" : "build_changed"));
-	statement->args = list_make1(makeString(argument));
-	statement->row = true;
-	statement->timing = TRIGGER_TYPE_AFTER;
-	statement->events = event;
-	statement->whenClause = when;
-	run_utility((Node *) statement, "CREATE TRIGGER");
+	run_statement(psprintf("CREATE TRIGGER webhook_events_%s AFTER %s ON %s FOR EACH ROW%s"
+						   " EXECUTE FUNCTION webhook_events.%s(%s)",
+						   operation, operation, name_of(RelationGetRelid(relation)), when,
+						   kind == SOURCE_RUN ? "run_changed" : "build_changed",
+						   quote_literal_cstr(argument)));
 }
 
 /*
@@ -160,14 +147,12 @@ table_triggers_make(Relation relation, SourceKind kind,
 	char	   *argument = source_mapping_write(mapping, relation);
 
 	table_triggers_drop(relation);
-	make_trigger(relation, "webhook_events_insert", TRIGGER_TYPE_INSERT, NULL,
+	make_trigger(relation, "insert", "", kind, argument);
+	make_trigger(relation, "update", make_when(relation, mapping->columns[ROLE_STATUS]),
 				 kind, argument);
-	make_trigger(relation, "webhook_events_update", TRIGGER_TYPE_UPDATE,
-				 make_when(relation, mapping->columns[ROLE_STATUS]), kind, argument);
 	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation->rd_rel->relispartition)
-		make_trigger(relation, "webhook_events_delete", TRIGGER_TYPE_DELETE, NULL,
-					 kind, argument);
+		make_trigger(relation, "delete", "", kind, argument);
 	check_made(RelationGetRelid(relation));
 }
 
@@ -183,17 +168,7 @@ table_triggers_fire(Oid relation, char fires)
 	if (fires == TRIGGER_FIRES_ON_ORIGIN)
 		return;
 	for (int i = 0; i < (may_move ? 3 : 2); i++)
-	{
-		AlterTableStmt *statement = makeNode(AlterTableStmt);
-		AlterTableCmd *command = makeNode(AlterTableCmd);
-
-		command->subtype = fires == TRIGGER_FIRES_ALWAYS ? AT_EnableAlwaysTrig
-			: AT_EnableReplicaTrig;
-		command->name = pstrdup(names[i]);
-		statement->relation = makeRangeVar(get_namespace_name(get_rel_namespace(relation)),
-										   get_rel_name(relation), -1);
-		statement->cmds = list_make1(command);
-		statement->objtype = OBJECT_TABLE;
-		run_utility((Node *) statement, "ALTER TABLE");
-	}
+		run_statement(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", name_of(relation),
+							   fires == TRIGGER_FIRES_ALWAYS ? "ALWAYS" : "REPLICA",
+							   names[i]));
 }

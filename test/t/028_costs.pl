@@ -109,6 +109,7 @@ my %arguments = (
 	'subscribers.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook-000000000009}'}],
 	'times.find' => [],
 	'times.write' => ['now()'],
+	'worker.claim' => [],
 	'worker.hold' => [1],
 );
 
