@@ -78,6 +78,7 @@ initialize(void)
 	ConditionVariableInit(&shared->worker_gone);
 	SpinLockInit(&shared->announced_lock);
 	shared->nslots = MAX_DATABASES;
+	pg_atomic_init_u32(&shared->nslots_used, 0);
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		Slot	   *slot = &shared->slots[i];
@@ -142,10 +143,13 @@ Slot *
 find_slot(Oid database)
 {
 	static Slot *last = NULL;
+	int			nused;
 
 	if (last != NULL && pg_atomic_read_u32(&last->database_hint) == database)
 		return last;
-	for (int i = 0; i < shared->nslots; i++)
+	nused = (int) pg_atomic_read_u32(&shared->nslots_used);
+	pg_read_barrier();
+	for (int i = 0; i < nused; i++)
 	{
 		if (pg_atomic_read_u32(&shared->slots[i].database_hint) == database)
 			return last = &shared->slots[i];

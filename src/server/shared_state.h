@@ -96,6 +96,7 @@ typedef struct SharedState
 
 	Hold		holds[MAX_HOLDS];
 	int			nslots;
+	pg_atomic_uint32 nslots_used;	/* no later slot was ever allocated */
 	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
 } SharedState;
 

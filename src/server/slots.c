@@ -160,6 +160,11 @@ shared_slot_allocate(Oid database)
 		pg_atomic_write_u64(&slot->failed, 0);
 		pg_atomic_write_u32(&slot->in_flight, 0);
 		pg_atomic_write_u32(&slot->database_hint, database);
+		if (i >= (int) pg_atomic_read_u32(&shared->nslots_used))
+		{
+			pg_write_barrier();
+			pg_atomic_write_u32(&shared->nslots_used, i + 1);
+		}
 		found = i;
 	}
 	LWLockRelease(lock);

@@ -31,7 +31,20 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+/* As many as there are kinds of tables, and two days at midnight. */
+#define N_KNOWN_DAYS 6
+
+/* The table that was last found by a day's name, until it changes. */
+typedef struct KnownDay
+{
+	const DayKind *kind;
+	Oid			namespace;
+	int64		day;			/* since 2000-01-01 */
+	Oid			oid;			/* InvalidOid: forgotten */
+} KnownDay;
+
 static HTAB *known_tables = NULL;
+static KnownDay known_days[N_KNOWN_DAYS];
 
 /* Forgotten whenever a namespace changes. */
 static Oid	known_namespace = InvalidOid;
@@ -153,28 +166,97 @@ day_table_get(const DayKind *kind, Relation relation)
 	return table;
 }
 
-/* Opens the table of a time's day, if there is one. */
-static Relation
-open_day(Oid namespace, const DayKind *kind, TimestampTz time)
+/* Renamed, moved, detached or dropped: all of it tells the relation's cache. */
+static void
+forget_day(Datum argument pg_attribute_unused(), Oid relation)
+{
+	for (int i = 0; i < N_KNOWN_DAYS; i++)
+	{
+		if (!OidIsValid(relation) || known_days[i].oid == relation)
+			known_days[i].oid = InvalidOid;
+	}
+}
+
+static KnownDay *
+find_known_day(Oid namespace, const DayKind *kind, int64 day)
+{
+	for (int i = 0; i < N_KNOWN_DAYS; i++)
+	{
+		KnownDay   *known = &known_days[i];
+
+		if (OidIsValid(known->oid) && known->kind == kind &&
+			known->day == day && known->namespace == namespace)
+			return known;
+	}
+	return NULL;
+}
+
+static void
+remember_day(Oid namespace, const DayKind *kind, int64 day, Oid oid)
+{
+	static bool is_watching = false;
+	static int	next = 0;
+
+	if (!is_watching)
+		CacheRegisterRelcacheCallback(forget_day, (Datum) 0);
+	is_watching = true;
+	known_days[next] = (KnownDay)
+	{
+		kind, namespace, day, oid
+	};
+	next = (next + 1) % N_KNOWN_DAYS;
+}
+
+static Oid
+find_day(Oid namespace, const DayKind *kind, int64 day)
 {
 	char		name[NAMEDATALEN];
 	int			year;
 	int			month;
-	int			day;
+	int			day_of_month;
+
+	j2date((int) day + POSTGRES_EPOCH_JDATE, &year, &month, &day_of_month);
+	snprintf(name, sizeof(name), "%s_%04d%02d%02d", kind->name, year, month,
+			 day_of_month);
+	return get_relname_relid(name, namespace);
+}
+
+/*
+ * Opens the table of a time's day, if there is one.  The lock tells of all that
+ * happened to the one that is known, which then may be another one by now.
+ */
+static Relation
+open_day(Oid namespace, const DayKind *kind, TimestampTz time)
+{
+	int64		day = time / USECS_PER_DAY;
+	KnownDay   *known;
 	Oid			oid;
 	Relation	relation;
 
 	if (TIMESTAMP_IS_NOBEGIN(time))
 		return NULL;
-	j2date((int) (time / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE,
-		   &year, &month, &day);
-	snprintf(name, sizeof(name), "%s_%04d%02d%02d", kind->name, year, month, day);
-	oid = get_relname_relid(name, namespace);
+	known = find_known_day(namespace, kind, day);
+	if (known != NULL)
+	{
+		oid = known->oid;
+		relation = try_table_open(oid, RowExclusiveLock);
+		if (relation != NULL && known->oid == oid)
+			return relation;
+		if (relation != NULL)
+			table_close(relation, RowExclusiveLock);
+	}
+	oid = find_day(namespace, kind, day);
 	if (!OidIsValid(oid))
 		return NULL;
 	relation = try_table_open(oid, RowExclusiveLock);
-	if (relation == NULL || relation->rd_rel->relispartition)
+	if (relation == NULL)
+		return NULL;
+	if (relation->rd_rel->relispartition)
+	{
+		if (find_day(namespace, kind, day) == oid)
+			remember_day(namespace, kind, day, oid);
 		return relation;
+	}
 	table_close(relation, NoLock);
 	return NULL;
 }

@@ -140,19 +140,50 @@ append_escape(StringInfo out, unsigned char byte)
 	}
 }
 
+/* Eight bytes, each of which is this one. */
+#define EIGHT(byte) (UINT64CONST(0x0101010101010101) * (byte))
+
+/*
+ * Where the first byte is that can't stand in a JSON string as it is, or "end".
+ * Eight at a time: what is subtracted from a byte that is less takes its highest bit
+ * along, and from bytes behind that one, which by then don't matter.
+ */
+static const char *
+find_escape(const char *at, const char *end)
+{
+	while (end - at >= (ptrdiff_t) sizeof(uint64))
+	{
+		uint64		bytes;
+		uint64		quotes;
+		uint64		backslashes;
+
+		memcpy(&bytes, at, sizeof(bytes));
+		quotes = bytes ^ EIGHT('"');
+		backslashes = bytes ^ EIGHT('\\');
+		if ((((bytes - EIGHT(0x20)) & ~bytes) |
+			 ((quotes - EIGHT(1)) & ~quotes) |
+			 ((backslashes - EIGHT(1)) & ~backslashes)) & EIGHT(0x80))
+			break;
+		at += sizeof(bytes);
+	}
+	while (at < end && likely(escapes[(unsigned char) *at] == 0))
+		at++;
+	return at;
+}
+
 void
 append_string(StringInfo out, const char *data, size_t length)
 {
 	const char *end = data + length;
 	const char *run = data;
 
-	if (!may_follow(out, length))
+	if (unlikely(length + 2 >= (size_t) (out->maxlen - out->len)) &&
+		!make_room(out, length + 2))
 		return;
 	append_literal(out, "\"");
-	for (const char *at = data; at < end; at++)
+	for (const char *at = find_escape(run, end); at < end;
+		 at = find_escape(run, end))
 	{
-		if (likely(escapes[(unsigned char) *at] == 0))
-			continue;
 		append_bytes(out, run, at - run);
 		append_escape(out, *at);
 		run = at + 1;

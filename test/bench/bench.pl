@@ -54,13 +54,13 @@ my %modes = (
 	quick => {
 		minutes => 3, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, load_events => 4000,
 		webhooks => 10000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
-		pgbench_seconds => 1, lives => 1000, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
+		pgbench_seconds => 1, lives => 400, counted_lives => 100, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
 		soak_rate => 500, part_minutes => 2
 	},
 	full => {
 		minutes => 60, rounds => 3, turns => 15, drain_turns => 9, turn_events => 50000, events => 200000, samples => 1000, load_events => 40000,
 		webhooks => 1000000, backlog => 1000000, history => 10000000, old_seconds => 300, idle_seconds => 60,
-		pgbench_seconds => 5, lives => 10000, lookup_events => 1000000, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
+		pgbench_seconds => 5, lives => 10000, counted_lives => 500, lookup_events => 1000000, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
 		soak_rate => 2000, part_minutes => 30
 	});
 my ($mode, $output) = ('quick', '.');
@@ -72,7 +72,7 @@ GetOptions('mode=s' => \$mode, 'output=s' => \$output, 'set=i' => \%set) && $mod
 $scale{$_} = $set{$_} foreach keys %set;
 
 my %parts = map { @$_ } @order;
-my @wanted = @ARGV ? @ARGV : grep { $mode eq 'full' || !/^(crash|life)$/ } map { $_->[0] } @order;
+my @wanted = @ARGV ? @ARGV : grep { $mode eq 'full' || $_ ne 'crash' } map { $_->[0] } @order;
 my $started = time;
 my (@skipped, @failed);
 

@@ -96,3 +96,47 @@ SELECT webhook_events_internal.drop_days('2021-07-02');
 DELETE FROM webhook_events_internal.cursors;
 DROP VIEW kept;
 DROP FUNCTION id_at, delete_undated;
+
+-- a session remembers the day's table, not longer than it is one
+CREATE TABLE day_runs (id text, actor_id text, status text);
+SELECT webhook_events.attach('day_runs');
+CREATE FUNCTION day_of(run text) RETURNS regclass LANGUAGE plpgsql AS
+$$ DECLARE day regclass; BEGIN
+    EXECUTE 'SELECT tableoid FROM webhook_events_internal.outbox WHERE actor_run_id = $1' INTO day USING run;
+    RETURN day;
+END $$;
+CREATE FUNCTION add_run(run text) RETURNS regclass LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO day_runs VALUES (run, 'a', 'READY'); RETURN day_of(run); END $$;
+CREATE PROCEDURE change_day(change text, day regclass) LANGUAGE plpgsql AS
+$$ BEGIN EXECUTE replace(change, 'DAY', day::text); END $$;
+BEGIN;
+SELECT add_run('day-0')::text ~ '^webhook_events_internal.outbox_[0-9]{8}$' AS is_a_day;
+CREATE TEMP TABLE remembered ON COMMIT DROP AS SELECT day_of('day-0') AS day;
+SAVEPOINT s;
+CALL change_day('ALTER TABLE webhook_events_internal.outbox DETACH PARTITION DAY', day_of('day-0'));
+SELECT add_run('day-1') <> day AS elsewhere FROM remembered;
+ROLLBACK TO s;
+SELECT add_run('day-2') = day AS again FROM remembered;
+CALL change_day('ALTER TABLE DAY RENAME TO outbox_renamed', day_of('day-0'));
+SELECT add_run('day-3') <> day AS elsewhere FROM remembered;
+ROLLBACK TO s;
+CALL change_day('ALTER TABLE DAY SET SCHEMA public', day_of('day-0'));
+SELECT add_run('day-4') <> day AS elsewhere FROM remembered;
+ROLLBACK TO s;
+CALL change_day('DROP TABLE DAY', day_of('day-0'));
+SELECT add_run('day-5') <> day AS elsewhere FROM remembered;
+ROLLBACK TO s;
+CALL change_day('ALTER TABLE DAY ADD COLUMN IF NOT EXISTS unknown text', 'webhook_events_internal.outbox');
+SELECT add_run('day-6') = day AS again FROM remembered;
+ROLLBACK;
+-- nor one that was made in a transaction that was undone
+BEGIN;
+CALL change_day('DROP TABLE DAY', to_regclass('webhook_events_internal.' || to_char(now() AT TIME ZONE 'UTC', '"outbox_"YYYYMMDD')));
+SELECT webhook_events_internal.create_day('outbox', (now() AT TIME ZONE 'UTC')::date);
+SELECT add_run('day-7')::text ~ '^webhook_events_internal.outbox_[0-9]{8}$' AS is_a_day;
+ROLLBACK;
+SELECT add_run('day-8')::text ~ '^webhook_events_internal.outbox_[0-9]{8}$' AS is_a_day;
+DELETE FROM webhook_events_internal.outbox WHERE actor_run_id = 'day-8';
+DROP TABLE day_runs;
+DROP FUNCTION day_of, add_run;
+DROP PROCEDURE change_day;

@@ -391,8 +391,8 @@ SQL
 		return unless can_count_instructions($node);
 		my %count = map {
 			my $table = $_;
-			my ($few, $many) = map { instructions($node, "CALL ${table}_lives(9000001 + $_ * 1000, 9000000 + $_ * 1000 + $_)") } 50, 550;
-			$table => ($many - $few) / 500;
+			my ($few, $many) = map { instructions($node, "CALL ${table}_lives(9000001 + $_ * 1000, 9000000 + $_ * 1000 + $_)") } 50, 50 + $scale{counted_lives};
+			$table => ($many - $few) / $scale{counted_lives};
 		} qw(bare_runs attached_runs plpgsql_runs);
 		my ($ours, $theirs) = map { $count{$_} - $count{bare_runs} } qw(attached_runs plpgsql_runs);
 		result(what => 'instructions added to a life', figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
