@@ -31,7 +31,7 @@ CREATE FUNCTION webhook_events_internal.live_hosts(OUT host text, OUT in_flight 
         OUT queued integer, OUT silences integer, OUT rests_until timestamptz,
         OUT is_probed boolean, OUT is_slow boolean, OUT is_congested boolean,
         OUT calls bigint, OUT failures bigint, OUT p50_ms double precision,
-        OUT p95_ms double precision) RETURNS SETOF record
+        OUT p95_ms double precision, OUT behind_since timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT COST 10 ROWS 16
     AS 'MODULE_PATHNAME', 'webhook_events_live_hosts';
 COMMENT ON FUNCTION webhook_events_internal.live_hosts() IS
@@ -87,7 +87,7 @@ CREATE VIEW webhook_events.hosts WITH (security_barrier = true) AS
             WHERE webhook_events_internal.url_host(w.request_url) = h.host) AS waiting,
         h.calls, h.failures, h.silences,
         pg_catalog.round(h.p50_ms::numeric, 1) AS p50_ms,
-        pg_catalog.round(h.p95_ms::numeric, 1) AS p95_ms
+        pg_catalog.round(h.p95_ms::numeric, 1) AS p95_ms, h.behind_since
     FROM webhook_events_internal.live_hosts() AS h
     WHERE (SELECT webhook_events_internal.sees_all(false));
 COMMENT ON VIEW webhook_events.hosts IS
@@ -106,6 +106,8 @@ COMMENT ON COLUMN webhook_events.hosts.failures IS 'those of them that failed';
 COMMENT ON COLUMN webhook_events.hosts.silences IS 'calls in a row that got no answer';
 COMMENT ON COLUMN webhook_events.hosts.p50_ms IS 'half of the calls took less, in milliseconds';
 COMMENT ON COLUMN webhook_events.hosts.p95_ms IS '95 of 100 calls took less, in milliseconds';
+COMMENT ON COLUMN webhook_events.hosts.behind_since IS
+    'since when something waits for room there; NULL: nothing does';
 
 -- A dispatch's last call has the number of its attempts, so that one look-up
 -- finds it.  Every join is by a key, so filters on any id reach their index.
@@ -275,7 +277,8 @@ CREATE VIEW webhook_events.stat_delivery WITH (security_barrier = true) AS
         t.counters[21] AS bytes_received,
         webhook_events_internal.tally_bounds() AS bounds,
         t.counters[25:43] AS delay, t.counters[22] / 1e6 AS delay_sum,
-        t.counters[44:62] AS duration, t.counters[23] / 1e6 AS duration_sum
+        t.counters[44:62] AS duration, t.counters[23] / 1e6 AS duration_sum,
+        t.counters[24] AS problem_events
     FROM (SELECT b.reset_at AS stats_reset, (SELECT pg_catalog.array_agg(
                 greatest(n.total - coalesce(n.base, 0), 0) ORDER BY n.place)
             FROM ROWS FROM (pg_catalog.unnest(coalesce(webhook_events_internal.live_tally(),
@@ -329,3 +332,5 @@ COMMENT ON COLUMN webhook_events.stat_delivery.delay IS
 COMMENT ON COLUMN webhook_events.stat_delivery.delay_sum IS 'the sum of those times, in seconds';
 COMMENT ON COLUMN webhook_events.stat_delivery.duration IS 'calls by how long they took';
 COMMENT ON COLUMN webhook_events.stat_delivery.duration_sum IS 'the sum of those times, in seconds';
+COMMENT ON COLUMN webhook_events.stat_delivery.problem_events IS
+    'events of those routed whose resource could not be made, or not all of the event';

@@ -104,6 +104,15 @@
 	array_iter_next(iterator, is_null, i)
 #endif
 
+/* PostgreSQL 19 knows workers of subscriptions by their type. */
+#if PG_VERSION_NUM < 190000
+#define find_apply_worker(subscription) \
+	logicalrep_worker_find(subscription, InvalidOid, true)
+#else
+#define find_apply_worker(subscription) \
+	logicalrep_worker_find(WORKERTYPE_APPLY, subscription, InvalidOid, true)
+#endif
+
 /* PostgreSQL 19 keeps the value that is made beside the state that makes it. */
 #if PG_VERSION_NUM < 190000
 typedef struct JsonbBuilder

@@ -17,6 +17,7 @@
 #include "deliver/delivery.h"
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
+#include "deliver/hosts.h"
 #include "deliver/http.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
@@ -25,6 +26,7 @@
 #include "deliver/times.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/slots.h"
@@ -301,6 +303,9 @@ delivery_run(uint32 wake, bool may_send)
 		wal_flush_commits();
 	work_report();
 	shared_set_in_flight(http_in_flight());
+	live_behind(LIVE_ROUTING, may_send && router_has_work());
+	live_behind(LIVE_DELIVERY, may_send && (nqueued_dispatches > 0 ||
+											!dlist_is_empty(&backlogged_hosts)));
 	return time_to_wait(may_send);
 }
 

@@ -322,6 +322,7 @@ route(void *argument)
 	int			nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
 	Matches		matches = {.batch = batch, .capacity = nevents};
 	CursorMark *mark;
+	int			nproblems = 0;
 
 	if (nevents == 0)
 	{
@@ -349,7 +350,10 @@ route(void *argument)
 		lanes_window_done();
 	else
 		lanes_release(matches.last_xid);
+	for (int i = 0; i < nevents; i++)
+		nproblems += events[i]->has_problem;
 	counters_add(COUNTER_EVENTS, nevents);
+	counters_add(COUNTER_PROBLEMS, nproblems);
 	counters_add(COUNTER_DISPATCHES, matches.count);
 }
 

@@ -91,6 +91,7 @@ typedef struct Event
 	const char *webhook_id;		/* of a TEST: who gets it */
 	const char *resource;		/* JSON text, NULL if there is none */
 	size_t		resource_length;
+	bool		has_problem;	/* not all of it could be made */
 } Event;
 
 /* Why a webhook does not get an event, in the order in which it is judged. */

@@ -22,6 +22,7 @@
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* So many requests can be shown of each database. */
 #define MIN_FLIGHTS 64
@@ -72,6 +73,8 @@ typedef struct LivePlace
 	uint64		counters[LIVE_COUNTERS];
 	pg_atomic_uint32 bounds_version;
 	Bounds		bounds;
+	pg_atomic_uint64 behind_since[N_LIVE_QUEUES];	/* TimestampTz; 0: it is
+													 * not */
 	HostEntry	hosts[LIVE_HOSTS];
 	FlightEntry flights[FLEXIBLE_ARRAY_MEMBER];
 } LivePlace;
@@ -154,6 +157,8 @@ initialize(void)
 		pg_atomic_init_u32(&place->is_taken, 0);
 		pg_atomic_init_u32(&place->database, InvalidOid);
 		pg_atomic_init_u32(&place->bounds_version, 0);
+		for (int queue = 0; queue < N_LIVE_QUEUES; queue++)
+			pg_atomic_init_u64(&place->behind_since[queue], 0);
 		for (int host = 0; host < LIVE_HOSTS; host++)
 			pg_atomic_init_u32(&place->hosts[host].version, 0);
 		for (int flight = 0; flight < area->nflights; flight++)
@@ -274,6 +279,8 @@ live_start(void)
 		live_host_forgotten(i);
 		host_owners[i].place = NULL;
 	}
+	for (int i = 0; i < N_LIVE_QUEUES; i++)
+		live_behind(i, false);
 	nfree_flights = 0;
 	for (int i = area->nflights; i-- > 0;)
 	{
@@ -371,6 +378,10 @@ live_host_stands(const char *name, int *place, const LiveHostState *state)
 	entry = &my_place->hosts[*place];
 	begin_change(&entry->version);
 	entry->host.state = *state;
+	if (state->queued == 0 && !state->is_congested)
+		entry->host.behind_since = 0;
+	else if (entry->host.behind_since == 0)
+		entry->host.behind_since = GetCurrentTimestamp();
 	end_change(&entry->version);
 	dlist_delete(&host_owners[*place].node);
 	dlist_push_tail(&host_order, &host_owners[*place].node);
@@ -414,6 +425,7 @@ live_host_forgotten(int place)
 	entry = &my_place->hosts[place];
 	begin_change(&entry->version);
 	memset(&entry->host.state, 0, sizeof(LiveHostState));
+	entry->host.behind_since = 0;
 	end_change(&entry->version);
 }
 
@@ -455,6 +467,18 @@ live_note_active(const char *id)
 {
 	if (my_place != NULL && strcmp(id, my_place->bounds.oldest_active) < 0)
 		live_set_oldest_active("");
+}
+
+void
+live_behind(LiveQueue queue, bool is_behind)
+{
+	pg_atomic_uint64 *since;
+
+	if (my_place == NULL)
+		return;
+	since = &my_place->behind_since[queue];
+	if (is_behind != (pg_atomic_read_u64(since) != 0))
+		pg_atomic_write_u64(since, is_behind ? (uint64) GetCurrentTimestamp() : 0);
 }
 
 uint64 *
@@ -610,6 +634,15 @@ live_oldest_active(Oid database, Id id)
 	id[0] = '\0';
 	if (copy_bounds(database, &bounds))
 		strlcpy(id, bounds.oldest_active, sizeof(Id));
+}
+
+TimestampTz
+live_behind_since(Oid database, LiveQueue queue)
+{
+	LivePlace  *place = find_place(database);
+
+	return place == NULL ? 0 :
+		(TimestampTz) pg_atomic_read_u64(&place->behind_since[queue]);
 }
 
 bool

@@ -55,6 +55,7 @@ typedef struct LiveHost
 {
 	char		name[LIVE_NAME_SIZE];	/* "host:port"; "": free */
 	LiveHostState state;
+	TimestampTz behind_since;	/* something waits for room there; 0: nothing */
 	uint64		calls;
 	uint64		failures;
 	uint32		durations[LIVE_DURATIONS];
@@ -121,6 +122,21 @@ extern void live_note_active(const char *id);
  */
 extern void live_least_new_id(Oid database, uint64 xid, Id id);
 extern void live_oldest_active(Oid database, Id id);
+
+/*
+ * What a worker can be behind with.  live_behind() tells whether it is, now;
+ * live_behind_since() since when, 0 if it is not, or if no worker runs.
+ */
+typedef enum LiveQueue
+{
+	LIVE_ROUTING,				/* events whose webhooks nobody has looked for */
+	LIVE_DELIVERY,				/* dispatches that are due and can't be called
+								 * yet */
+	N_LIVE_QUEUES
+} LiveQueue;
+
+extern void live_behind(LiveQueue queue, bool is_behind);
+extern TimestampTz live_behind_since(Oid database, LiveQueue queue);
 
 /*
  * Counters of a place, for counters.c: the worker's own, NULL if it has none; and a

@@ -53,6 +53,8 @@ typedef struct Slot
 	TimestampTz days_at;		/* shown: when it has ended last, ... */
 	TimestampTz days_error_at;	/* ... and failed last; 0: not the last time */
 	char		days_error[SLOT_ERROR_SIZE];
+	char		days_did[DAYS_TEXT_SIZE];	/* what it has done last */
+	DaysProgress days_progress; /* what it does */
 	TimestampTz last_error_at;
 	char		last_error[SLOT_ERROR_SIZE];
 	Trouble		troubles[N_TROUBLES];

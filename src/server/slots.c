@@ -70,6 +70,8 @@ shared_report(Oid database, WorkerReport *report)
 		report->days_at = slot->days_at;
 		report->days_error_at = slot->days_error_at;
 		strlcpy(report->days_error, slot->days_error, SLOT_ERROR_SIZE);
+		strlcpy(report->days_did, slot->days_did, DAYS_TEXT_SIZE);
+		report->days_progress = slot->days_progress;
 		memcpy(report->troubles, slot->troubles, sizeof(slot->troubles));
 	}
 	LWLockRelease(lock);
@@ -153,6 +155,8 @@ shared_slot_allocate(Oid database)
 		slot->days_at = 0;
 		slot->days_error_at = 0;
 		slot->days_error[0] = '\0';
+		slot->days_did[0] = '\0';
+		slot->days_progress.what[0] = '\0';
 		slot->last_error_at = 0;
 		slot->last_error[0] = '\0';
 		pg_atomic_write_u32(&slot->wake, 0);
@@ -371,6 +375,7 @@ detach_maintenance(int code pg_attribute_unused(), Datum arg pg_attribute_unused
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	maintained_slot->maintenance_pid = 0;
+	maintained_slot->days_progress.what[0] = '\0';
 	LWLockRelease(lock);
 	ConditionVariableBroadcast(&shared->worker_gone);
 	shared_wake_launcher();
@@ -427,6 +432,28 @@ shared_report_maintenance(const char *error, int64 delay)
 	strlcpy(maintained_slot->days_error, error ? error : "", SLOT_ERROR_SIZE);
 	if (maintained_slot->maintenance_at != 0)
 		maintained_slot->maintenance_at = clock_now() + delay;
+	LWLockRelease(lock);
+}
+
+void
+shared_maintenance_does(const char *what, int done, int total)
+{
+	DaysProgress *progress = &maintained_slot->days_progress;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (progress->what[0] == '\0')
+		progress->started_at = GetCurrentTimestamp();
+	strlcpy(progress->what, what, DAYS_TEXT_SIZE);
+	progress->done = done;
+	progress->total = total;
+	LWLockRelease(lock);
+}
+
+void
+shared_maintenance_did(const char *what)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	strlcpy(maintained_slot->days_did, what, DAYS_TEXT_SIZE);
 	LWLockRelease(lock);
 }
 

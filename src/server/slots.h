@@ -75,6 +75,18 @@ typedef struct Trouble
 	char		message[TROUBLE_SIZE];
 } Trouble;
 
+/* What the maintenance process has done or does, in words. */
+#define DAYS_TEXT_SIZE 128
+
+typedef struct DaysProgress
+{
+	char		what[DAYS_TEXT_SIZE];	/* "": nothing */
+	TimestampTz started_at;		/* all of it */
+	int			done;			/* so many things, of which that is the next,
+								 * ... */
+	int			total;			/* ... of so many */
+} DaysProgress;
+
 /* What status() shows of a worker; a copy. */
 typedef struct WorkerReport
 {
@@ -94,6 +106,8 @@ typedef struct WorkerReport
 	TimestampTz days_at;		/* when days were looked after; 0: not yet */
 	TimestampTz days_error_at;	/* 0 if all went well then */
 	char		days_error[SLOT_ERROR_SIZE];
+	char		days_did[DAYS_TEXT_SIZE];
+	DaysProgress days_progress;
 	Trouble		troubles[N_TROUBLES];
 } WorkerReport;
 
@@ -159,11 +173,16 @@ extern void shared_want_maintenance(void);
  * the last one failed?  Has the wall clock not been set for this time, nor been asked
  * about with that answer?  Tells how it went, NULL if well, and when it wants to be started
  * again, in microseconds.
+ *
+ * shared_maintenance_does() tells what it does next, "" for nothing more, and
+ * shared_maintenance_did() what it has done; that stays until it did something else.
  */
 extern bool shared_attach_maintenance(int slot, Oid *database);
 extern bool shared_maintenance_fails(void);
 extern bool shared_believe_clock(int64 interval);
 extern void shared_report_maintenance(const char *error, int64 delay);
+extern void shared_maintenance_does(const char *what, int done, int total);
+extern void shared_maintenance_did(const char *what);
 
 /*
  * For the worker.

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "sql/sources.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -47,28 +48,26 @@ push_string(JsonbBuilder *builder, JsonbIteratorToken token, const char *text)
 	jsonb_push(builder, token, &value);
 }
 
-/* What is gone, in the words of an event's problem. */
-static void
-push_gone(JsonbBuilder *builder, const char *format, List *names)
+List *
+source_gone(const SourceMapping *mapping)
 {
+	List	   *gone = NIL;
 	ListCell   *cell;
 
-	foreach(cell, names)
-	{
-		StringInfoData text;
-
-		initStringInfo(&text);
-		appendStringInfo(&text, format, (const char *) lfirst(cell));
-		push_string(builder, WJB_ELEM, text.data);
-	}
+	foreach(cell, mapping->gone)
+		gone = lappend(gone, psprintf("column \"%s\" is gone", (char *) lfirst(cell)));
+	foreach(cell, mapping->lost)
+		gone = lappend(gone, psprintf("excluded column \"%s\" is gone",
+									  (char *) lfirst(cell)));
+	if (mapping->function_name && !OidIsValid(mapping->function))
+		gone = lappend(gone, psprintf("resource function %s is gone",
+									  quote_qualified_identifier(mapping->function_schema,
+																 mapping->function_name)));
+	return gone;
 }
 
-/*
- * Opens a table that its owner can keep locked for as long as he likes, which must not
- * keep others from asking about all tables; NULL if it can't be had soon or is gone.
- */
-static Relation
-open_soon(Oid oid)
+Relation
+source_open_soon(Oid oid)
 {
 	Relation	relation;
 
@@ -95,11 +94,12 @@ open_soon(Oid oid)
 Datum
 webhook_events_source_mapping(PG_FUNCTION_ARGS)
 {
-	Relation	relation = open_soon(PG_GETARG_OID(0));
+	Relation	relation = source_open_soon(PG_GETARG_OID(0));
 	char	   *argument = text_to_cstring(PG_GETARG_BYTEA_PP(1));
 	SourceMapping *mapping;
 	JsonbBuilder builder = {0};
 	int			attnum = -1;
+	ListCell   *cell;
 
 	if (relation == NULL)
 		PG_RETURN_NULL();
@@ -125,12 +125,8 @@ webhook_events_source_mapping(PG_FUNCTION_ARGS)
 	jsonb_push(&builder, WJB_END_ARRAY, NULL);
 	push_string(&builder, WJB_KEY, "gone");
 	jsonb_push(&builder, WJB_BEGIN_ARRAY, NULL);
-	push_gone(&builder, "column \"%s\" is gone", mapping->gone);
-	push_gone(&builder, "excluded column \"%s\" is gone", mapping->lost);
-	if (mapping->function_name && !OidIsValid(mapping->function))
-		push_gone(&builder, "resource function %s is gone",
-				  list_make1(quote_qualified_identifier(mapping->function_schema,
-														mapping->function_name)));
+	foreach(cell, source_gone(mapping))
+		push_string(&builder, WJB_ELEM, lfirst(cell));
 	jsonb_push(&builder, WJB_END_ARRAY, NULL);
 	if (mapping->function_name)
 	{

@@ -10,7 +10,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/dbcommands.h"
@@ -18,26 +20,37 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "server/clock.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/slots.h"
 #include "server/wake.h"
+#include "sql/faults.h"
+#include "store/counters.h"
+#include "store/day_table.h"
+#include "store/queues.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
+PG_FUNCTION_INFO_V1(webhook_events_status);
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);
 PG_FUNCTION_INFO_V1(webhook_events_work_time);
 PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
-PG_FUNCTION_INFO_V1(webhook_events_worker_troubles);
 PG_FUNCTION_INFO_V1(webhook_events_stand_still);
 PG_FUNCTION_INFO_V1(webhook_events_wake_worker);
 PG_FUNCTION_INFO_V1(webhook_events_announce);
 
 /* A database waits no longer for a worker that is lent. */
 #define LENT_TIME (INT64CONST(5) * USECS_PER_SEC)
+
+/* Columns of table pauses. */
+#define PAUSES_REASON 1
+#define PAUSES_PAUSED_AT 2
 
 /* The columns of worker_report(). */
 enum
@@ -111,6 +124,229 @@ is_lent(const WorkerReport *report)
 {
 	return report->is_lent && report->wants_for < LENT_TIME &&
 		(report->state == SLOT_WAITING || report->state == SLOT_STARTING);
+}
+
+/* One row that is being put together: values, and which of them are NULL. */
+#define MAX_COLUMNS 40
+
+typedef struct Row
+{
+	int			count;
+	Datum		values[MAX_COLUMNS];
+	bool		nulls[MAX_COLUMNS];
+} Row;
+
+static void
+add_value(Row *row, Datum value)
+{
+	Assert(row->count < MAX_COLUMNS);
+	row->nulls[row->count] = false;
+	row->values[row->count++] = value;
+}
+
+static void
+add_null(Row *row)
+{
+	Assert(row->count < MAX_COLUMNS);
+	row->nulls[row->count] = true;
+	row->values[row->count++] = (Datum) 0;
+}
+
+static void
+add_text(Row *row, const char *text)
+{
+	if (text == NULL)
+		add_null(row);
+	else
+		add_value(row, CStringGetTextDatum(text));
+}
+
+static void
+add_number(Row *row, bool is_known, int64 number)
+{
+	if (is_known)
+		add_value(row, Int64GetDatum(number));
+	else
+		add_null(row);
+}
+
+/* 0 and the end of time stand for none. */
+static void
+add_time(Row *row, TimestampTz time)
+{
+	if (time == 0 || TIMESTAMP_IS_NOEND(time))
+		add_null(row);
+	else
+		add_value(row, TimestampTzGetDatum(time));
+}
+
+/* How long ago, in seconds, to the millisecond; 0 for none and for what is to come. */
+static void
+add_lag(Row *row, TimestampTz time, TimestampTz now)
+{
+	int64		lag = TIMESTAMP_IS_NOEND(time) ? 0 : Max((now - time) / 1000, 0);
+
+	add_value(row, DirectFunctionCall3(numeric_in,
+									   CStringGetDatum(lag == 0 ? "0" :
+													   psprintf(INT64_FORMAT ".%03d", lag / 1000,
+																(int) (lag % 1000))),
+									   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static void
+add_list(Row *row, List *list)
+{
+	if (list == NIL)
+		add_null(row);
+	else
+		add_value(row, faults_array(list));
+}
+
+static const char *
+time_text(TimestampTz time)
+{
+	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
+}
+
+/* Since when and why delivery is paused, as pause() has written it. */
+static char *
+reason_of_pause(void)
+{
+	Relation	table = table_open(get_relname_relid("pauses", day_table_namespace()),
+								   AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
+										  0, NULL);
+	HeapTuple	row = systable_getnext(scan);
+	char	   *words = "paused";
+
+	if (HeapTupleIsValid(row))
+	{
+		bool		isnull;
+		Datum		since = heap_getattr(row, PAUSES_PAUSED_AT, RelationGetDescr(table), &isnull);
+		Datum		reason = heap_getattr(row, PAUSES_REASON, RelationGetDescr(table), &isnull);
+
+		words = psprintf("paused since %s%s%s", time_text(DatumGetTimestampTz(since)),
+						 isnull ? "" : ": ", isnull ? "" : TextDatumGetCString(reason));
+	}
+	systable_endscan(scan);
+	table_close(table, AccessShareLock);
+	return words;
+}
+
+static int
+count_resting_hosts(void)
+{
+	LiveHost   *hosts;
+	int			nhosts = live_hosts(MyDatabaseId, &hosts);
+	int			count = 0;
+
+	for (int i = 0; i < nhosts; i++)
+		count += hosts[i].state.rests_until != 0 || hosts[i].state.is_probed;
+	return count;
+}
+
+static List *
+list_troubles(const WorkerReport *report)
+{
+	List	   *troubles = NIL;
+
+	for (int i = 0; i < N_TROUBLES; i++)
+	{
+		if (report->troubles[i].since != 0)
+			troubles = lappend(troubles, psprintf("%s fails since %s: %s", trouble_name(i),
+												  time_text(report->troubles[i].since),
+												  report->troubles[i].message));
+	}
+	return troubles;
+}
+
+/*
+ * Since when a worker has been behind; where none runs, as long as the oldest of what
+ * waits has.
+ */
+static TimestampTz
+behind_since(LiveQueue queue, bool running, TimestampTz oldest_at, TimestampTz now)
+{
+	if (running)
+		return live_behind_since(MyDatabaseId, queue);
+	return oldest_at < now ? oldest_at : 0;
+}
+
+/*
+ * status() RETURNS record
+ *
+ * All of it from shared memory, catalogs and a few indexes: statements would have to be
+ * planned, and took a new session ten times as long.
+ */
+Datum
+webhook_events_status(PG_FUNCTION_ARGS)
+{
+	WorkerReport report;
+	QueueReport queues;
+	uint64		counters[LIVE_COUNTERS] = {0};
+	Row			row = {0};
+	TupleDesc	desc;
+	TimestampTz now;
+	bool		known = shared_report(MyDatabaseId, &report);
+	bool		lent = known && is_lent(&report);
+	bool		running = lent || (known && report.state == SLOT_RUNNING);
+	bool		works = running && !lent && report.hold == HOLD_NONE;
+	const char *reason;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	reason = running ? reason_of_hold(report.hold) :
+		reason_without_worker(known ? &report : NULL);
+	if (running && report.hold == HOLD_PAUSED)
+		reason = reason_of_pause();
+	queues_report(&queues);
+	(void) live_copy_counters(MyDatabaseId, counters);
+	now = GetCurrentTimestamp();
+
+	add_value(&row, BoolGetDatum(running));
+	add_text(&row, reason);
+	if (running && !lent)
+		add_value(&row, Int32GetDatum(report.pid));
+	else
+		add_null(&row);
+	add_time(&row, running ? report.started_at : 0);
+	add_number(&row, true, queues.events);
+	add_time(&row, queues.oldest_event_at);
+	add_lag(&row, queues.oldest_event_at, now);
+	add_number(&row, true, queues.dispatches);
+	if (known)
+		add_value(&row, Int32GetDatum((int32) report.in_flight));
+	else
+		add_null(&row);
+	add_number(&row, known, (int64) report.delivered);
+	add_number(&row, known, (int64) report.failed);
+	add_text(&row, known && report.last_error_at != 0 ? report.last_error : NULL);
+	add_time(&row, known ? report.last_error_at : 0);
+	add_time(&row, queues.oldest_due_at);
+	add_lag(&row, queues.oldest_due_at, now);
+	add_number(&row, true, (int64) (counters[COUNTER_CALLS] - counters[COUNTER_STATUS_2XX]));
+	add_number(&row, true, queues.failing_webhooks);
+	add_number(&row, true, count_resting_hosts());
+	add_list(&row, faults_of_tables());
+	add_list(&row, faults_emit_off());
+	add_list(&row, settings_unreadable_files());
+	add_list(&row, faults_subscriptions());
+	add_list(&row, known ? list_troubles(&report) : NIL);
+	add_time(&row, known ? report.days_at : 0);
+	add_text(&row, known && report.days_at != 0 && report.days_error_at != 0 ?
+			 report.days_error : NULL);
+	add_time(&row, queues.oldest_dispatch_at);
+	add_number(&row, true, queues.held_webhooks);
+	add_number(&row, true, (int64) counters[COUNTER_PROBLEMS]);
+	add_time(&row, behind_since(LIVE_ROUTING, works, queues.oldest_event_at, now));
+	add_time(&row, behind_since(LIVE_DELIVERY, works, queues.oldest_due_at, now));
+	add_text(&row, known && report.days_did[0] != '\0' ? report.days_did : NULL);
+	PopActiveSnapshot();
+	if (row.count != desc->natts)
+		elog(ERROR, "status() has other columns than its function");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values,
+													  row.nulls)));
 }
 
 /* worker_report() RETURNS record */
@@ -197,33 +433,6 @@ webhook_events_look_after_days(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	shared_want_maintenance();
 	PG_RETURN_VOID();
-}
-
-/* worker_troubles() RETURNS TABLE (what text, since timestamptz, error text) */
-Datum
-webhook_events_worker_troubles(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result;
-	WorkerReport report;
-
-	InitMaterializedSRF(fcinfo, 0);
-	result = (ReturnSetInfo *) fcinfo->resultinfo;
-	if (!shared_report(MyDatabaseId, &report))
-		return (Datum) 0;
-	for (int i = 0; i < N_TROUBLES; i++)
-	{
-		const Trouble *trouble = &report.troubles[i];
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
-
-		if (trouble->since == 0)
-			continue;
-		values[0] = CStringGetTextDatum(trouble_name(i));
-		values[1] = TimestampTzGetDatum(trouble->since);
-		values[2] = CStringGetTextDatum(trouble->message);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
 }
 
 /* stand_still(patience integer) RETURNS boolean */

@@ -31,9 +31,6 @@ PG_FUNCTION_INFO_V1(webhook_events_live_flights);
 PG_FUNCTION_INFO_V1(webhook_events_live_hosts);
 PG_FUNCTION_INFO_V1(webhook_events_live_tally);
 PG_FUNCTION_INFO_V1(webhook_events_tally_bounds);
-PG_FUNCTION_INFO_V1(webhook_events_least_new_id);
-PG_FUNCTION_INFO_V1(webhook_events_oldest_active_id);
-PG_FUNCTION_INFO_V1(webhook_events_unreadable_files);
 PG_FUNCTION_INFO_V1(webhook_events_url_host);
 PG_FUNCTION_INFO_V1(webhook_events_nearly);
 
@@ -63,6 +60,7 @@ enum
 	HOST_FAILURES,
 	HOST_P50,
 	HOST_P95,
+	HOST_BEHIND_SINCE,
 	N_HOST
 };
 
@@ -127,8 +125,10 @@ webhook_events_live_hosts(PG_FUNCTION_ARGS)
 			[HOST_IS_CONGESTED] = BoolGetDatum(host->state.is_congested),
 			[HOST_CALLS] = Int64GetDatum((int64) host->calls),
 			[HOST_FAILURES] = Int64GetDatum((int64) host->failures),
+			[HOST_BEHIND_SINCE] = TimestampTzGetDatum(host->behind_since)
 		};
 
+		nulls[HOST_BEHIND_SINCE] = (host->behind_since == 0);
 		nulls[HOST_RESTS_UNTIL] = (host->state.rests_until == 0);
 		values[HOST_P50] = percentile(host, 0.5, &nulls[HOST_P50]);
 		values[HOST_P95] = percentile(host, 0.95, &nulls[HOST_P95]);
@@ -166,48 +166,6 @@ webhook_events_tally_bounds(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(values, COUNTER_BOUNDS, FLOAT8OID,
 										  sizeof(float8), FLOAT8PASSBYVAL,
 										  TYPALIGN_DOUBLE));
-}
-
-/* least_new_id(xid xid8) RETURNS text */
-Datum
-webhook_events_least_new_id(PG_FUNCTION_ARGS)
-{
-	Id			id;
-
-	live_least_new_id(MyDatabaseId,
-					  U64FromFullTransactionId(DatumGetFullTransactionId(PG_GETARG_DATUM(0))),
-					  id);
-	PG_RETURN_TEXT_P(cstring_to_text(id));
-}
-
-/* oldest_active_id() RETURNS text */
-Datum
-webhook_events_oldest_active_id(PG_FUNCTION_ARGS)
-{
-	Id			id;
-
-	(void) fcinfo;
-	live_oldest_active(MyDatabaseId, id);
-	PG_RETURN_TEXT_P(cstring_to_text(id));
-}
-
-/*
- * unreadable_files() RETURNS text[]: the settings that name files which this
- * process, and so a worker, can't read; NULL if there are none.
- */
-Datum
-webhook_events_unreadable_files(PG_FUNCTION_ARGS)
-{
-	ArrayBuildState *state = NULL;
-	ListCell   *cell;
-
-	(void) fcinfo;
-	foreach(cell, settings_unreadable_files())
-		state = accumArrayResult(state, CStringGetTextDatum(lfirst(cell)), false,
-								 TEXTOID, CurrentMemoryContext);
-	if (state == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(makeArrayResult(state, CurrentMemoryContext));
 }
 
 /* nearly(a text, b text) RETURNS boolean */

@@ -48,6 +48,7 @@ typedef enum Counter
 	COUNTER_BYTES_RECEIVED,
 	COUNTER_DELAY_SUM,			/* microseconds, of the histograms below */
 	COUNTER_DURATION_SUM,
+	COUNTER_PROBLEMS,			/* events of those routed that have one */
 	N_COUNTERS = 24
 } Counter;
 

@@ -73,7 +73,7 @@ static uint32 below_floor;		/* the count while these hold */
 #define EVENT_COLUMNS \
 	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
 	" o.actor_task_id, o.actor_run_id, o.actor_build_id, o.webhook_id," \
-	" o.resource, o.next_xid"
+	" o.resource, o.problem IS NOT NULL AS has_problem, o.next_xid"
 
 enum
 {
@@ -88,6 +88,7 @@ enum
 	EVENT_ACTOR_BUILD_ID,
 	EVENT_WEBHOOK_ID,
 	EVENT_RESOURCE,
+	EVENT_HAS_PROBLEM,
 	EVENT_NEXT_XID
 };
 
@@ -444,6 +445,8 @@ make_event(MemoryContext context, uint64 row)
 	event->resource = statement_text(row, EVENT_RESOURCE);
 	if (event->resource)
 		event->resource_length = strlen(event->resource);
+	event->has_problem =
+		DatumGetBool(statement_value(row, EVENT_HAS_PROBLEM, &isnull));
 	MemoryContextSwitchTo(old_context);
 	return event;
 }

@@ -117,10 +117,27 @@ static Statement delete_webhooks_statement = {
 	2, {DATEOID, INT4OID}, NULL
 };
 
+/* What is done with tables, and how often it was. */
+typedef struct DayWork
+{
+	const char *what;			/* in find_tasks_statement */
+	Statement  *statement;
+	const char *doing;
+	const char *done;
+	int			count;
+} DayWork;
+
+static DayWork day_works[] = {
+	{"make", &create_day_statement, "making", "made", 0},
+	{"drop", &drop_day_statement, "dropping", "dropped", 0},
+	{"index", &index_day_statement, "indexing", "indexed", 0}
+};
+
 /* One thing to do, which may fail without harm to the others. */
 typedef struct Task
 {
 	const char *activity;
+	DayWork    *work;			/* NULL: it is none with a table of a day */
 	Statement  *statement;
 	Datum		values[3];
 	bool		is_deletion;	/* there is more if it deletes MAX_DELETED */
@@ -146,6 +163,8 @@ run_task(void *argument)
 	uint64		count;
 
 	count = statement_write(task->statement, task->values, NULL);
+	if (task->work != NULL && DatumGetBool(statement_value(0, 1, &isnull)))
+		task->work->count++;
 	if (!task->is_deletion)
 		return;
 	if (task->statement != &delete_webhooks_statement)
@@ -214,17 +233,37 @@ find_tasks(void *argument)
 		MemoryContext old_context = MemoryContextSwitchTo(search->context);
 		Task	   *task = palloc0(sizeof(Task));
 
-		task->statement = strcmp(what, "make") == 0 ? &create_day_statement :
-			strcmp(what, "drop") == 0 ? &drop_day_statement : &index_day_statement;
-		task->activity = psprintf("%s a table of a day of %s",
-								  task->statement == &create_day_statement ? "making" :
-								  task->statement == &drop_day_statement ? "dropping" :
-								  "indexing", kind);
+		for (int i = 0; i < (int) lengthof(day_works); i++)
+		{
+			if (strcmp(day_works[i].what, what) == 0)
+				task->work = &day_works[i];
+		}
+		task->statement = task->work->statement;
+		task->activity = psprintf("%s a table of a day of %s", task->work->doing, kind);
 		task->values[0] = CStringGetTextDatum(kind);
 		task->values[1] = day;
 		search->tasks = lappend(search->tasks, task);
 		MemoryContextSwitchTo(old_context);
 	}
+}
+
+/* "made 9, dropped 3 tables of days"; an hour in which nothing was done changes nothing. */
+static void
+tell_what_was_done(void)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < (int) lengthof(day_works); i++)
+	{
+		if (day_works[i].count > 0)
+			appendStringInfo(&text, "%s%s %d", text.len > 0 ? ", " : "",
+							 day_works[i].done, day_works[i].count);
+	}
+	if (text.len == 0)
+		return;
+	appendStringInfoString(&text, " tables of days");
+	shared_maintenance_did(text.data);
 }
 
 /*
@@ -246,6 +285,7 @@ look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
 	};
 	char	   *error;
 	ListCell   *cell;
+	bool		more = false;
 
 	if (!work_begin("looking for tables of days"))
 		proc_exit(0);
@@ -258,10 +298,17 @@ look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
 		Task	   *task = lfirst(cell);
 
 		if (task->statement == &index_day_statement && clock_now() >= end_at)
-			return true;
+		{
+			more = true;
+			break;
+		}
+		shared_maintenance_does(task->activity, foreach_current_index(cell),
+								list_length(search.tasks));
 		(void) try_task(task);
 	}
-	return false;
+	shared_maintenance_does("", 0, 0);
+	tell_what_was_done();
+	return more;
 }
 
 /* Deletes some of what can't be dropped; returns whether there may be more. */

@@ -124,6 +124,13 @@ is(query('SELECT subscriptions_down FROM webhook_events.status()'), '', 'a subsc
 query("ALTER SUBSCRIPTION sub SET (slot_name = 'none_such'); ALTER SUBSCRIPTION sub ENABLE");
 is(query('SELECT subscriptions_down FROM webhook_events.status()'), '{sub}', 'one that lacks it is told');
 
+# All of that is one row that a new session has at once, however many days there are: it is read
+# without a statement that would have to be planned.
+query('SELECT count(webhook_events_internal.create_days(now()::date - 60, now()::date + 3))');
+my ($buffers) = query('EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) SELECT * FROM webhook_events.status()') =~ /Buffers: shared hit=(\d+)/;
+note("status() touches $buffers buffers in a new session with 64 days");
+cmp_ok($buffers, '<=', 1500, 'status() is no work');
+
 # Nobody else sees what is not theirs.
 query("ALTER SUBSCRIPTION sub DISABLE; ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub;"
 	  . " CREATE ROLE reader LOGIN; CREATE ROLE tenant LOGIN; SELECT webhook_events.grant_access('reader', 'reader'),"

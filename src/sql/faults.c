@@ -1,0 +1,385 @@
+/*-------------------------------------------------------------------------
+ *
+ * faults.c
+ *	  What is wrong with the platform's side: tables, settings, subscriptions.
+ *
+ * IDENTIFICATION
+ *	  src/sql/faults.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "capture/mapping.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_subscription.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "compat.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "replication/logicallauncher.h"
+#include "replication/worker_internal.h"
+#include "sql/faults.h"
+#include "sql/sources.h"
+#include "storage/lwlock.h"
+#include "store/day_table.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(webhook_events_broken_tables);
+PG_FUNCTION_INFO_V1(webhook_events_emit_off);
+
+/* A trigger of ours that was found. */
+typedef struct FoundTrigger
+{
+	Oid			relation;
+	int16		type;
+	bool		is_disabled;
+	bool		is_root;		/* and not made for a partition */
+	char	   *name;
+	char	   *argument;
+} FoundTrigger;
+
+static void
+find_trigger(Relation catalog, Oid oid, List **found)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs == 1)
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		FoundTrigger *trigger = palloc(sizeof(FoundTrigger));
+		bool		isnull;
+		Datum		arguments = heap_getattr(tuple, Anum_pg_trigger_tgargs,
+											 RelationGetDescr(catalog), &isnull);
+
+		trigger->relation = form->tgrelid;
+		trigger->type = form->tgtype;
+		trigger->is_disabled = (form->tgenabled == TRIGGER_DISABLED);
+		trigger->is_root = !OidIsValid(form->tgparentid);
+		trigger->name = pstrdup(NameStr(form->tgname));
+		trigger->argument = text_to_cstring(DatumGetByteaPP(arguments));
+		*found = lappend(*found, trigger);
+	}
+	systable_endscan(scan);
+}
+
+/* All triggers that call one of our trigger functions, by what depends on that. */
+static void
+find_triggers_of(const char *function, List **found)
+{
+	oidvector  *none = buildoidvector(NULL, 0);
+	Oid			namespace = get_namespace_oid("webhook_events", true);
+	Oid			oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+									  CStringGetDatum(function), PointerGetDatum(none),
+									  ObjectIdGetDatum(namespace));
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->classid == TriggerRelationId)
+			find_trigger(catalog, form->objid, found);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	table_close(depend, AccessShareLock);
+}
+
+/* The tables that are meant to raise events, by their names, that are there. */
+static List *
+attached_tables(void)
+{
+	List	   *relations = NIL;
+	Relation	table = table_open(get_relname_relid("attached", day_table_namespace()),
+								   AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
+										  0, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Name		schema = DatumGetName(heap_getattr(row, 1, RelationGetDescr(table), &isnull));
+		Name		name = DatumGetName(heap_getattr(row, 2, RelationGetDescr(table), &isnull));
+		Oid			namespace = get_namespace_oid(NameStr(*schema), true);
+		Oid			relation = OidIsValid(namespace) ?
+		get_relname_relid(NameStr(*name), namespace) : InvalidOid;
+		char		kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
+
+		if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
+			relations = lappend_oid(relations, relation);
+	}
+	systable_endscan(scan);
+	table_close(table, AccessShareLock);
+	return relations;
+}
+
+/* NULL if the table was dropped meanwhile. */
+static char *
+relation_name(Oid relation)
+{
+	char	   *name = get_rel_name(relation);
+
+	return name == NULL ? NULL :
+		quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
+}
+
+/* Looks for a trigger for one operation. */
+static const FoundTrigger *
+trigger_for(List *triggers, Oid relation, int16 operation)
+{
+	ListCell   *cell;
+
+	foreach(cell, triggers)
+	{
+		const FoundTrigger *trigger = lfirst(cell);
+
+		if (trigger->relation == relation &&
+			(operation == 0 ||
+			 trigger->type == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER | operation)))
+			return trigger;
+	}
+	return NULL;
+}
+
+/* What triggers a table that is a source lacks. */
+static List *
+missing_triggers(List *problems, List *triggers, Oid relation)
+{
+	static const struct
+	{
+		const char *name;
+		int16		operation;
+	}			wanted[] = {
+		{"INSERT", TRIGGER_TYPE_INSERT}, {"UPDATE", TRIGGER_TYPE_UPDATE},
+		{"DELETE", TRIGGER_TYPE_DELETE}
+	};
+	char	   *name = relation_name(relation);
+	bool		can_move = get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE ||
+	get_rel_relispartition(relation);
+
+	if (name == NULL)
+		return problems;
+	if (trigger_for(triggers, relation, 0) == NULL)
+		return lappend(problems, psprintf("%s: no trigger raises its events any more", name));
+	for (int i = 0; i < (int) lengthof(wanted); i++)
+	{
+		if ((wanted[i].operation != TRIGGER_TYPE_DELETE || can_move) &&
+			trigger_for(triggers, relation, wanted[i].operation) == NULL)
+			problems = lappend(problems, psprintf("%s: trigger for %s is missing", name,
+												  wanted[i].name));
+	}
+	return problems;
+}
+
+/* What a mapping names and is gone.  Of a table that somebody has locked nobody can tell. */
+static List *
+gone_columns(List *problems, const FoundTrigger *trigger)
+{
+	Relation	relation = source_open_soon(trigger->relation);
+	char	   *name = relation_name(trigger->relation);
+	ListCell   *cell;
+
+	if (relation == NULL)
+		return problems;
+	foreach(cell, source_gone(source_mapping_read(trigger->argument, relation,
+												  trigger->relation)))
+		problems = lappend(problems, psprintf("%s: %s", name, (char *) lfirst(cell)));
+	relation_close(relation, AccessShareLock);
+	return problems;
+}
+
+static int
+compare_strings(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+List *
+faults_of_tables(void)
+{
+	List	   *problems = NIL;
+	List	   *triggers = NIL;
+	List	   *sources = attached_tables();
+	ListCell   *cell;
+
+	find_triggers_of("run_changed", &triggers);
+	find_triggers_of("build_changed", &triggers);
+	foreach(cell, triggers)
+	{
+		const FoundTrigger *trigger = lfirst(cell);
+
+		if (trigger->is_root)
+			sources = list_append_unique_oid(sources, trigger->relation);
+	}
+	foreach(cell, sources)
+		problems = missing_triggers(problems, triggers, lfirst_oid(cell));
+	foreach(cell, triggers)
+	{
+		const FoundTrigger *trigger = lfirst(cell);
+		char	   *name = relation_name(trigger->relation);
+
+		if (name != NULL && trigger->is_disabled)
+			problems = lappend(problems, psprintf("%s: trigger %s is disabled", name,
+												  trigger->name));
+		if (trigger->is_root &&
+			trigger->type == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER | TRIGGER_TYPE_INSERT))
+			problems = gone_columns(problems, trigger);
+	}
+	list_sort(problems, compare_strings);
+	return problems;
+}
+
+/* Is webhook_events.emit off in these settings? */
+static bool
+turns_emit_off(ArrayType *settings)
+{
+	static const char name[] = "webhook_events.emit=";
+	Datum	   *elements;
+	int			count;
+	bool		value;
+
+	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *setting = TextDatumGetCString(elements[i]);
+
+		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
+			return parse_bool(setting + strlen(name), &value) && !value;
+	}
+	return false;
+}
+
+List *
+faults_emit_off(void)
+{
+	List	   *names = NIL;
+	Relation	catalog = table_open(DbRoleSettingRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_db_role_setting form = (Form_pg_db_role_setting) GETSTRUCT(tuple);
+		StringInfoData name;
+		bool		isnull;
+		Datum		settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
+											RelationGetDescr(catalog), &isnull);
+		char	   *role = GetUserNameFromId(form->setrole, true);
+
+		if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)) ||
+			!turns_emit_off(DatumGetArrayTypeP(settings)))
+			continue;
+		initStringInfo(&name);
+		if (OidIsValid(form->setdatabase))
+			appendStringInfo(&name, "database %s",
+							 quote_identifier(get_database_name(MyDatabaseId)));
+		if (role != NULL)
+			appendStringInfo(&name, "%srole %s", name.len > 0 ? ", " : "",
+							 quote_identifier(role));
+		names = lappend(names, name.len > 0 ? name.data : "all roles");
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	list_sort(names, compare_strings);
+	return names;
+}
+
+static bool
+is_applied(Oid subscription)
+{
+	bool		runs;
+
+	LWLockAcquire(LogicalRepWorkerLock, LW_SHARED);
+	runs = (find_apply_worker(subscription) != NULL);
+	LWLockRelease(LogicalRepWorkerLock);
+	return runs;
+}
+
+List *
+faults_subscriptions(void)
+{
+	List	   *names = NIL;
+	Relation	catalog = table_open(SubscriptionRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(tuple);
+
+		if (form->subdbid == MyDatabaseId && form->subenabled && !is_applied(form->oid))
+			names = lappend(names, pstrdup(NameStr(form->subname)));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	list_sort(names, compare_strings);
+	return names;
+}
+
+Datum
+faults_array(List *faults)
+{
+	ArrayBuildState *state = NULL;
+	ListCell   *cell;
+
+	foreach(cell, faults)
+		state = accumArrayResult(state, CStringGetTextDatum(lfirst(cell)), false,
+								 TEXTOID, CurrentMemoryContext);
+	return state == NULL ? (Datum) 0 : makeArrayResult(state, CurrentMemoryContext);
+}
+
+/* broken_tables() RETURNS text[]; NULL if there are none. */
+Datum
+webhook_events_broken_tables(PG_FUNCTION_ARGS)
+{
+	List	   *faults = faults_of_tables();
+
+	if (faults == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(faults_array(faults));
+}
+
+/* emit_off() RETURNS text[]; NULL if it is nobody. */
+Datum
+webhook_events_emit_off(PG_FUNCTION_ARGS)
+{
+	List	   *faults = faults_emit_off();
+
+	if (faults == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(faults_array(faults));
+}

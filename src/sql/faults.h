@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * faults.h
+ *	  What is wrong with the platform's side: tables, settings, subscriptions.
+ *
+ * IDENTIFICATION
+ *	  src/sql/faults.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef WEBHOOK_FAULTS_H
+#define WEBHOOK_FAULTS_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * Lists of strings, in order, NIL if all is well; palloc'd.  They are found by
+ * catalog look-ups alone and wait for no lock on a table.
+ */
+
+/* What attach() has put on tables and is not in force any more. */
+extern List *faults_of_tables(void);
+
+/* Who raises no events because of ALTER DATABASE or ALTER ROLE. */
+extern List *faults_emit_off(void);
+
+/* Enabled subscriptions of this database whose apply worker does not run. */
+extern List *faults_subscriptions(void);
+
+/* text[]; (Datum) 0 for NIL. */
+extern Datum faults_array(List *faults);
+
+#endif							/* WEBHOOK_FAULTS_H */
