@@ -77,9 +77,14 @@ CREATE INDEX webhooks_user_id_idx ON webhook_events_internal.webhooks (user_id)
 CREATE UNIQUE INDEX webhooks_idempotency_key_idx
     ON webhook_events_internal.webhooks (user_id, idempotency_key) NULLS NOT DISTINCT
     WHERE idempotency_key IS NOT NULL;
--- For lists of a user's; an expression, so that it fits nothing that the worker asks.
+-- For lists; expressions, so that they fit nothing that the worker asks.
 CREATE INDEX webhooks_owner_id_idx
     ON webhook_events_internal.webhooks (coalesce(user_id, ''), id);
+CREATE INDEX webhooks_of_actor_idx
+    ON webhook_events_internal.webhooks (coalesce(actor_id, ''), id) WHERE actor_id IS NOT NULL;
+CREATE INDEX webhooks_of_task_idx
+    ON webhook_events_internal.webhooks (coalesce(actor_task_id, ''), id)
+    WHERE actor_task_id IS NOT NULL;
 -- For the limit on webhooks per user.
 CREATE INDEX webhooks_user_id_not_ad_hoc_idx ON webhook_events_internal.webhooks (user_id)
     WHERE NOT is_ad_hoc;

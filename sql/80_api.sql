@@ -113,7 +113,9 @@ DECLARE
 BEGIN
     SELECT jsonb_build_object('id', d.id, 'userId', d.user_id, 'webhookId', d.webhook_id,
         'createdAt', webhook_events_internal.api_time(d.created_at), 'status', d.status,
-        'eventType', d.event_type, 'eventData', e.event_data,
+        -- No join, which could become one that reads all events of a day.
+        'eventType', d.event_type, 'eventData', (SELECT e.event_data
+            FROM webhook_events.events AS e WHERE e.id = d.event_id),
         'webhook', CASE WHEN w.id IS NOT NULL THEN jsonb_build_object(
             'requestUrl', w.request_url,
             'condition', webhook_events_internal.condition_object(w),
@@ -126,7 +128,6 @@ BEGIN
             FROM webhook_events_internal.calls AS c WHERE c.dispatch_id = d.id), '[]'))
     INTO result
     FROM webhook_events_internal.dispatches AS d
-        LEFT JOIN webhook_events.events AS e ON e.id = d.event_id
         LEFT JOIN webhook_events_internal.webhooks AS w
             ON w.id = d.webhook_id AND webhook_events_internal.may_see(w.user_id)
     WHERE d.id = dispatch_json.id AND webhook_events_internal.may_see(d.user_id);
@@ -195,8 +196,10 @@ DECLARE
     owner text := CASE WHEN sees_all THEN user_id ELSE webhook_events_internal.own_user(true) END;
     condition text := concat_ws(' AND ', 'true',
         CASE WHEN owner IS NOT NULL OR NOT sees_all THEN 'coalesce(w.user_id, '''') = $1' END,
-        CASE WHEN actor_id IS NOT NULL THEN 'w.actor_id = $2' END,
-        CASE WHEN actor_task_id IS NOT NULL THEN 'w.actor_task_id = $3' END);
+        CASE WHEN actor_id IS NOT NULL
+            THEN 'w.actor_id IS NOT NULL AND coalesce(w.actor_id, '''') = $2' END,
+        CASE WHEN actor_task_id IS NOT NULL
+            THEN 'w.actor_task_id IS NOT NULL AND coalesce(w.actor_task_id, '''') = $3' END);
     total bigint := 0;
     ids text[];
     items jsonb;

@@ -57,7 +57,7 @@ ok(keys %settings > 10, 'the settings that they are made for are read');
 my $time = q{now() + interval '1 hour'};
 my $old = q{'epoch'::timestamptz};
 my $ids = q{ARRAY['day2-00000000000001', 'day2-00000000000007']};
-my $hooks = q{ARRAY['hook-000000000001', 'hook-000000000002']};
+my $hooks = q{ARRAY['hook0000000000001', 'hook0000000000002']};
 my %arguments = (
 	'counters.read' => [],
 	'counters.insert' => [1000000, q{'{1,2}'}],
@@ -100,13 +100,13 @@ my %arguments = (
 	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
 	'jobs.disable' => [$hooks],
 	'jobs.ending' => [],
-	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook-000000000005}'}],
+	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
 	'recorder.prove' => [q{'1'}],
 	'recorder.forget_starts' => [],
 	'router.revive' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
 	'subscribers.versions' => [$hooks],
 	'subscribers.rows' => [$hooks],
-	'subscribers.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook-000000000009}'}],
+	'subscribers.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook0000000000009}'}],
 	'times.find' => [],
 	'times.write' => ['now()'],
 	'worker.claim' => [],
@@ -124,6 +124,41 @@ foreach my $name (sort keys %statement)
 	ok($is_known, "it is said how $name is to be run");
 }
 
+# The same for what people call.  Left out is what is to read all there is, or all of a
+# span of time, or all webhooks: audit(), report(), backtest(), replay(), explain_event(),
+# explain_run(), resume(); nor does a list of all webhooks know without counting how many.
+my $hook = q{'hook0000000000001'};
+my $ad_hoc = q{'hook0000000000003'};
+my %call = (
+	'webhook_json' => "webhook_events.webhook_json($hook)",
+	'webhooks_json of a user' => q{webhook_events.webhooks_json('user3')},
+	'webhooks_json of an Actor' => q{webhook_events.webhooks_json(actor_id => 'actor5')},
+	'webhooks_json of a task' => q{webhook_events.webhooks_json(actor_task_id => 'task6')},
+	'dispatch_json' => q{webhook_events.dispatch_json(:day || 'later05')},
+	'dispatches_json' => q{webhook_events.dispatches_json('hook0000000000002', 5)},
+	'dispatches_json, newest first' => q{webhook_events.dispatches_json('hook0000000000002', 5, 3, true)},
+	'preview' => "webhook_events.preview($hook, :day || 'event005')",
+	'redeliver' => q{webhook_events.redeliver(:day || 'wanted03')},
+	'create_webhook' => q{webhook_events.create_webhook('http://127.0.0.1/', '{ACTOR.RUN.CREATED}', user_id => 'user3')},
+	'create_ad_hoc_webhooks' => q{count(*) FROM webhook_events.create_ad_hoc_webhooks('run3', '[{"requestUrl": "http://127.0.0.1/", "eventTypes": ["ACTOR.RUN.CREATED"]}]', 'user3')},
+	'update_webhook' => qq{webhook_events.update_webhook($hook, '{"description": "x"}')},
+	'disable_webhook' => "webhook_events.disable_webhook($hook)",
+	'enable_webhook' => "webhook_events.enable_webhook($hook)",
+	'delete_webhook' => "webhook_events.delete_webhook($hook)",
+	'delete_webhook, ad-hoc' => "webhook_events.delete_webhook($ad_hoc)",
+	'set_max_rate' => "webhook_events.set_max_rate($hook, 3)",
+	'set_secret' => "webhook_events.set_secret($hook, 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw')",
+	'rotate_secret' => "webhook_events.rotate_secret($hook)",
+	'webhook_secret' => "webhook_events.webhook_secret($hook)",
+	'test_webhook' => "webhook_events.test_webhook($hook)",
+	'webhook_health' => "count(*) FROM webhook_events.webhook_health WHERE webhook_id = $hook",
+	'deliveries' => q{count(*) FROM webhook_events.deliveries WHERE id = :day || 'later05'},
+	'in_flight' => 'count(*) FROM webhook_events.in_flight',
+	'hosts' => 'count(*) FROM webhook_events.hosts',
+	'stat_delivery' => 'count(*) FROM webhook_events.stat_delivery',
+	'pause' => 'webhook_events.pause()',
+);
+
 my $node = new_node('costs', conf => <<'CONF');
 webhook_events.databases = ''
 autovacuum = off
@@ -140,13 +175,15 @@ INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, act
 	FROM generate_series(50, 60) AS n
 	UNION ALL SELECT :day || to_char(n, '"event"FM000'), now(), (1000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
 	FROM generate_series(5, 7) AS n
+	UNION ALL SELECT :day || 'wanted0' || n, now(), (1000070 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'wanted', '{}'::json
+	FROM generate_series(1, 3) AS n
 	UNION ALL SELECT lower || to_char(n, '"late"FM000'), now(), (9000000 + n)::text::xid8, 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'run', '{}'::json
 	FROM day, generate_series(60, 61) AS n WHERE number = 0;
 INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts, next_attempt_at, order_key, holds_until)
 	SELECT lower || kind || n, lower || n, webhook, 'ACTOR.RUN.CREATED'::webhook_events.event_type, status::webhook_events.dispatch_status, now(),
 		CASE status WHEN 'ACTIVE' THEN NULL ELSE now() END, 0, at, CASE kind WHEN 'future' THEN 'key' || n END, CASE kind WHEN 'future' THEN now() + interval '1 hour' END
 	FROM day, generate_series(1, :size) AS n, (VALUES
-		('done', 'hook-' || 'x', 'SUCCEEDED', NULL::timestamptz),
+		('done', 'hook0' || 'x', 'SUCCEEDED', NULL::timestamptz),
 		('past', 'many', 'ACTIVE', now() - interval '3 days'),
 		('future', 'many', 'ACTIVE', now() + interval '1 hour'),
 		('replay', 'many', 'ACTIVE', NULL)) AS k (kind, webhook, status, at)
@@ -154,9 +191,12 @@ INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_
 	FROM generate_series(1, 10) AS n
 	UNION ALL SELECT :day || to_char(n, '"later"FM00'), :day || 'event005', 'few', 'ACTOR.RUN.CREATED'::webhook_events.event_type, 'ACTIVE'::webhook_events.dispatch_status, now(), NULL, 0, now() + interval '1 hour', NULL, NULL
 	FROM generate_series(1, 20) AS n;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, event_type, status, created_at, finished_at, attempts)
+	SELECT :day || 'wanted0' || n, :day || 'wanted0' || n, 'hook0000000000002', 'ACTOR.RUN.CREATED', 'FAILED', now(), now(), 1
+	FROM generate_series(1, 3) AS n;
 SET session_replication_role = replica;
 INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, request_url, actor_run_id, actor_task_id, actor_id, is_ad_hoc, is_enabled)
-	SELECT to_char(n, '"hook-"FM000000000000'), 'user' || n, '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/',
+	SELECT to_char(n, '"hook0"FM000000000000'), 'user' || n, '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/',
 		CASE n % 4 WHEN 3 THEN 'run' || n WHEN 0 THEN 'run' || n END, CASE n % 4 WHEN 2 THEN 'task' || n END,
 		CASE n % 4 WHEN 1 THEN 'actor' || n END, n % 4 IN (3, 0), true
 	FROM generate_series(1, 3 * :size) AS n
@@ -164,14 +204,17 @@ INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, request_
 	UNION ALL SELECT 'actor', 'user3', '{ACTOR.RUN.CREATED}'::webhook_events.event_type[], 'http://127.0.0.1/', NULL, NULL, 'actor3', false, true;
 RESET session_replication_role;
 INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since)
-	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook-000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
+	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook0000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
 	FROM webhook_events_internal.webhooks;
-INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatches, last_dispatch_ids, last_statuses, last_finished_at)
-	SELECT to_char(n, '"log"FM00000'), '{hook-000000000001,hook-000000000003}', '{1,1}', '{b,b}', '{ACTIVE,ACTIVE}', '{NULL,NULL}'
-	FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
 	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;
+SQL
+
+my $fill_log = <<'SQL';
+INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatches, last_dispatch_ids, last_statuses, last_finished_at)
+	SELECT to_char(n, '"log"FM00000'), '{hook0000000000001,hook0000000000003}', '{1,1}', '{b,b}', '{ACTIVE,ACTIVE}', '{NULL,NULL}'
+	FROM generate_series(1, :size) AS n;
 SQL
 
 # In one session; prints a line with name and mode before each plan.
@@ -199,6 +242,16 @@ sub script
 		}
 		return $sql;
 	};
+	# Each twice, because the first time reads catalogs.
+	my $call_all = sub {
+		my ($mode) = @_;
+		my $explain = 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON)';
+
+		return join '', map {
+			"BEGIN;\n$explain SELECT $call{$_} \\g /dev/null\nROLLBACK;\n"
+			  . "\\echo $_(), $mode\nBEGIN;\n$explain SELECT $call{$_};\nROLLBACK;\n"
+		} sort keys %call;
+	};
 	my $sql = <<"SQL";
 \\set QUIET 1
 \\set ON_ERROR_STOP 1
@@ -207,6 +260,7 @@ sub script
 \\set size $size
 CREATE EXTENSION webhook_events;
 SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 2, (now() AT TIME ZONE 'UTC')::date) \\gset
+SELECT count(webhook_events_internal.claim_outbox()) \\gset
 CREATE TEMP TABLE day AS SELECT n AS number, webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - n)::timestamp AT TIME ZONE 'UTC') AS lower
 	FROM generate_series(0, 2) AS n;
 SELECT count(webhook_events_internal.index_day(u.kind, u.day)) FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date + 1) AS u \\gset
@@ -216,9 +270,16 @@ SQL
 
 	$sql .= join '', map { "SELECT CASE WHEN current_setting('$_', true) IS NOT NULL THEN set_config('$_', '$settings{$_}', false) END AS set \\gset\n" }
 	  grep { $_ ne 'client_encoding' } sort keys %settings;
-	$sql .= $run->('empty') . $fill . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
-	$sql .= "SET plan_cache_mode = force_custom_plan;\n" . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
-	$sql .= "SET plan_cache_mode = force_generic_plan;\n" . $run->('generic plan, statistics');
+	my $custom = "SET plan_cache_mode = force_custom_plan;\n";
+	my $generic = "SET plan_cache_mode = force_generic_plan;\n";
+
+	# What people call reads all of the statistics that are not added up yet, so there are
+	# none of these then.
+	$sql .= $run->('empty') . $fill . $call_all->('no statistics') . $custom . $call_all->('custom plan, no statistics') . "RESET plan_cache_mode;\n";
+	$sql .= $fill_log . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
+	$sql .= $custom . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
+	$sql .= $generic . $run->('generic plan, statistics');
+	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log;\n" . $call_all->('generic plan, statistics') . $custom . $call_all->('custom plan, statistics');
 	return $sql;
 }
 
@@ -240,7 +301,7 @@ sub measure
 	append_to_file($file, script($size));
 	my ($output, $errors) = run_command(['psql', '-X', '-d', $node->connstr($database), '-f', $file]);
 	is($errors, '', "database $database: every statement runs");
-	while ($output =~ /^([a-z_]+\.[a-z_]+), ([^\n]+)\n(\[.*?^\])/msg)
+	while ($output =~ /^([a-z_]+\.[a-z_]+|[^\n]+\(\)), ([^\n]+)\n(\[.*?^\])/msg)
 	{
 		my ($name, $mode, $json) = ($1, $2, $3);
 		my $plan = decode_json($json)->[0]{Plan};
