@@ -34,6 +34,9 @@
 #define BIG_RESOURCE (64 * 1024)
 #define MAX_TURN_BYTES (256 * 1024)
 
+/* So much is kept to build requests in: most need no more. */
+#define SCRATCH_SIZE (64 * 1024)
+
 /* So many hosts that must wait are passed over in search of one that needn't. */
 #define MAX_WAITING_HOSTS 32
 
@@ -58,7 +61,7 @@ caller_open(MemoryContext context)
 	bodies_context = AllocSetContextCreate(context, "webhook_events bodies",
 										   ALLOCSET_DEFAULT_SIZES);
 	scratch_context = AllocSetContextCreate(context, "webhook_events request",
-											ALLOCSET_DEFAULT_SIZES);
+											0, SCRATCH_SIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	body_bytes = 0;
 	caller_begin_turn();
 }

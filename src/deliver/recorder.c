@@ -470,6 +470,7 @@ record(bool everything, TimestampTz now)
 	WorkError	error;
 	WorkResult	result;
 
+	clock_look_at_wall();
 	all.entries = collect(everything, now, &all.count);
 	if (tally_is_empty())
 		all.with_statistics = false;

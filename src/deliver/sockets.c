@@ -256,7 +256,9 @@ socket_watch(curl_socket_t socket, int what)
 	if (begins)
 	{
 		watch->nreads = 0;
-		if (watch->is_ours && !is_still_ours(watch, socket))
+		/* What was connected is closed through our callback. */
+		if (watch->is_ours && watch->local_port == 0 &&
+			!is_still_ours(watch, socket))
 			forget(watch);
 	}
 

@@ -427,32 +427,43 @@ key_of_webhook(const Webhook *webhook)
 	return make_key(CONDITION_NONE, NULL, NULL);
 }
 
-/* Fills keys[] with those under which an event's webhooks can be found. */
+/* A key under which an event's webhooks can be found. */
 #define MAX_KEYS 6
 
+typedef struct EventKey
+{
+	uint64		key;
+	ConditionKind kind;
+} EventKey;
+
 static int
-keys_of_event(const Event *event, uint64 keys[MAX_KEYS])
+add_key(EventKey *keys, int count, ConditionKind kind, const char *first,
+		const char *second)
+{
+	keys[count].key = make_key(kind, first, second);
+	keys[count].kind = kind;
+	return count + 1;
+}
+
+/* Fills keys[] with those of an event; how many there are. */
+static int
+keys_of_event(const Event *event, EventKey keys[MAX_KEYS])
 {
 	int			count = 0;
 
 	if (event->webhook_id)
-	{
-		keys[0] = make_key(CONDITION_WEBHOOK, event->webhook_id, NULL);
-		return 1;
-	}
+		return add_key(keys, 0, CONDITION_WEBHOOK, event->webhook_id, NULL);
 	if (event->actor_run_id)
-		keys[count++] = make_key(CONDITION_RUN, event->actor_run_id, NULL);
+		count = add_key(keys, count, CONDITION_RUN, event->actor_run_id, NULL);
 	if (event->actor_task_id)
-		keys[count++] = make_key(CONDITION_TASK, event->actor_task_id, NULL);
+		count = add_key(keys, count, CONDITION_TASK, event->actor_task_id, NULL);
 	if (event->actor_id)
-		keys[count++] = make_key(CONDITION_ACTOR, event->actor_id, NULL);
+		count = add_key(keys, count, CONDITION_ACTOR, event->actor_id, NULL);
 	if (event->actor_id && event->user_id)
-		keys[count++] = make_key(CONDITION_ACTOR, event->actor_id,
-								 event->user_id);
+		count = add_key(keys, count, CONDITION_ACTOR, event->actor_id, event->user_id);
 	if (event->user_id)
-		keys[count++] = make_key(CONDITION_USER, event->user_id, NULL);
-	keys[count++] = make_key(CONDITION_NONE, NULL, NULL);
-	return count;
+		count = add_key(keys, count, CONDITION_USER, event->user_id, NULL);
+	return add_key(keys, count, CONDITION_NONE, NULL, NULL);
 }
 
 /* Makes the entries of a batch's keys, and finds the candidates for them. */
@@ -467,28 +478,33 @@ find_candidates(HTAB *table, Event **events, int nevents)
 	for (int i = 0; i < nevents; i++)
 	{
 		Event	   *event = events[i];
-		uint64		keys[MAX_KEYS];
+		EventKey	keys[MAX_KEYS];
 		int			nkeys = keys_of_event(event, keys);
-		bool		is_new = false;
+		bool		is_new[CONDITION_WEBHOOK + 1] = {false};
 
 		for (int k = 0; k < nkeys; k++)
 		{
 			bool		found;
-			Candidates *entry = hash_search(table, &keys[k], HASH_ENTER, &found);
+			Candidates *entry = hash_search(table, &keys[k].key, HASH_ENTER, &found);
 
 			if (found)
 				continue;
 			entry->subscribers = NIL;
-			is_new = true;
+			is_new[keys[k].kind] = true;
 		}
-		if (!is_new)
-			continue;
-		if (event->webhook_id)
+
+		/*
+		 * Each is looked for once: most events have Actors and users in
+		 * common.
+		 */
+		if (is_new[CONDITION_WEBHOOK])
 			array_add_text(&parameters[4], event->webhook_id);
-		else
-		{
+		if (is_new[CONDITION_RUN])
 			array_add_text(&parameters[0], event->actor_run_id);
+		if (is_new[CONDITION_TASK])
 			array_add_text(&parameters[1], event->actor_task_id);
+		if (is_new[CONDITION_ACTOR] || is_new[CONDITION_USER])
+		{
 			array_add_text(&parameters[2], event->actor_id);
 			array_add_text(&parameters[3], event->user_id);
 		}
@@ -548,12 +564,12 @@ subscribers_match(Event **events, int nevents, int max_matches,
 	while (ndone < nevents && nmatches < max_matches)
 	{
 		Event	   *event = events[ndone++];
-		uint64		keys[MAX_KEYS];
+		EventKey	keys[MAX_KEYS];
 		int			nkeys = keys_of_event(event, keys);
 
 		for (int k = 0; k < nkeys; k++)
 		{
-			Candidates *entry = hash_search(table, &keys[k], HASH_FIND, NULL);
+			Candidates *entry = hash_search(table, &keys[k].key, HASH_FIND, NULL);
 
 			foreach(cell, entry->subscribers)
 			{

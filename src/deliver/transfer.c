@@ -120,7 +120,7 @@ before_request_callback(void *client, char *address,
 		return CURL_PREREQFUNC_ABORT;
 	for (int i = 0; i < Min(transfer->nsockets, TRANSFER_MAX_SOCKETS); i++)
 		socket_set_port(transfer->sockets[i], local_port);
-	if (transfer->nsockets == 0 && !transfer->was_asked &&
+	if (transfer->must_look && transfer->nsockets == 0 && !transfer->was_asked &&
 		socket_has_ended(local_port))
 	{
 		transfer->was_stale = true;
@@ -242,6 +242,16 @@ wants_http2(void)
 	return setting_http2 == HTTP2_ON;
 }
 
+/*
+ * Does libcurl use a connection again without a look whether it is still there?
+ * 8.23 does; 7.88 polls each one before, which need not be done twice.
+ */
+static bool
+trusts_kept_connections(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
+}
+
 /* Sets the options that all requests share. */
 static void
 set_common_options(Transfer *transfer)
@@ -249,6 +259,7 @@ set_common_options(Transfer *transfer)
 	CURL	   *handle = transfer->handle;
 
 	transfer->may_use_http2 = wants_http2();
+	transfer->must_look = trusts_kept_connections();
 	curl_easy_setopt(handle, CURLOPT_PRIVATE, transfer);
 	curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, transfer->error_buffer);

@@ -61,6 +61,7 @@ typedef struct Transfer
 	bool		was_asked;		/* it may be sent, once */
 	long		unsent;			/* bytes that count as sent before that */
 	bool		may_repeat;		/* the server has said that it did nothing */
+	bool		must_look;		/* whether a kept connection is still there */
 	bool		was_stale;		/* its connection had died before it was sent */
 	bool		was_lost;		/* its connection died before an answer */
 

@@ -171,6 +171,19 @@ id_lower_bound(Id id, TimestampTz time)
 	id[ID_TIME_LENGTH] = '\0';
 }
 
+/* The place of a character in digits[], or -1. */
+static inline int
+digit_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A' + 10;
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 36;
+	return -1;
+}
+
 bool
 id_time(const char *id, int length, TimestampTz *time)
 {
@@ -180,12 +193,12 @@ id_time(const char *id, int length, TimestampTz *time)
 		return false;
 	for (int i = 0; i < length; i++)
 	{
-		const char *digit = id[i] ? strchr(digits, id[i]) : NULL;
+		int			digit = digit_value(id[i]);
 
-		if (digit == NULL)
+		if (digit < 0)
 			return false;
 		if (i < ID_TIME_LENGTH)
-			value = value * 62 + (digit - digits);
+			value = value * 62 + digit;
 	}
 	*time = (TimestampTz) value + ID_EPOCH;
 	return true;

@@ -70,9 +70,12 @@ typedef struct Template Template;
 extern Template *template_compile(const char *text, size_t length,
 								  bool interpolate_strings, const char *what);
 
+/* Does the template hold this variable, or what is in its value? */
+extern bool template_uses(const Template *template, TemplateVariable variable);
+
 /*
  * Appends the filled-in template to "out".  values[] holds one JSON text for
- * each TemplateVariable.  Returns false, with a partial result in "out", as
+ * each TemplateVariable that the template uses.  Returns false, with a partial result in "out", as
  * soon as the result is longer than "limit" bytes.  Raises nothing but
  * out-of-memory.
  */

@@ -69,6 +69,13 @@ static bool append_escaped(Renderer *renderer, const char *start,
 static bool append_text(Renderer *renderer, const char *data, size_t length);
 
 bool
+template_uses(const Template *template, TemplateVariable variable)
+{
+	return template->used[root_of(variable, false)] ||
+		template->used[root_of(variable, true)];
+}
+
+bool
 template_render(const Template *template,
 				const JsonText values[TEMPLATE_NVARIABLES],
 				size_t limit, StringInfo out)

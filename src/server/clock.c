@@ -28,6 +28,7 @@
 #define JITTER 1000
 
 static int64 work_offset = 0;
+static int64 lead = 0;			/* of the work time before the wall clock */
 
 /* Where the library was not loaded at server start each process has its own. */
 static ClockShared own;
@@ -80,14 +81,18 @@ clock_set_work_offset(int64 offset)
 	work_offset = offset;
 }
 
-TimestampTz
-clock_to_wall(TimestampTz work_time)
+void
+clock_look_at_wall(void)
 {
-	static int64 lead = 0;
 	int64		lead_now = clock_work_time() - GetCurrentTimestamp();
 
 	if (lead_now > lead + JITTER || lead_now < lead - JITTER)
 		lead = lead_now;
+}
+
+TimestampTz
+clock_to_wall(TimestampTz work_time)
+{
 	return work_time - lead;
 }
 

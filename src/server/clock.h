@@ -41,7 +41,11 @@ extern TimestampTz clock_now(void);
 extern TimestampTz clock_work_time(void);
 extern void clock_set_work_offset(int64 offset);
 
-/* One of these times as the wall clock would have shown it, had it always been right. */
+/*
+ * One of these times as the wall clock would have shown it, had it always been right.
+ * What that shows is looked at by clock_look_at_wall() alone, once for many times.
+ */
+extern void clock_look_at_wall(void);
 extern TimestampTz clock_to_wall(TimestampTz work_time);
 
 /* Notes if the wall clock was set; to be called now and then. */

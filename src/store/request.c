@@ -21,6 +21,7 @@
 #include "server/settings.h"
 #include "store/json_write.h"
 #include "store/request.h"
+#include "utils/builtins.h"
 #include "utils/resowner.h"
 
 /* As the platform's documentation has it. */
@@ -99,19 +100,29 @@ to_json_text(const char *text, size_t length)
 	return json;
 }
 
-/* Fills values[] with what the variables stand for. */
+/* Does one of a webhook's templates use it? */
+static bool
+is_used(const Webhook *webhook, TemplateVariable variable)
+{
+	return template_uses(webhook->payload, variable) ||
+		(webhook->headers && template_uses(webhook->headers, variable));
+}
+
+/* Fills values[] with what the variables stand for that a webhook uses. */
 static void
-make_values(const Event *event, TimestampTz now,
+make_values(const Webhook *webhook, const Event *event, TimestampTz now,
 			JsonText values[TEMPLATE_NVARIABLES])
 {
 	for (int i = 0; i < TEMPLATE_NVARIABLES; i++)
 	{
 		StringInfoData text;
 
+		values[i].data = NULL;
+		values[i].length = 0;
+		if (!is_used(webhook, (TemplateVariable) i))
+			continue;
 		if (i == TEMPLATE_RESOURCE)
 		{
-			values[i].data = NULL;
-			values[i].length = 0;
 			if (event->resource)
 				values[i] = to_json_text(event->resource, event->resource_length);
 			continue;
@@ -141,14 +152,35 @@ make_values(const Event *event, TimestampTz now,
 	}
 }
 
+/* Adds a header of strings that are palloc'd already. */
 static void
-add_header(List **headers, const char *name, const char *value)
+take_header(List **headers, char *name, char *value)
 {
 	Header	   *header = palloc(sizeof(Header));
 
-	header->name = pstrdup(name);
-	header->value = pstrdup(value);
+	header->name = name;
+	header->value = value;
 	*headers = lappend(*headers, header);
+}
+
+static void
+add_header(List **headers, const char *name, const char *value)
+{
+	take_header(headers, pstrdup(name), pstrdup(value));
+}
+
+/* Adds a header whose name begins with a prefix; psprintf() would take longer. */
+static void
+add_prefixed_header(List **headers, const char *prefix, const char *name,
+					const char *value)
+{
+	size_t		prefix_length = strlen(prefix);
+	size_t		name_size = strlen(name) + 1;
+	char	   *whole = palloc(prefix_length + name_size);
+
+	memcpy(whole, prefix, prefix_length);
+	memcpy(whole + prefix_length, name, name_size);
+	take_header(headers, whole, pstrdup(value));
 }
 
 /* Ids are in headers; a row that was written by hand can have any. */
@@ -169,9 +201,18 @@ add_forced_headers(List **headers, const char *prefix, const char *webhook_id,
 				   const char *dispatch_id)
 {
 	add_header(headers, "Content-Type", "application/json");
-	add_header(headers, psprintf("%s-Webhook", prefix), webhook_id);
-	add_header(headers, psprintf("%s-Webhook-Dispatch-Id", prefix), dispatch_id);
-	add_header(headers, psprintf("%s-Request-Origin", prefix), "WEBHOOK");
+	add_prefixed_header(headers, prefix, "-Webhook", webhook_id);
+	add_prefixed_header(headers, prefix, "-Webhook-Dispatch-Id", dispatch_id);
+	add_prefixed_header(headers, prefix, "-Request-Origin", "WEBHOOK");
+}
+
+static char *
+text_of(int64 number)
+{
+	char	   *text = palloc(MAXINT8LEN + 1);
+
+	pg_lltoa(number, text);
+	return text;
 }
 
 /*
@@ -198,16 +239,17 @@ add_signature(List **headers, const Webhook *webhook, const char *dispatch_id,
 
 		if (secret->expires_at <= now)
 			continue;
-		appendStringInfo(&signatures, "%s%s", signatures.len > 0 ? " " : "",
-						 signature_make(&secret->key, dispatch_id, seconds,
-										body, length));
+		if (signatures.len > 0)
+			appendStringInfoChar(&signatures, ' ');
+		appendStringInfoString(&signatures, signature_make(&secret->key, dispatch_id,
+														   seconds, body, length));
 	}
 	CurrentResourceOwner = owner;
 	if (signatures.len == 0)
 		return;
 	add_header(headers, "webhook-id", dispatch_id);
-	add_header(headers, "webhook-timestamp", psprintf(INT64_FORMAT, seconds));
-	add_header(headers, "webhook-signature", signatures.data);
+	take_header(headers, pstrdup("webhook-timestamp"), text_of(seconds));
+	take_header(headers, pstrdup("webhook-signature"), signatures.data);
 }
 
 static bool
@@ -238,7 +280,7 @@ request_build(const Webhook *webhook, const Event *event,
 		*error = pstrdup("an id holds other characters than letters and digits");
 		return false;
 	}
-	make_values(event, now, values);
+	make_values(webhook, event, now, values);
 	request->url = webhook->request_url;
 	request->headers = NIL;
 	if (webhook->headers &&

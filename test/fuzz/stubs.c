@@ -14,6 +14,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #undef printf
@@ -323,4 +324,10 @@ TimestampTz
 GetCurrentTransactionStartTimestamp(void)
 {
 	return 0;
+}
+
+int
+pg_lltoa(int64 value, char *text)
+{
+	return snprintf(text, MAXINT8LEN + 1, INT64_FORMAT, value);
 }
