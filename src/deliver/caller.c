@@ -282,6 +282,27 @@ count_call(const Dispatch *dispatch, const HttpResult *result)
 	counters_duration(result->duration);
 }
 
+/* Where a dispatch goes to is counted, unless a proxy takes it there. */
+static void
+note_address(const Dispatch *dispatch, const char *address)
+{
+	if (*setting_proxy == '\0' && *address != '\0')
+		host_set_address(dispatch->host, address);
+}
+
+/*
+ * Nothing was sent.  Now that its address is known its host waits with the others, and
+ * has this one, among those that it finds in the table.
+ */
+static void
+put_off(Dispatch *dispatch, const char *address)
+{
+	note_address(dispatch, address);
+	body_bytes -= dispatch->body_length;
+	dispatch->next_attempt_at = 0;
+	dispatch_end(dispatch, DISPATCH_ACTIVE, NULL);
+}
+
 static void
 take_answer(const HttpResult *result)
 {
@@ -290,6 +311,11 @@ take_answer(const HttpResult *result)
 	char		message[64];
 	const char *error = result->error;
 
+	if (result->was_crowded)
+	{
+		put_off(dispatch, result->address);
+		return;
+	}
 	dispatch->attempts++;
 	dispatch->was_called = true;
 	dispatch->is_gone = (result->status == 410);
@@ -307,8 +333,7 @@ take_answer(const HttpResult *result)
 													 result->body_length + 1);
 		memcpy(dispatch->response_body, result->body, result->body_length);
 	}
-	if (*setting_proxy == '\0' && result->address[0] != '\0')
-		host_set_address(dispatch->host, result->address);
+	note_address(dispatch, result->address);
 	host_set_slow(dispatch->host, !answered ||
 				  result->finished_at - result->started_at > SLOW_ANSWER);
 	body_bytes -= dispatch->body_length;
@@ -338,8 +363,13 @@ caller_take_answers(void)
 {
 	HttpResult	result;
 	bool		any = false;
+	void	   *owner;
+	const char *address;
 
 	http_process();
+	/* Before any more are started: many names can be of one address. */
+	while (http_next_address(&owner, &address))
+		note_address(owner, address);
 	while (http_next_result(&result))
 	{
 		take_answer(&result);

@@ -12,6 +12,7 @@
 
 #include "deliver/hosts.h"
 #include "deliver/http.h"
+#include "rules/address.h"
 #include "server/live.h"
 #include "server/settings.h"
 #include "store/statement.h"
@@ -77,12 +78,18 @@ hosts_open(MemoryContext context)
 	live_start();
 }
 
-/* Until its address is known, a host's name without its port stands for it. */
+/*
+ * Until its address is known, a host's name without its port stands for it.  The name
+ * can be the address, in brackets if it is one of IPv6.
+ */
 static Share *
 named_address(const char *name)
 {
-	char	   *text = pnstrdup(name, strrchr(name, ':') - name);
-	Share	   *address = share_of_address(text);
+	int			nbrackets = (name[0] == '[');
+	char	   *text = pnstrdup(name + nbrackets,
+								strrchr(name, ':') - name - 2 * nbrackets);
+	char		party[ADDRESS_TEXT_SIZE];
+	Share	   *address = share_of_address(address_party(text, party) ? party : text);
 
 	pfree(text);
 	return address;
@@ -283,10 +290,12 @@ void
 host_set_address(Host *host, const char *address)
 {
 	Share	   *old = host->address;
+	char		party[ADDRESS_TEXT_SIZE];
 
-	if (strcmp(old->name, address) == 0)
+	(void) address_party(address, party);
+	if (strcmp(old->name, party) == 0)
 		return;
-	host->address = share_of_address(address);
+	host->address = share_of_address(party);
 	host->address->in_flight += host->in_flight;
 	old->in_flight -= host->in_flight;
 	place(host);

@@ -453,6 +453,28 @@ http_process(void)
 }
 
 bool
+http_next_address(void **owner, const char **address)
+{
+	dlist_iter	iter;
+
+	if (!transfers_have_news)
+		return false;
+	dlist_foreach(iter, &active)
+	{
+		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (!transfer->address_is_news)
+			continue;
+		transfer->address_is_news = false;
+		*owner = transfer->owner;
+		*address = transfer->address;
+		return true;
+	}
+	transfers_have_news = false;
+	return false;
+}
+
+bool
 http_next_result(HttpResult *result)
 {
 	if (handed_out)

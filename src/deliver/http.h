@@ -60,6 +60,8 @@ typedef struct HttpResult
 	const char *error;			/* NULL if the exchange went well, ... */
 	const char *note;			/* but if only the body of a 2XX broke off:
 								 * what happened; else NULL */
+	bool		was_crowded;	/* nothing was sent, for its address had half
+								 * of all requests already */
 	bool		was_lost;		/* a kept connection died before a byte of an
 								 * answer */
 	const char *body;			/* its beginning, as it came */
@@ -91,6 +93,12 @@ extern void http_start(const HttpRequest *request);
 
 /* Does what can be done without waiting. */
 extern void http_process(void);
+
+/*
+ * Of a request under way, where it has begun to go to: its owner, and the address, valid
+ * until the next call of any function here.  False if nothing is known that was not told.
+ */
+extern bool http_next_address(void **owner, const char **address);
 
 /*
  * Takes the next result; false if there is none.  The strings in it are valid

@@ -200,9 +200,11 @@ forget_ended(const Entry *entry)
 	Dispatch   *dispatch = entry->dispatch;
 	Subscriber *subscriber = dispatch->subscriber;
 
-	if (entry->status == DISPATCH_ACTIVE && dispatch->was_called)
+	/* A backlog is of what is due, not of what was put off. */
+	if (entry->status == DISPATCH_ACTIVE &&
+		(dispatch->was_called || entry->next_attempt_at > clock_work_time()))
 		waiting_note_due(entry->next_attempt_at);
-	else if (entry->status == DISPATCH_ACTIVE && entry->next_attempt_at != DT_NOEND)
+	else if (entry->status == DISPATCH_ACTIVE)
 		note_waiting(subscriber, entry->next_attempt_at);
 	shared_count_results(entry->status == DISPATCH_SUCCEEDED,
 						 entry->status == DISPATCH_FAILED);

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "deliver/crowd.h"
 #include "deliver/sockets.h"
 #include "deliver/transfer.h"
 #include "rules/headers.h"
@@ -32,6 +33,7 @@
 #define MAX_IDLE_HANDLES 1024
 
 int			transfers_connecting = 0;
+bool		transfers_have_news = false;
 
 static dlist_head idle = DLIST_STATIC_INIT(idle);
 static int	nidle = 0;
@@ -85,7 +87,11 @@ open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
 	curl_socket_t result;
 
 	address_to_text(&address->addr, transfer->address);
-	if (!allow(transfer, &address->addr) || is_sent_again(transfer))
+	crowd_enter(transfer);
+	transfer->address_is_news = true;
+	transfers_have_news = true;
+	if (!allow(transfer, &address->addr) || is_sent_again(transfer) ||
+		crowd_is_full(transfer))
 		return CURL_SOCKET_BAD;
 	result = socket_make(address->family, address->socktype, address->protocol,
 						 &transfer->lacks_descriptors);
@@ -115,6 +121,8 @@ before_request_callback(void *client, char *address,
 	struct sockaddr_storage peer;
 
 	strlcpy(transfer->address, address, sizeof(transfer->address));
+	if (!transfer->is_located)
+		crowd_enter(transfer);
 	if (!address_from_text(address, &peer) ||
 		!allow(transfer, (struct sockaddr *) &peer) || is_sent_again(transfer))
 		return CURL_PREREQFUNC_ABORT;
@@ -309,6 +317,7 @@ void
 transfer_free(Transfer *transfer)
 {
 	set_connecting(transfer, false);
+	crowd_leave(transfer);
 	if (transfer->handle)
 		curl_easy_cleanup(transfer->handle);
 	curl_slist_free_all(transfer->headers);
@@ -344,6 +353,8 @@ reset(Transfer *transfer)
 	transfer->socket = CURL_SOCKET_BAD;
 	transfer->nsockets = 0;
 	transfer->address[0] = '\0';
+	transfer->address_is_news = false;
+	transfer->was_crowded = false;
 	transfer->was_asked = false;
 	transfer->unsent = 0;
 	transfer->may_repeat = false;
@@ -472,6 +483,7 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	pg_strncasecmp(request->url, "https:", 6) == 0;
 
 	transfer->owner = request->owner;
+	transfer->crowd = Max(http_limit() / 2, 1);
 	transfer->started_at = clock_work_time();
 	add_headers(transfer, request->headers);
 	curl_easy_setopt(handle, CURLOPT_URL, request->url);
@@ -515,6 +527,7 @@ transfer_note_end(Transfer *transfer, CURLcode code)
 	curl_off_t	duration = 0;
 
 	set_connecting(transfer, false);
+	crowd_leave(transfer);
 	transfer->code = code;
 	transfer->finished_at = clock_work_time();
 	curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &duration);
@@ -618,6 +631,8 @@ transfer_result(Transfer *transfer, HttpResult *result)
 		result->error = transfer->error;
 		result->failure = classify_failure(transfer);
 	}
+	result->was_crowded = (!went_well && transfer->was_crowded &&
+						   !transfer->was_asked);
 	result->was_lost = transfer->was_lost;
 	result->body = transfer->body;
 	result->body_length = transfer->kept;

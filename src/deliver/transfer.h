@@ -22,6 +22,9 @@
 /* How many have made a socket and no connection yet. */
 extern int	transfers_connecting;
 
+/* Has one of them an address that is news? */
+extern bool transfers_have_news;
+
 /* So many sockets that a request made are looked after one by one. */
 #define TRANSFER_MAX_SOCKETS 8
 
@@ -56,6 +59,12 @@ typedef struct Transfer
 	int			nsockets;		/* that it made; the first ones are ... */
 	curl_socket_t sockets[TRANSFER_MAX_SOCKETS];
 	char		address[ADDRESS_TEXT_SIZE]; /* where to; empty: not known */
+	bool		address_is_news;	/* nobody has asked for it since */
+	bool		is_located;		/* it is in the list of those that have one */
+	dlist_node	located_node;
+	char		party[ADDRESS_TEXT_SIZE];	/* whose address that is */
+	int			crowd;			/* so many to one party are one too many */
+	bool		was_crowded;	/* it got no socket because of that */
 
 	/* What libcurl may not do by itself: send it again. */
 	bool		was_asked;		/* it may be sent, once */

@@ -376,6 +376,18 @@ is_isatap(const Address *address)
 		address->bytes[10] == 0x5e && address->bytes[11] == 0xfe;
 }
 
+/* The IPv4 address that an IPv6 address of this kind carries. */
+static Address
+embedded_address(const Embedding *embedding, const Address *address)
+{
+	Address		embedded = {.size = IPV4_SIZE};
+
+	for (int j = 0; j < IPV4_SIZE; j++)
+		embedded.bytes[j] =
+			address->bytes[embedding->positions[j]] ^ embedding->mask;
+	return embedded;
+}
+
 /* Is every IPv4 address that the IPv6 address carries allowed? */
 static bool
 embedded_are_allowed(const Address *address, const NetworkList *allowed,
@@ -391,16 +403,11 @@ embedded_are_allowed(const Address *address, const NetworkList *allowed,
 		return false;
 	for (size_t i = 0; i < lengthof(embeddings); i++)
 	{
-		const Embedding *embedding = &embeddings[i];
-		Address		embedded = {.size = IPV4_SIZE};
+		Address		embedded;
 
-		if (!network_holds(&embedding->network, address))
+		if (!network_holds(&embeddings[i].network, address))
 			continue;
-
-		for (int j = 0; j < IPV4_SIZE; j++)
-			embedded.bytes[j] =
-				address->bytes[embedding->positions[j]] ^ embedding->mask;
-
+		embedded = embedded_address(&embeddings[i], address);
 		if (!embedded_is_allowed(&embedded, allowed, denied))
 			return false;
 	}
@@ -421,4 +428,30 @@ address_is_allowed(const struct sockaddr *source, const NetworkList *allowed,
 		return false;
 	return address.size == IPV4_SIZE ||
 		embedded_are_allowed(&address, allowed, denied);
+}
+
+bool
+address_party(const char *text, char *out)
+{
+	Address		address;
+	Address		party;
+
+	if (!parse_address(text, &address))
+	{
+		strlcpy(out, text, ADDRESS_TEXT_SIZE);
+		return false;
+	}
+	party = address;
+	if (address.size == IPV6_SIZE)
+		memset(party.bytes + IPV6_SIZE / 2, 0, IPV6_SIZE / 2);
+	for (size_t i = 0; address.size == IPV6_SIZE && i < lengthof(embeddings); i++)
+	{
+		if (!network_holds(&embeddings[i].network, &address))
+			continue;
+		party = embedded_address(&embeddings[i], &address);
+		break;
+	}
+	inet_ntop(party.size == IPV4_SIZE ? AF_INET : AF_INET6, party.bytes, out,
+			  ADDRESS_TEXT_SIZE);
+	return true;
 }

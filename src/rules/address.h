@@ -52,6 +52,14 @@ extern bool address_is_allowed(const struct sockaddr *address,
 extern void address_to_text(const struct sockaddr *address, char *out);
 
 /*
+ * Writes what all addresses of one party have in common, as far as an address tells:
+ * an IPv4 address, also one that an IPv6 address carries, as it is; of others the first
+ * 64 bits, behind which a network has as many as it likes.  False, with the text cut to
+ * ADDRESS_TEXT_SIZE bytes, if that is no address.  "out" holds so many.
+ */
+extern bool address_party(const char *text, char *out);
+
+/*
  * Reads an IPv4 or IPv6 address, without brackets and without a zone; false if
  * it is neither.  The port of the result is zero.
  */
