@@ -112,6 +112,9 @@ DECLARE
     events text[];
     seen boolean := false;
 BEGIN
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'the id of a run or build is null' USING ERRCODE = 'no_data_found';
+    END IF;
     events := ARRAY(
         SELECT o.id FROM webhook_events_internal.outbox AS o
         WHERE o.actor_run_id = explain_run.id AND webhook_events_internal.may_see(o.user_id)

@@ -339,6 +339,12 @@ BEGIN
         RAISE EXCEPTION 'report is for those who see everybody''s events'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- From the first event that there is, until now.
+    until := CASE until WHEN 'infinity' THEN now() ELSE until END;
+    IF since = '-infinity' THEN
+        since := least((SELECT webhook_events.id_time(min(o.id)) FROM webhook_events_internal.outbox AS o),
+            until - interval '1 hour');
+    END IF;
     IF webhook_id IS NOT NULL THEN
         SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w WHERE w.id = report.webhook_id;
         IF NOT FOUND THEN

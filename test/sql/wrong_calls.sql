@@ -93,6 +93,8 @@ INSERT INTO calls (sql) VALUES
     ('create_ad_hoc_webhooks(''r'', ''not base64!'')'), ('create_ad_hoc_webhooks(''r'', ''bm90IEpTT04'')'), ('create_ad_hoc_webhooks(''r'', ''e30='')'),
     ('test_webhook(NULL)'), ('test_webhook(''nope'')'), ('test_webhook(''<webhook>'', ''no such run'')'),
     ('preview(NULL, ''x'')'), ('preview(''<webhook>'', NULL)'), ('preview(''<webhook>'', ''nope'')'), ('explain_event(NULL)'), ('explain_event(''nope'')'),
+    ('explain_run(NULL)'), ('explain_run(''nope'')'), ('report(NULL)'), ('report(''-infinity'', NULL)'), ('report(''infinity'', ''-infinity'')'), ('report(''infinity'', ''2024-01-01 UTC'')'),
+    ('audit(''infinity'', ''2024-01-01 UTC'')'), ('backtest(''<webhook>'', ''infinity'', ''2024-01-01 UTC'')'),
     ('redeliver(NULL)'), ('redeliver(''nope'')'),
     ('replay(NULL, ''-infinity'')'), ('replay(''nope'', ''-infinity'')'), ('replay(''<webhook>'', NULL)'), ('replay(''<webhook>'', ''-infinity'', NULL)'),
     ('replay(''<webhook>'', ''2024-01-02 UTC'', ''2024-01-01 UTC'')'), ('replay(''<disabled>'', ''-infinity'')'), ('replay(''<webhook>'', ''infinity'', ''-infinity'')'),

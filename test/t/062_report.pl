@@ -94,6 +94,7 @@ like($page, qr/event is missing/, 'along with the audit');
 like($page, qr/HTTP status 500/, 'and what failed');
 $page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute', '$webhook')");
 check_page($page, 'a report of one webhook');
+like(query("SELECT webhook_events.report('-infinity', 'infinity')"), qr/HTTP status 500/, 'and one without limits tells of all there is');
 like($page, qr/webhook $webhook, http:.*<b>1<\/b>dispatches made/s, 'counts its own');
 $samples = metrics();
 is($samples->{'webhook_events_calls_total{result="5xx"}'}, 1, 'a failed call is counted');
