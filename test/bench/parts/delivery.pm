@@ -192,6 +192,59 @@ sub webhooks
 	return;
 }
 
+# The end of so many runs for two webhooks each: the worker's CPU in microseconds, bytes
+# of WAL and rows written for one delivery, retiring included.
+sub ends_of_runs
+{
+	my ($node, $kind, $count, $url) = @_;
+	my $name = "$kind$count";
+
+	sql($node, "INSERT INTO actor_runs (id, actor_id, status) SELECT '$name-' || n, '$kind', 'RUNNING' FROM generate_series(1, $count) AS n");
+	sql($node, <<"SQL") if $kind eq 'own';
+SELECT count(*) FROM generate_series(1, $count) AS n, webhook_events.create_ad_hoc_webhooks('$name-' || n,
+	'[{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}, {"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb);
+SQL
+	sql($node, 'ANALYZE webhook_events_internal.webhooks');
+	wait_for($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
+	sql($node, "SELECT webhook_events.pause('benchmark'); UPDATE actor_runs SET status = 'SUCCEEDED' WHERE actor_id = '$kind' AND status = 'RUNNING'");
+	my ($rows, $cpu) = (rows_written($node), worker_cpu($node));
+	my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+	drain($node, 2 * $count);
+	wait_for($node, 'SELECT NOT EXISTS (SELECT FROM webhook_events_internal.webhooks WHERE is_ad_hoc AND is_enabled)');
+	my $after = worker_cpu($node);
+	my $wal = sql($node, "SELECT pg_current_wal_insert_lsn() - '$lsn'");
+
+	return (($after - $cpu) / 1e3 / (2 * $count), $wal / (2 * $count), (rows_written($node) - $rows) / (2 * $count));
+}
+
+sub ad_hoc
+{
+	with_node('ad_hoc', '', sub {
+		my $node = shift;
+		my $nginx = start_nginx() or return;
+
+		create_webhook($node, $nginx->{url}, 'ACTOR.RUN.SUCCEEDED', actor_id => "'shared'") foreach 1 .. 2;
+		ends_of_runs($node, $_, 500, $nginx->{url}) foreach qw(shared own);
+		foreach my $count (1000, $scale{ad_hoc_runs})
+		{
+			progress("ad_hoc: $count runs");
+			my @shared = ends_of_runs($node, 'shared', $count, $nginx->{url});
+			my @own = ends_of_runs($node, 'own', $count, $nginx->{url});
+
+			foreach my $case ([ "worker's CPU", '%.1f us' ], [ 'WAL', '%.0f B' ], [ 'rows written', '%.2f' ])
+			{
+				my ($what, $format) = @$case;
+				my ($shared, $own) = (shift @shared, shift @own);
+
+				result(what => "$count runs, two ad-hoc webhooks each: $what", figure => sprintf($format, $own),
+					reference => sprintf("ordinary ones $format", $shared), number => $own / $shared, bar => '<= 2');
+			}
+		}
+		stop_nginx($nginx);
+	});
+	return;
+}
+
 # Retention needs the same day full of events, so it is measured here too.
 sub history
 {
