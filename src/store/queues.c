@@ -390,7 +390,31 @@ note_held(HTAB **held, const char *webhook_id)
 	(void) hash_search(*held, webhook_id, HASH_ENTER, NULL);
 }
 
-/* Counts those that wait in a table, which are all that its partial indexes hold. */
+/* More may wait than are counted, so the index that has them in order says which is due first. */
+static void
+find_oldest_due(Relation day, AttrNumber due_column, QueueReport *report)
+{
+	Relation	index = open_index(day, due_column, column_number(day, "id"), true);
+	Reading		reading;
+	HeapTuple	row;
+	bool		isnull;
+
+	if (index == NULL)
+		return;
+	reading = begin_reading(day, index, 0, NULL);
+	row = read_next(&reading, ForwardScanDirection);
+	if (HeapTupleIsValid(row))
+		report->oldest_due_at =
+			Min(report->oldest_due_at,
+				DatumGetTimestampTz(heap_getattr(row, due_column, RelationGetDescr(day), &isnull)));
+	end_reading(&reading);
+	index_close(index, AccessShareLock);
+}
+
+/*
+ * Counts those that wait in a table, which are all that the index by webhook holds; the
+ * one by time lacks replays.
+ */
 static void
 count_dispatches(Relation day, HTAB **held, QueueReport *report)
 {
@@ -398,7 +422,7 @@ count_dispatches(Relation day, HTAB **held, QueueReport *report)
 	AttrNumber	webhook_column = column_number(day, "webhook_id");
 	AttrNumber	status_column = column_number(day, "status");
 	AttrNumber	time_column = column_number(day, "created_at");
-	Relation	index = open_index(day, due_column, column_number(day, "id"), true);
+	Relation	index = open_index(day, webhook_column, due_column, true);
 	Oid			active = index != NULL ? InvalidOid : day_table_label("dispatch_status", "ACTIVE");
 	TupleDesc	desc = RelationGetDescr(day);
 	Reading		reading = begin_reading(day, index, 0, NULL);
@@ -427,6 +451,7 @@ count_dispatches(Relation day, HTAB **held, QueueReport *report)
 	end_reading(&reading);
 	if (index != NULL)
 		index_close(index, AccessShareLock);
+	find_oldest_due(day, due_column, report);
 }
 
 static void
