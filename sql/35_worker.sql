@@ -37,6 +37,17 @@ CREATE TABLE webhook_events_internal.pauses (
 COMMENT ON TABLE webhook_events_internal.pauses IS
     'while there is a row, nothing is delivered';
 
+CREATE TABLE webhook_events_internal.ended_runs (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    run_id text NOT NULL,
+    time timestamptz NOT NULL,
+    CONSTRAINT ended_runs_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE webhook_events_internal.ended_runs IS
+    'runs that have ended and whose ad-hoc webhooks could not be retired then, as somebody had locked them';
+COMMENT ON COLUMN webhook_events_internal.ended_runs.time IS
+    'of the event that says so';
+
 -- Not dumped: elsewhere other clocks go.
 CREATE TABLE webhook_events_internal.clocks (
     name text NOT NULL,
@@ -69,4 +80,5 @@ SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.webhook_stat
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.cursors', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.origins', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.pauses', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.ended_runs', '');
 

@@ -476,7 +476,9 @@ BEGIN
         description = new.description, idempotency_key = new.idempotency_key,
         ordering = new.ordering, api_keys = new.api_keys,
         disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
-        is_retired = w.is_retired AND NOT new.is_enabled
+        is_retired = w.is_retired AND NOT new.is_enabled,
+        -- One that was enabled after its end stays so, whatever looks for ends.
+        run_ended = w.run_ended AND NOT (w.is_retired AND new.is_enabled)
     WHERE w.id = new.id
     RETURNING w.* INTO result;
     IF (result.user_id, result.is_ad_hoc, result.actor_run_id)

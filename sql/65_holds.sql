@@ -124,6 +124,21 @@ BEGIN
                 JOIN pg_namespace AS n ON n.oid = c.relnamespace
             ON CONFLICT DO NOTHING;
     END IF;
+    -- Ends of runs that nobody will read.
+    IF skips AND NOT is_foreign AND nevents > 0 THEN
+        INSERT INTO webhook_events_internal.ended_runs (run_id, time)
+            SELECT e.actor_run_id, e.created_at
+            FROM (SELECT DISTINCT ON (o.actor_run_id) o.actor_run_id, o.created_at, o.event_type
+                FROM webhook_events_internal.unrouted_events() AS u
+                    JOIN webhook_events_internal.outbox AS o ON o.id = u.id
+                WHERE o.event_type IN ('ACTOR.RUN.SUCCEEDED', 'ACTOR.RUN.FAILED', 'ACTOR.RUN.ABORTED',
+                        'ACTOR.RUN.TIMED_OUT', 'ACTOR.RUN.RESURRECTED')
+                    AND o.actor_run_id IS NOT NULL AND pg_visible_in_snapshot(o.xid, snapshot)
+                ORDER BY o.actor_run_id, o.id DESC) AS e
+            WHERE e.event_type <> 'ACTOR.RUN.RESURRECTED'
+                AND EXISTS (SELECT FROM webhook_events_internal.webhooks AS w
+                    WHERE w.actor_run_id = e.actor_run_id AND w.is_ad_hoc AND w.is_enabled);
+    END IF;
     IF is_foreign OR skips THEN
         INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
             SELECT coalesce(max(number), 0) + 1, snapshot, snapshot

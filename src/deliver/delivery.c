@@ -19,6 +19,7 @@
 #include "deliver/health.h"
 #include "deliver/hosts.h"
 #include "deliver/http.h"
+#include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
@@ -156,6 +157,8 @@ note_wake(uint32 wake)
 	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
 	{
 		waiting_look_again();
+		if (now >= next_sweep_at)
+			jobs_look_again();
 		next_sweep_at = now + SWEEP_INTERVAL;
 	}
 }
@@ -261,6 +264,7 @@ take_up(void)
 {
 	waiting_open();
 	lanes_look_again();
+	jobs_look_again();
 	is_put_down = false;
 }
 

@@ -16,22 +16,31 @@
 #include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* So long after a failure a job is tried again, in microseconds. */
 #define RETRY_TIME (INT64CONST(10) * USECS_PER_SEC)
 
-/* So much a job that keeps failing remembers; then it forgets the oldest. */
+/* So many webhooks a job that keeps failing remembers; then it forgets the oldest. */
 #define MAX_PENDING 100000
+
+/*
+ * So much of what earlier tries or workers have left is looked at once, and so soon
+ * after that at more; a worker that starts waits as long.
+ */
+#define MAX_LOOKED 1000
+#define LOOK_TIME USECS_PER_SEC
 
 typedef struct Job
 {
 	TroubleKind kind;
 	const char *activity;
-	bool		(*is_wanted) (void);
+	bool		(*is_wanted) (TimestampTz now);
 	void		(*work) (void *argument);
-	void		(*done) (void); /* after the commit */
+	void		(*done) (TimestampTz now);	/* after the commit */
+	WorkResult	(*failed) (TimestampTz now);	/* NULL: nothing is to be done */
 	TimestampTz next_at;		/* after a failure */
 	bool		has_failed;
 } Job;
@@ -39,8 +48,12 @@ typedef struct Job
 static MemoryContext jobs_context;
 static List *gone_webhooks;		/* char * */
 static List *ending_webhooks;	/* char * */
-static List *ended_runs;		/* EndedRun */
-static bool must_look;			/* a worker before us may have noted more */
+static List *ended_runs;		/* EndedRun: those that the tables don't hold */
+
+/* When the tables are to be looked at for what was left there; and from where on. */
+static TimestampTz look_at;
+static Id	ending_position;
+static Id	run_position;
 
 static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
@@ -76,15 +89,42 @@ static Statement retire_statement = {
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
 };
 
+/* Has this run, "e", ended for a webhook that does not show it?  It was locked. */
+#define IS_LEFT \
+	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
+	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
+	" AND w.is_ad_hoc AND w.is_enabled AND NOT w.run_ended" \
+	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
+
+/* With $3 all of them, whatever webhooks there are. */
+static Statement keep_statement = {
+	"INSERT INTO webhook_events_internal.ended_runs (run_id, time)"
+	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)"
+	" WHERE $3 OR " IS_LEFT,
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLOID}, NULL
+};
+
+static Statement kept_statement = {
+	"SELECT id, run_id, time FROM webhook_events_internal.ended_runs"
+	" WHERE id > $1 ORDER BY id LIMIT $2",
+	2, {TEXTOID, INT4OID}, NULL
+};
+
+static Statement forget_statement = {
+	"DELETE FROM webhook_events_internal.ended_runs AS e"
+	" WHERE e.id = ANY ($1) AND NOT " IS_LEFT,
+	1, {TEXTARRAYOID}, NULL
+};
+
 /* Those for which nothing may wait any more, though nobody has noted it. */
 static Statement ending_statement = {
-	"SELECT id FROM webhook_events_internal.webhooks WHERE run_ended AND is_enabled"
-	" ORDER BY id LIMIT 10000",
-	0, {0}, NULL
+	"SELECT id FROM webhook_events_internal.webhooks"
+	" WHERE run_ended AND is_enabled AND id > $1 ORDER BY id LIMIT $2",
+	2, {TEXTOID, INT4OID}, NULL
 };
 
 static bool
-any_gone(void)
+any_gone(TimestampTz now pg_attribute_unused())
 {
 	return gone_webhooks != NIL;
 }
@@ -115,38 +155,72 @@ disable_gone(void *argument pg_attribute_unused())
 }
 
 static void
-forget_gone(void)
+forget_gone(TimestampTz now pg_attribute_unused())
 {
 	list_free_deep(gone_webhooks);
 	gone_webhooks = NIL;
 }
 
-static bool
-any_ended(void)
+/* What a transaction has to do with, and what came of it. */
+typedef struct Retiring
 {
-	return must_look || ending_webhooks != NIL || ended_runs != NIL;
+	bool		looks;			/* at the tables, too */
+	ArrayParameter runs;
+	ArrayParameter times;
+	ArrayParameter webhooks;
+	ArrayParameter kept;		/* ids of rows of ended_runs */
+	Id			ending_position;
+	Id			run_position;
+	bool		is_full;		/* there may be more behind these */
+	bool		leaves;			/* some were locked */
+} Retiring;
+
+static Retiring retiring;
+
+static bool
+any_ended(TimestampTz now)
+{
+	retiring.looks = (look_at <= now);
+	return retiring.looks || ending_webhooks != NIL || ended_runs != NIL;
 }
 
-/* All those, whether it was noted or not; in the transaction's memory. */
-static List *
-find_ending(void)
+/* Adds what is in the tables, some of it. */
+static void
+look(Retiring *all)
 {
-	uint64		count = statement_read(&ending_statement, NULL, NULL, 0);
-	List	   *ids = list_copy(ending_webhooks);
+	Datum		values[] = {CStringGetTextDatum(ending_position), Int32GetDatum(MAX_LOOKED)};
+	uint64		count = statement_read(&ending_statement, values, NULL, 0);
+	bool		isnull;
 
 	for (uint64 row = 0; row < count; row++)
-		ids = lappend(ids, statement_text(row, 1));
-	return ids;
+		array_add(&all->webhooks, statement_value(row, 1, &isnull), false);
+	strlcpy(all->ending_position, count < MAX_LOOKED ? "" : statement_text(count - 1, 1),
+			sizeof(Id));
+	all->is_full = (count == MAX_LOOKED);
+	values[0] = CStringGetTextDatum(run_position);
+	count = statement_read(&kept_statement, values, NULL, 0);
+	for (uint64 row = 0; row < count; row++)
+	{
+		array_add(&all->kept, statement_value(row, 1, &isnull), false);
+		array_add(&all->runs, statement_value(row, 2, &isnull), false);
+		array_add(&all->times, statement_value(row, 3, &isnull), false);
+	}
+	strlcpy(all->run_position, count < MAX_LOOKED ? "" : statement_text(count - 1, 1),
+			sizeof(Id));
+	all->is_full |= (count == MAX_LOOKED);
 }
 
-static void
-retire(void *argument pg_attribute_unused())
+/* Keeps the ends of runs in the table, all or those that could not be seen to. */
+static uint64
+keep(bool all)
 {
 	ArrayParameter runs = {TEXTOID, NULL};
 	ArrayParameter times = {TIMESTAMPTZOID, NULL};
 	Datum		values[3];
 	ListCell   *cell;
 
+	if (ended_runs == NIL)
+		return 0;
 	foreach(cell, ended_runs)
 	{
 		EndedRun   *run = lfirst(cell);
@@ -156,18 +230,87 @@ retire(void *argument pg_attribute_unused())
 	}
 	values[0] = array_result(&runs);
 	values[1] = array_result(&times);
-	values[2] = texts(must_look ? find_ending() : ending_webhooks);
-	statement_write(&retire_statement, values, NULL);
+	values[2] = BoolGetDatum(all);
+	return statement_write(&keep_statement, values, NULL);
 }
 
 static void
-forget_ended(void)
+retire(void *argument pg_attribute_unused())
+{
+	Retiring	all = {
+		.looks = retiring.looks,
+		.runs = {TEXTOID, NULL}, .times = {TIMESTAMPTZOID, NULL},
+		.webhooks = {TEXTOID, NULL}, .kept = {TEXTOID, NULL}
+	};
+	Datum		values[3];
+	ListCell   *cell;
+
+	foreach(cell, ended_runs)
+	{
+		EndedRun   *run = lfirst(cell);
+
+		array_add_text(&all.runs, run->id);
+		array_add_time(&all.times, run->time);
+	}
+	foreach(cell, ending_webhooks)
+		array_add_text(&all.webhooks, lfirst(cell));
+	if (all.looks)
+		look(&all);
+	values[0] = array_result(&all.runs);
+	values[1] = array_result(&all.times);
+	values[2] = array_result(&all.webhooks);
+	statement_write(&retire_statement, values, NULL);
+	all.leaves = keep(false) > 0;
+	if (all.kept.state != NULL)
+	{
+		uint64		nkept = all.kept.state->nelems;
+
+		values[0] = array_result(&all.kept);
+		all.leaves |= statement_write(&forget_statement, values, NULL) < nkept;
+	}
+	retiring = all;
+}
+
+static void
+forget_ended(TimestampTz now)
 {
 	list_free_deep(ended_runs);
 	list_free_deep(ending_webhooks);
 	ended_runs = NIL;
 	ending_webhooks = NIL;
-	must_look = false;
+	if (retiring.looks)
+	{
+		strcpy(ending_position, retiring.ending_position);
+		strcpy(run_position, retiring.run_position);
+		look_at = retiring.is_full ? now + LOOK_TIME : DT_NOEND;
+	}
+	if (retiring.leaves)
+		look_at = Min(look_at, now + RETRY_TIME);
+}
+
+static void
+keep_all(void *argument pg_attribute_unused())
+{
+	(void) keep(true);
+}
+
+/* What the tables hold is found there later. */
+static WorkResult
+keep_ended(TimestampTz now)
+{
+	WorkError	error;
+	WorkResult	result = ended_runs == NIL ? WORK_DONE :
+	work_run("keeping the ends of runs", false, keep_all, NULL, &error);
+
+	look_at = now + RETRY_TIME;
+	list_free_deep(ending_webhooks);
+	ending_webhooks = NIL;
+	if (result == WORK_DONE)
+	{
+		list_free_deep(ended_runs);
+		ended_runs = NIL;
+	}
+	return result;
 }
 
 static Job	jobs[] = {
@@ -177,7 +320,7 @@ static Job	jobs[] = {
 	},
 	{
 		.kind = TROUBLE_RETIRING, .activity = "retiring webhooks",
-		.is_wanted = any_ended, .work = retire, .done = forget_ended
+		.is_wanted = any_ended, .work = retire, .done = forget_ended, .failed = keep_ended
 	}
 };
 
@@ -188,7 +331,9 @@ jobs_open(MemoryContext context)
 	gone_webhooks = NIL;
 	ending_webhooks = NIL;
 	ended_runs = NIL;
-	must_look = true;
+	look_at = clock_work_time() + LOOK_TIME;
+	ending_position[0] = '\0';
+	run_position[0] = '\0';
 	for (int i = 0; i < (int) lengthof(jobs); i++)
 	{
 		jobs[i].next_at = 0;
@@ -229,14 +374,31 @@ jobs_add_ended_runs(List *runs)
 	ListCell   *cell;
 
 	foreach(cell, runs)
-		remember(&ended_runs, lfirst(cell));
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(jobs_context);
+
+		ended_runs = lappend(ended_runs, lfirst(cell));
+		MemoryContextSwitchTo(old_context);
+	}
 	list_free(runs);
+}
+
+bool
+jobs_hold_marks(void)
+{
+	return ended_runs != NIL;
+}
+
+void
+jobs_look_again(void)
+{
+	look_at = 0;
 }
 
 TimestampTz
 jobs_deadline(void)
 {
-	TimestampTz deadline = DT_NOEND;
+	TimestampTz deadline = look_at;
 
 	for (int i = 0; i < (int) lengthof(jobs); i++)
 	{
@@ -255,7 +417,7 @@ run(Job *job, TimestampTz now)
 	switch (work_run(job->activity, true, job->work, NULL, &error))
 	{
 		case WORK_DONE:
-			job->done();
+			job->done(now);
 			job->has_failed = false;
 			job->next_at = 0;
 			trouble_end(job->kind);
@@ -264,7 +426,7 @@ run(Job *job, TimestampTz now)
 			job->has_failed = true;
 			job->next_at = now + RETRY_TIME;
 			trouble_note(job->kind, &error);
-			return true;
+			return job->failed == NULL || job->failed(now) != WORK_GONE;
 		case WORK_GONE:
 			return false;
 	}
@@ -280,9 +442,10 @@ jobs_run(bool all)
 	{
 		Job		   *job = &jobs[i];
 
+		/* A look that is to come later is taken now. */
 		if (!all && job->next_at > now)
 			continue;
-		if (job->is_wanted() && !run(job, now))
+		if (job->is_wanted(all && look_at != DT_NOEND ? look_at : now) && !run(job, now))
 			return false;
 	}
 	return true;

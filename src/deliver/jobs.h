@@ -29,7 +29,16 @@ extern void jobs_add_ended_dispatch(const char *webhook_id);
 /* Runs have ended: a list of EndedRun, which is taken over. */
 extern void jobs_add_ended_runs(List *runs);
 
-/* When a job that has failed is due again; DT_NOEND if none has. */
+/*
+ * Are there runs of which only memory knows that they have ended?  Then the marks behind
+ * these ends must wait: what can't be seen to now is soon in a table.
+ */
+extern bool jobs_hold_marks(void);
+
+/* The tables may hold webhooks whose runs have ended and that nobody has announced. */
+extern void jobs_look_again(void);
+
+/* When something is due: a job that has failed, or a look at the tables. */
 extern TimestampTz jobs_deadline(void);
 
 /*

@@ -123,7 +123,7 @@ recorder_has_set_aside(const char *id)
 static bool
 mark_waits(void)
 {
-	return !dlist_is_empty(&routed_batches) &&
+	return !dlist_is_empty(&routed_batches) && !jobs_hold_marks() &&
 		dlist_head_element(Batch, node, &routed_batches)->nwithout_row == 0;
 }
 
@@ -291,7 +291,7 @@ note_written(const Recording *recording, TimestampTz now)
 																&routed_batches)));
 		mark_since = 0;
 	}
-	is_proven = true;
+	is_proven |= recording->count > 0;
 }
 
 static WorkResult
@@ -587,15 +587,19 @@ recorder_prove(void)
 	return result != WORK_GONE;
 }
 
+/*
+ * What is under way gets a row too, so that whoever decides meanwhile about what waits
+ * finds it there, and not among the events that nobody has seen.
+ */
 void
 recorder_finish(void)
 {
 	take_locked();
 	locked_until = 0;
-	(void) flush(false);
+	(void) flush(true);
 	(void) jobs_run(true);
 	if (mark_waits())
-		(void) flush(false);
+		(void) flush(true);
 	if (nended_dispatches > 0 || !dlist_is_empty(&locked_dispatches))
 		ereport(LOG,
 				(errmsg("some of what was sent could not be recorded, and will be sent again")));

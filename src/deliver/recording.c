@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "deliver/answer.h"
+#include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recording.h"
 #include "deliver/tally.h"
@@ -92,7 +93,8 @@ note_locked(Recording *recording, List *ids)
 
 /*
  * Writes the mark of the last of the batches that are done with what is written here.
- * A batch in which runs have ended waits until their webhooks were looked after.
+ * A batch in which runs have ended waits until their webhooks were looked after, or a
+ * table knows of it.
  */
 static void
 write_mark(Recording *recording)
@@ -114,7 +116,8 @@ write_mark(Recording *recording)
 	{
 		Batch	   *batch = dlist_container(Batch, node, iter.cur);
 
-		if (batch->ended_runs != NIL || batch->nwithout_row > batch->ngetting_row)
+		if (batch->ended_runs != NIL || jobs_hold_marks() ||
+			batch->nwithout_row > batch->ngetting_row)
 			break;
 		last = batch->mark;
 		recording->nmarked++;

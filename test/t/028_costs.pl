@@ -99,7 +99,10 @@ my %arguments = (
 	'health.forgive' => [q{now() - interval '9 days'}, 10],
 	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
 	'jobs.disable' => [$hooks],
-	'jobs.ending' => [],
+	'jobs.ending' => [q{''}, 10],
+	'jobs.keep' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, 'false'],
+	'jobs.kept' => [q{''}, 10],
+	'jobs.forget' => [q{'{ended00001,ended00002}'}],
 	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
 	'recorder.prove' => [q{'1'}],
 	'recorder.forget_starts' => [],
@@ -206,6 +209,8 @@ RESET session_replication_role;
 INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since)
 	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook0000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
 	FROM webhook_events_internal.webhooks;
+INSERT INTO webhook_events_internal.ended_runs (id, run_id, time)
+	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now() FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
 	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;

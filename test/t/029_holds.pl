@@ -113,6 +113,17 @@ wait_for_sql($node, fates($ok), '508 SUCCEEDED 1');
 wait_for_sql($node, fates($webhook), '2 SUCCEEDED 1, 3 FAILED 0');
 is(sent_to('/hold/skips'), 2, 'and never sent, while what was under way is recorded');
 
+# Under way when the worker is stopped, with or without a row by then.
+$webhook = create_webhook($node, $receiver->url('/hold/stopped'), 'ACTOR.RUN.CREATED', actor_id => "'stopped'");
+insert_runs($node, 2, 'stopped');
+$receiver->wait_for_requests(2, path => '/hold/stopped');
+query("SELECT pg_terminate_backend(worker_pid, 60000) $status");
+is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$webhook'"), 2, 'what was sent is in the table');
+query('SELECT webhook_events.pause()');
+like(notices(q{SELECT webhook_events.resume('skip')}), qr/^(?!.*[1-9]\d* events)/, 'and not skipped as an event that nobody has seen');
+$receiver->release('stopped');
+wait_for_end($node);
+
 # Events that were not routed.
 query('SELECT webhook_events.pause()');
 insert_runs($node, 4, 'ok');

@@ -121,6 +121,45 @@ $receiver->wait_for_requests(2, path => '/ok?created');
 wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 0);
 is(query("SELECT is_enabled, is_retired, disabled_reason FROM webhook_events.enable_webhook('$retired')"), 't|f|', 'and it can be enabled');
 
+# The end of a run is not forgotten while somebody has locked its webhooks, one of them
+# or all, whatever becomes of the worker and of the server.
+foreach my $lock ("SELECT FROM webhook_events_internal.webhooks WHERE actor_run_id = 'locked row' FOR UPDATE",
+	'LOCK TABLE webhook_events_internal.webhooks IN EXCLUSIVE MODE')
+{
+	my $run = $lock =~ /FOR UPDATE/ ? 'locked row' : 'locked table';
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+
+	query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('$run', 'a');
+		SELECT webhook_events.create_ad_hoc_webhooks('$run', '[{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/ok"}]'::jsonb); COMMIT});
+	$session->query_safe("BEGIN; $lock");
+	query("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = '$run'");
+	wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id}
+		  . qq{ WHERE w.actor_run_id = '$run' AND d.status = 'SUCCEEDED'}, 1);
+	wait_for_sql($node, 'SELECT events_waiting FROM webhook_events.status()', 0);
+	is(query("SELECT string_agg(run_id, ' ') FROM webhook_events_internal.ended_runs"), $run, "$run: its end waits in a table");
+	is(webhooks_of($run), '1|', 'the webhook is as it was');
+	$node->stop('immediate');
+	eval { $session->quit };
+	$node->start;
+	wait_for_webhooks($run, '0|Its run has ended.');
+	wait_for_sql($node, 'SELECT count(*) FROM webhook_events_internal.ended_runs', 0);
+}
+
+# Nor are those that are skipped: a dispatch that waited, and an end that nobody will read.
+query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('skipped', 'a'), ('unread', 'a'), ('lives', 'a');
+	SELECT webhook_events.create_ad_hoc_webhooks('skipped', '[{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/status/500"}]'::jsonb);
+	SELECT webhook_events.create_ad_hoc_webhooks(run, '[{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/ok"}]'::jsonb)
+	FROM unnest('{unread,lives}'::text[]) AS run; COMMIT;
+	UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'skipped'});
+wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE' AND attempts = 1}, 1);
+query(q{SELECT webhook_events.pause();
+	UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id IN ('unread', 'lives');
+	UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'lives';
+	SELECT webhook_events.resume('skip')});
+wait_for_webhooks('skipped', '0|Its run has ended.');
+wait_for_webhooks('unread', '0|Its run has ended.');
+is(webhooks_of('lives'), '1|', 'one whose run was resurrected lives, whatever was skipped');
+
 # Settings that would refuse its URL today are no obstacle to its end.
 query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('refused', 'a');
 	SELECT webhook_events.create_ad_hoc_webhooks('refused', '[{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok"}]'::jsonb); COMMIT;
@@ -136,7 +175,7 @@ like(query(q{SELECT status, error_message FROM webhook_events.dispatches AS d JO
 query(q{SET session_replication_role = replica; UPDATE webhook_events_internal.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
 $node->restart;
 wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
-is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks'), 'run run', 'after the retention retired ones are deleted');
+is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks'), 'run run lives', 'after the retention retired ones are deleted');
 is(query('SELECT count(*) FROM webhook_events_internal.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
