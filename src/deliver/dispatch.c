@@ -59,15 +59,34 @@ dispatch_event_bytes(void)
 	return MemoryContextMemAllocated(events_context, true);
 }
 
-Batch *
-batch_create(void)
+static Batch *
+create_batch(MemoryContext context)
 {
 	Batch	   *batch = MemoryContextAllocZero(dispatches_context, sizeof(Batch));
 
-	batch->context = AllocSetContextCreate(events_context, "webhook_events batch",
-										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSetParent(context, events_context);
+	batch->context = context;
 	batch->nusers = 1;
 	return batch;
+}
+
+Batch *
+batch_create(void)
+{
+	return create_batch(AllocSetContextCreate(events_context, "webhook_events batch",
+											  ALLOCSET_DEFAULT_SIZES));
+}
+
+/* Until all are loaded they are the transaction's. */
+Batch *
+batch_load(const char **ids, int nids, Size max_bytes, Event **events, int *nloaded)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "webhook_events batch",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	*nloaded = outbox_find(context, ids, nids, max_bytes, events);
+	return create_batch(context);
 }
 
 void

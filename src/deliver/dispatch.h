@@ -139,6 +139,13 @@ extern void dispatches_open(MemoryContext context);
  * batch_release().  With a mark it joins routed_batches.
  */
 extern Batch *batch_create(void);
+
+/*
+ * A batch of the events with these ids; see outbox_find().  An error leaves nothing
+ * behind.
+ */
+extern Batch *batch_load(const char **ids, int nids, Size max_bytes, Event **events,
+						 int *nloaded);
 extern void batch_set_mark(Batch *batch, CursorMark *mark);
 extern void batch_release(Batch *batch);
 

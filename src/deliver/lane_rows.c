@@ -177,14 +177,14 @@ take_row(Lane *lane, const DueRow *row, Batch *batch, Event *event)
 static void
 take_rows(DueRow **rows, int nrows)
 {
-	Batch	   *batch = batch_create();
 	const char **ids = palloc(sizeof(char *) * nrows);
 	Event	  **events = palloc(sizeof(Event *) * nrows);
+	Batch	   *batch;
 	int			nloaded;
 
 	for (int i = 0; i < nrows; i++)
 		ids[i] = rows[i]->event_id;
-	nloaded = outbox_find(batch->context, ids, nrows, MAX_EVENT_BYTES, events);
+	batch = batch_load(ids, nrows, MAX_EVENT_BYTES, events, &nloaded);
 	for (int i = 0; i < nrows; i++)
 	{
 		Lane	   *lane = find(rows[i]->webhook_id, rows[i]->order_key);

@@ -135,25 +135,6 @@ list_lane(Lane *lane)
 }
 
 void
-lanes_recover(void)
-{
-	HASH_SEQ_STATUS scan;
-	LaneEntry  *entry;
-
-	dlist_init(&lanes_to_read);
-	hash_seq_init(&scan, lanes);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		Lane	   *lane = entry->lane;
-
-		lane->is_admitted = false;
-		lane->is_cut = false;
-		if (lane->is_listed)
-			dlist_push_tail(&lanes_to_read, &lane->list_node);
-	}
-}
-
-void
 read_to(Lane *lane, const char *event_id, const char *id)
 {
 	int			order = strcmp(event_id, lane->event_id);
@@ -210,6 +191,37 @@ evict_behind(Lane *lane, const Dispatch *last)
 			stop_waiting(dispatch);
 			leave(dispatch);
 		}
+	}
+}
+
+/* It was being read: what is in memory of it goes back, and all of it is read again. */
+static void
+read_anew(Lane *lane)
+{
+	lane->is_admitted = false;
+	lane->is_cut = false;
+	lane->has_rows = true;
+	dlist_push_tail(&lanes_to_read, &lane->list_node);
+	if (lane->head == NULL)
+		evict_behind(lane, NULL);
+}
+
+void
+lanes_recover(void)
+{
+	HASH_SEQ_STATUS scan;
+	LaneEntry  *entry;
+
+	dlist_init(&lanes_to_read);
+	list_free(unknown_lanes);
+	unknown_lanes = NIL;
+	hash_seq_init(&scan, lanes);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (entry->lane->is_listed)
+			read_anew(entry->lane);
+		else
+			release(entry->lane);
 	}
 }
 
@@ -311,9 +323,9 @@ lanes_look(void)
 
 		lane_list_add(&unknown, lane->subscriber->id, lane->name + ID_LENGTH, "", "");
 	}
+	nrows = lanes_find_first(&unknown, 1, &rows);
 	list_free(unknown_lanes);
 	unknown_lanes = NIL;
-	nrows = lanes_find_first(&unknown, 1, &rows);
 	for (int i = 0; i < nrows; i++)
 	{
 		Lane	   *lane = find(rows[i].webhook_id, rows[i].order_key);

@@ -82,8 +82,9 @@ extern void lanes_look_again(void);
 extern void lanes_router_caught_up(void);
 
 /*
- * After an error: what was being read is to be read again.  What had been admitted
- * is so no more, and its host's nreserved not ours to mend.
+ * After an error: what was being read is to be read again, and what was expected is
+ * expected anew.  What had been admitted is so no more, and its host's nreserved not
+ * ours to mend.
  */
 extern void lanes_recover(void);
 

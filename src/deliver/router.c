@@ -75,9 +75,13 @@ static TimestampTz retry_at;	/* 0: the last try has succeeded */
 
 static int	fan_out;			/* dispatches for each event of the last batch */
 
-/* No dispatch that was written before the worker started is younger. */
+/*
+ * No dispatch that was written before the worker started, or before an error, is
+ * younger; nor is one that this worker has made.
+ */
 static Id	last_known;
 static bool last_known_is_set;
+static Id	last_created;
 
 static int	nwindows;			/* as cursor_windows() was */
 
@@ -174,7 +178,11 @@ remove_known(Matches *matches)
 	int			kept = 0;
 
 	if (!last_known_is_set)
+	{
 		dispatches_last_id(last_known);
+		if (strcmp(last_known, last_created) < 0)
+			strcpy(last_known, last_created);
+	}
 	last_known_is_set = true;
 	for (int i = 0; i < matches->count; i++)
 	{
@@ -293,7 +301,7 @@ revive_webhooks(Event **events, int nevents)
 		return;
 	values[0] = array_result(&runs);
 	values[1] = array_result(&times);
-	error = work_try(revive, values);
+	error = work_try_row(revive, values);
 	if (error != NULL)
 		ereport(LOG,
 				(errmsg("could not enable ad-hoc webhooks of resurrected runs: %s", error)));
@@ -306,8 +314,12 @@ create_dispatches(const Matches *matches)
 {
 	for (int i = 0; i < matches->count; i++)
 	{
-		if (dispatch_find(matches->items[i].id) == NULL)
-			create_dispatch(&matches->items[i], matches);
+		const Match *match = &matches->items[i];
+
+		if (dispatch_find(match->id) == NULL)
+			create_dispatch(match, matches);
+		if (strcmp(last_created, match->id) < 0)
+			strcpy(last_created, match->id);
 	}
 }
 
@@ -381,6 +393,7 @@ rewind_after(const WorkError *error)
 {
 	cursor_reset();
 	lanes_router_rewound();
+	lanes_recover();
 	nwindows = 0;
 	last_known_is_set = false;
 	has_new_events = true;

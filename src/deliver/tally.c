@@ -180,6 +180,7 @@ tally_work(void)
 			break;
 		case WORK_FAILED:
 			trouble_note(kind, &error);
+			statistics_recover();
 
 			/*
 			 * What can't be added up keeps nobody's health from being seen

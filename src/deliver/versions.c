@@ -31,7 +31,8 @@ static dlist_head with_templates;	/* Subscriber.templates_node */
 /* Rows to be compiled, all or one of them. */
 typedef struct Compilation
 {
-	Subscriber **subscribers;
+	MemoryContext *contexts;	/* of what is made, the transaction's at first */
+	Webhook   **webhooks;
 	HeapTuple  *rows;
 	TupleDesc	desc;
 	int			first;
@@ -126,12 +127,11 @@ compile_rows(void *argument)
 
 	for (int i = compilation->first; i < compilation->end; i++)
 	{
-		Subscriber *subscriber = compilation->subscribers[i];
-		MemoryContext old_context = MemoryContextSwitchTo(subscriber->context);
+		MemoryContext old_context = MemoryContextSwitchTo(compilation->contexts[i]);
 
-		subscriber->webhook = webhook_from_row_without(compilation->rows[i],
-													   compilation->desc,
-													   MAX_SHORT_TEMPLATES);
+		compilation->webhooks[i] = webhook_from_row_without(compilation->rows[i],
+															compilation->desc,
+															MAX_SHORT_TEMPLATES);
 		MemoryContextSwitchTo(old_context);
 	}
 }
@@ -142,52 +142,66 @@ make_contexts(Compilation *compilation)
 {
 	for (int i = compilation->first; i < compilation->end; i++)
 	{
-		Subscriber *subscriber = compilation->subscribers[i];
-
-		version_drop(subscriber);
-		subscriber->context = AllocSetContextCreate(versions_context,
-													"webhook_events webhook",
-													ALLOCSET_SMALL_SIZES);
+		if (compilation->contexts[i] != NULL)
+			MemoryContextDelete(compilation->contexts[i]);
+		compilation->webhooks[i] = NULL;
+		compilation->contexts[i] = AllocSetContextCreate(CurrentMemoryContext,
+														 "webhook_events webhook",
+														 ALLOCSET_SMALL_SIZES);
 	}
 }
 
 /* The bad ones among them must not spoil the others. */
 static void
-compile_one_by_one(Compilation *all)
+compile_one_by_one(Compilation *all, char **errors)
 {
 	for (int i = 0; i < all->end; i++)
 	{
 		Compilation one = *all;
-		Subscriber *subscriber = all->subscribers[i];
-		char	   *error;
 
 		one.first = i;
 		one.end = i + 1;
 		make_contexts(&one);
-		error = work_try_row(compile_rows, &one);
-		if (error == NULL)
-			continue;
-		subscriber->webhook = NULL;
-		subscriber->error = MemoryContextStrdup(subscriber->context, error);
+		errors[i] = work_try_row(compile_rows, &one);
 	}
+}
+
+/* Replaces a subscriber's version, which stays as it is if an error comes before. */
+static void
+replace_version(Subscriber *subscriber, MemoryContext context, Webhook *webhook,
+				const char *error)
+{
+	char	   *reason = error ? MemoryContextStrdup(context, error) : NULL;
+
+	version_drop(subscriber);
+	MemoryContextSetParent(context, versions_context);
+	subscriber->context = context;
+	subscriber->webhook = error ? NULL : webhook;
+	subscriber->error = reason;
 }
 
 void
 versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
 			  int count)
 {
-	Compilation all = {subscribers, rows, desc, 0, count};
+	Compilation all = {
+		.contexts = palloc0(sizeof(MemoryContext) * count),
+		.webhooks = palloc(sizeof(Webhook *) * count),
+		.rows = rows, .desc = desc, .end = count
+	};
+	char	  **errors = palloc0(sizeof(char *) * count);
 	int			attnum = SPI_fnumber(desc, "modified_at");
 
 	if (count == 0)
 		return;
 	make_contexts(&all);
 	if (work_try_row(compile_rows, &all) != NULL)
-		compile_one_by_one(&all);
+		compile_one_by_one(&all, errors);
 	for (int i = 0; i < count; i++)
 	{
 		bool		isnull;
 
+		replace_version(subscribers[i], all.contexts[i], all.webhooks[i], errors[i]);
 		subscribers[i]->modified_at =
 			DatumGetTimestampTz(SPI_getbinval(rows[i], desc, attnum, &isnull));
 		count_bytes(subscribers[i]);
@@ -226,24 +240,27 @@ read_templates(void *argument)
 char *
 version_complete(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 {
-	TemplatesRow templates = {subscriber->webhook, row, desc};
+	Webhook		whole;
+	TemplatesRow templates = {&whole, row, desc};
+	MemoryContext context;
 	MemoryContext old_context;
 	char	   *error;
 
 	if (subscriber->webhook == NULL || version_is_complete(subscriber))
 		return subscriber->error;
-	subscriber->templates = AllocSetContextCreate(versions_context,
-												  "webhook_events templates",
-												  ALLOCSET_SMALL_SIZES);
-	dlist_push_tail(&with_templates, &subscriber->templates_node);
-	old_context = MemoryContextSwitchTo(subscriber->templates);
+	whole = *subscriber->webhook;
+	context = AllocSetContextCreate(CurrentMemoryContext, "webhook_events templates",
+									ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(context);
 	error = work_try_row(read_templates, &templates);
 	MemoryContextSwitchTo(old_context);
 	if (error != NULL)
-	{
-		error = pstrdup(error);
-		drop_templates(subscriber);
-	}
+		return error;
+	MemoryContextSetParent(context, versions_context);
+	subscriber->templates = context;
+	subscriber->webhook->payload = whole.payload;
+	subscriber->webhook->headers = whole.headers;
+	dlist_push_tail(&with_templates, &subscriber->templates_node);
 	count_bytes(subscriber);
 	while (total_bytes > limit() && !dlist_is_empty(&with_templates))
 	{

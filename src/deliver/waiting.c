@@ -263,7 +263,7 @@ create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
 /* Events to be loaded, and what was. */
 typedef struct Loading
 {
-	MemoryContext context;
+	Batch	   *batch;
 	const char **ids;
 	int			nids;
 	Event	  **events;
@@ -275,8 +275,8 @@ load_events(void *argument)
 {
 	Loading    *loading = argument;
 
-	loading->nloaded = outbox_find(loading->context, loading->ids, loading->nids,
-								   MAX_EVENT_BYTES, loading->events);
+	loading->batch = batch_load(loading->ids, loading->nids, MAX_EVENT_BYTES,
+								loading->events, &loading->nloaded);
 }
 
 /*
@@ -286,18 +286,15 @@ load_events(void *argument)
 static void
 queue_rows(DueRow **accepted, int naccepted)
 {
-	Batch	   *batch = batch_create();
 	const char **ids = palloc(sizeof(char *) * naccepted);
 	Event	  **events = palloc(sizeof(Event *) * naccepted);
-	Loading		loading = {batch->context, ids, naccepted, events, 0};
+	Loading		loading = {NULL, ids, naccepted, events, 0};
 	int			nloaded;
 	char	   *error;
 
 	for (int i = 0; i < naccepted; i++)
 		ids[i] = accepted[i]->event_id;
 	error = work_try_row(load_events, &loading);
-	if (error != NULL)
-		batch_release(batch);
 	if (error != NULL && naccepted > 1)
 	{
 		for (int i = 0; i < naccepted; i++)
@@ -332,9 +329,9 @@ queue_rows(DueRow **accepted, int naccepted)
 			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, "Event was removed.");
 		else
-			dispatch_enqueue(create_dispatch(row, subscriber, batch, events[i]));
+			dispatch_enqueue(create_dispatch(row, subscriber, loading.batch, events[i]));
 	}
-	batch_release(batch);
+	batch_release(loading.batch);
 }
 
 /*

@@ -47,14 +47,23 @@
 #define TURN USECS_PER_SEC
 #define LOOK_INTERVAL (INT64CONST(900) * USECS_PER_SEC)
 
+/* So long after a failure it is tried again to read what was counted. */
+#define COUNT_RETRY_TIME (INT64CONST(5) * USECS_PER_SEC)
+
 static volatile sig_atomic_t must_stop = false;
 static bool makes_room = false; /* for another database's worker */
 static bool was_lent = false;	/* comes back; nobody need read that in the
 								 * log */
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
+/* What the worker was woken for, until a turn has come to its end. */
+static uint32 woken_for = 0;
+
 static WorkerHold current_hold = HOLD_NONE;
 static bool hold_is_stale = false;	/* it could not be looked for */
+
+/* When what was counted is to be read; DT_NOEND: it was. */
+static TimestampTz count_at = 0;
 
 /* The latch, the postmaster's death and the engine's sockets. */
 static WaitEventSet *wait_set = NULL;
@@ -306,11 +315,27 @@ make_room(void)
 	stop(SLOT_WAITING, true);
 }
 
+/* Reads what was counted.  What can't be read now is in nobody's way. */
+static void
+read_counters(void)
+{
+	switch (counters_open())
+	{
+		case WORK_DONE:
+			count_at = DT_NOEND;
+			return;
+		case WORK_FAILED:
+			count_at = clock_now() + COUNT_RETRY_TIME;
+			return;
+		case WORK_GONE:
+			stop(SLOT_ABSENT, false);
+	}
+}
+
 /* Looks for a hold. */
 static void
 update_hold(void)
 {
-	static bool is_counted = false;
 	WorkerHold	old_hold = current_hold;
 
 	/* Then what the tables say is about to change. */
@@ -322,13 +347,9 @@ update_hold(void)
 	else if (!find_hold(&current_hold))
 		stop(SLOT_ABSENT, false);
 	/* An older version has no table of what was counted. */
-	if (!is_counted && current_hold != HOLD_OTHER_VERSION &&
+	if (count_at <= clock_now() && current_hold != HOLD_OTHER_VERSION &&
 		current_hold != HOLD_STANDSTILL)
-	{
-		if (!counters_open())
-			stop(SLOT_ABSENT, false);
-		is_counted = true;
-	}
+		read_counters();
 	if (current_hold == old_hold)
 		return;
 	report_hold();
@@ -341,14 +362,13 @@ take_turn(void)
 	static uint64 answered = 0;
 	uint64		number = standstill_number();
 	bool		must_look = (current_hold != HOLD_NONE || hold_is_stale ||
-							 number != answered);
-	uint32		wake;
+							 number != answered || count_at <= clock_now());
 	long		timeout;
 
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	wake = shared_take_wake();
-	if (must_stop || wake & WAKE_STOP)
+	woken_for |= shared_take_wake();
+	if (must_stop || woken_for & WAKE_STOP)
 		stop(SLOT_WAITING, true);
 	if (ConfigReloadPending)
 	{
@@ -357,11 +377,12 @@ take_turn(void)
 		log_settings();
 		must_look = true;
 	}
-	if (must_look || wake & WAKE_COMMANDS)
+	if (must_look || woken_for & WAKE_COMMANDS)
 		update_hold();
-	timeout = run_engine(wake);
+	timeout = run_engine(woken_for);
 	if (timeout < 0)
 		stop(SLOT_ABSENT, false);
+	woken_for = 0;
 	if (current_hold == HOLD_NONE || delivery_has_put_down())
 	{
 		standstill_answer(number);

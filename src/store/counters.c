@@ -27,9 +27,10 @@ const double counter_bounds[COUNTER_BOUNDS] = {
 	1, 2.5, 5, 10, 30, 60, 300, 3600, 86400
 };
 
-/* Where there is no shared memory there is no worker; but see counters_open(). */
+/* Until counters_open() has succeeded what is counted is kept here. */
 static uint64 own_counters[COUNTER_SIZE];
 static uint64 *counters = own_counters;
+static bool is_open = false;
 static int64 last_number;		/* of the last row */
 
 static Statement read_statement = {
@@ -59,39 +60,56 @@ delete_old_rows(int64 from)
 	statement_write(&delete_statement, values, NULL);
 }
 
-/* Takes over the row that statement_read() found. */
-static void
-read_counters(void)
+/* What was written last. */
+typedef struct Written
 {
+	bool		is_there;
+	uint64		counters[COUNTER_SIZE];
+} Written;
+
+/* The transaction. */
+static void
+read_written(void *argument)
+{
+	Written    *written = argument;
 	bool		isnull;
 	Datum	   *values;
 	bool	   *nulls;
 	int			count;
 
+	last_number = 0;
+	written->is_there = statement_read(&read_statement, NULL, NULL, 1) > 0;
+	if (!written->is_there)
+		return;
 	last_number = DatumGetInt64(statement_value(0, 1, &isnull));
 	deconstruct_array(DatumGetArrayTypeP(statement_value(0, 2, &isnull)),
 					  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &values, &nulls, &count);
 	for (int i = 0; i < Min(count, COUNTER_SIZE); i++)
-		counters[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+		written->counters[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+	delete_old_rows(0);
 }
 
-bool
+WorkResult
 counters_open(void)
 {
-	if (!work_begin("reading what was counted"))
-		return false;
-	if (live_counters() != NULL)
-		counters = live_counters();
-	last_number = 0;
-	if (statement_read(&read_statement, NULL, NULL, 1) > 0)
-	{
-		read_counters();
-		delete_old_rows(0);
-	}
-	work_commit();
+	Written		written = {0};
+	WorkError	error;
+	WorkResult	result = work_run("reading what was counted", true, read_written,
+								  &written, &error);
+	uint64	   *live = live_counters();
+
+	if (result != WORK_DONE)
+		return result;
+	for (int i = 0; i < COUNTER_SIZE && live != NULL; i++)
+		live[i] = (written.is_there ? written.counters[i] : live[i]) + own_counters[i];
+	for (int i = 0; i < COUNTER_SIZE && live == NULL; i++)
+		own_counters[i] += written.counters[i];
+	if (live != NULL)
+		counters = live;
+	is_open = true;
 	counters_add(COUNTER_WORKER_STARTS, 1);
-	return true;
+	return result;
 }
 
 void
@@ -130,6 +148,8 @@ counters_write(void)
 	ArrayParameter array = {INT8OID, NULL};
 	Datum		values[2];
 
+	if (!is_open)
+		return;
 	for (int i = 0; i < COUNTER_SIZE; i++)
 		array_add(&array, Int64GetDatum((int64) counters[i]), false);
 	last_number++;

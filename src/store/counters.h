@@ -18,6 +18,8 @@
 
 #include "postgres.h"
 
+#include "store/statement.h"
+
 /*
  * The places of counters in the array that is written and shown: new ones come
  * at the end, lest old rows tell something else.  stat_delivery knows them by
@@ -60,9 +62,11 @@ typedef enum Counter
 #define COUNTER_SIZE (COUNTER_DURATIONS + COUNTER_CLASSES)
 extern const double counter_bounds[COUNTER_BOUNDS]; /* seconds */
 
-/* Goes on from what was written, in a transaction of its own; false if the
- * extension is gone. */
-extern bool counters_open(void);
+/*
+ * Goes on from what was written, in a transaction of its own.  If that fails it can be
+ * tried again: what is counted meanwhile is added, and is not written before.
+ */
+extern WorkResult counters_open(void);
 
 extern void counters_add(Counter counter, uint64 count);
 

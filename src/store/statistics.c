@@ -256,6 +256,12 @@ has_value(uint64 row, int column)
 	return !isnull;
 }
 
+void
+statistics_recover(void)
+{
+	added_to[0] = '\0';
+}
+
 bool
 statistics_add_up(void)
 {

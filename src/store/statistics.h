@@ -40,6 +40,9 @@ extern void stats_log_write(StatsLog *log);
 /* Begins to add up what was logged so far. */
 extern void statistics_begin(void);
 
+/* After an error: what was to be added up is still there. */
+extern void statistics_recover(void);
+
 /*
  * Adds up some of it, in a time that does not depend on how much there is.
  * Returns whether there may be more.  The gains of webhooks whose statistics

@@ -1,12 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * plans.c
- *	  Plans of a shape that PostgreSQL's own planner never makes, as Citus and
- *	  TimescaleDB do: for tests.
+ *	  What other modules and a bad day do to a server: for tests.
+ *
+ * Plans of a shape that PostgreSQL's own planner never makes, as Citus and
+ * TimescaleDB make them, and statements that fail for no reason of theirs.
  *
  * The setting plans.shape says what is put over an INSERT, UPDATE, DELETE or
  * MERGE: "above" a custom node, "deep" two of them, "hidden" one that keeps the
  * plan where nobody but it looks for it.
+ *
+ * With plans.fault_chance statements of the process whose kind is plans.fault_process
+ * fail so often, before or after they have done their work, and so do its commits:
+ * with one of the errors that come and go.  The log tells of each.
  *
  * IDENTIFICATION
  *	  test/plans/plans.c
@@ -15,11 +21,15 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "common/pg_prng.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/planner.h"
+#include "postmaster/bgworker.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -151,10 +161,82 @@ make_plan(PLANNER_PARAMETERS)
 	return plan;
 }
 
+static double fault_chance = 0;
+static int	fault_seed = 1;
+static char *fault_process = NULL;
+static pg_prng_state fault_state;
+static bool is_seeded = false;
+static ExecutorStart_hook_type prev_start = NULL;
+static ExecutorFinish_hook_type prev_finish = NULL;
+
+static void
+maybe_fail(const char *where)
+{
+	static const int codes[] = {
+		ERRCODE_QUERY_CANCELED, ERRCODE_LOCK_NOT_AVAILABLE, ERRCODE_OUT_OF_MEMORY,
+		ERRCODE_DISK_FULL, ERRCODE_T_R_DEADLOCK_DETECTED, ERRCODE_IO_ERROR
+	};
+
+	if (fault_chance == 0 || MyBgworkerEntry == NULL ||
+		strcmp(MyBgworkerEntry->bgw_type, fault_process) != 0)
+		return;
+	if (!is_seeded)
+		pg_prng_seed(&fault_state, (uint64) fault_seed);
+	is_seeded = true;
+	if (pg_prng_double(&fault_state) < fault_chance)
+	{
+		int			code = codes[pg_prng_uint64(&fault_state) % lengthof(codes)];
+
+		ereport(LOG, (errmsg("a fault %s: %s", where, unpack_sql_state(code))));
+		ereport(ERROR, (errcode(code), errmsg("a fault of the test")));
+	}
+}
+
+static void
+start(QueryDesc *query, int flags)
+{
+	maybe_fail("before a statement");
+	if (prev_start)
+		prev_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+}
+
+static void
+finish(QueryDesc *query)
+{
+	if (prev_finish)
+		prev_finish(query);
+	else
+		standard_ExecutorFinish(query);
+	maybe_fail("after a statement");
+}
+
+static void
+end_transaction(XactEvent event, void *argument pg_attribute_unused())
+{
+	if (event == XACT_EVENT_PRE_COMMIT)
+		maybe_fail("at a commit");
+}
+
 void
 _PG_init(void)
 {
 	RegisterCustomScanMethods(&scan_methods);
+	DefineCustomRealVariable("plans.fault_chance", "How often what is run fails.",
+							 NULL, &fault_chance, 0, 0, 1, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("plans.fault_seed", "Decides what does.",
+							NULL, &fault_seed, 1, 0, INT_MAX, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("plans.fault_process", "Where it does.",
+							   NULL, &fault_process, "webhook_events worker",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	RegisterXactCallback(end_transaction, NULL);
+	prev_start = ExecutorStart_hook;
+	ExecutorStart_hook = start;
+	prev_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish;
 	DefineCustomEnumVariable("plans.shape", "What is put over a ModifyTable.",
 							 NULL, &shape, SHAPE_PLAIN, shapes, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
