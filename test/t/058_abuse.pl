@@ -116,6 +116,39 @@ like(slurp_file($node->logfile), qr/table webhook_events_internal\.\w+_$yesterda
 query('DROP SCHEMA work CASCADE');
 is(query("SELECT webhook_events_internal.drop_days($day + 1)"), 3, 'when nothing depends on them any more they go');
 
+# No mode of LOCK but the one that any reader takes, on no view, by nobody; and nothing
+# waits for a lock that SQL can name.
+query(<<'SQL');
+CREATE ROLE reader LOGIN; CREATE ROLE nobody LOGIN;
+SELECT webhook_events.grant_access('reader', 'reader');
+CREATE FUNCTION public.locks_taken() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	taken text[] := '{}';
+	mode text;
+	view regclass;
+BEGIN
+	FOR view IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'webhook_events') AND c.relkind = 'v' LOOP
+		FOREACH mode IN ARRAY '{ROW SHARE, ROW EXCLUSIVE, SHARE UPDATE EXCLUSIVE, SHARE, SHARE ROW EXCLUSIVE, EXCLUSIVE, ACCESS EXCLUSIVE}'::text[] LOOP
+			BEGIN
+				EXECUTE format('LOCK TABLE %s IN %s MODE', view, mode);
+				taken := taken || format('%s of %s', mode, view);
+			EXCEPTION WHEN insufficient_privilege THEN NULL;
+			END;
+		END LOOP;
+	END LOOP;
+	RETURN array_to_string(taken, ', ');
+END $$;
+SQL
+foreach my $role (qw(nobody reader manager monitor dumper tenant_a mallory all_reader))
+{
+	is(as($role, 'SELECT public.locks_taken()'), '', "$role takes no lock that others wait for");
+}
+like(as('manager', "BEGIN; SELECT webhook_events.create_webhook('$url', '{ACTOR.RUN.FAILED}', user_id => 'c', idempotency_key => 'k', is_enabled => false),"
+	  . " webhook_events.update_webhook('$webhook', '{\"description\": \"d\"}'), webhook_events.rotate_secret('$webhook'), webhook_events.test_webhook('$webhook'),"
+	  . " webhook_events.replay('$webhook', now() - interval '1 hour'), webhook_events.delete_webhook('$webhook');"
+	  . " SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()); ROLLBACK"),
+	qr/^0$/m, 'and no function takes a lock that SQL can name');
+
 # Arguments of triggers that nobody wrote.
 foreach my $argument ('{"columns": [1, "id", 3, -5, 99999999]}', '{"columns": {"id": {"a": [1]}, "status": [[["id"]]], "user_id": ["id", -32769], "actor_id": [4294967297, "id"]}}',
 	'{"columns": {}, "exclude": {"a": 1}, "resource": {"b": 2}}', '{"columns": {}, "exclude": [[], [[]], ["id"], ["id", 1e9], [null, 1]], "resource": [[], {}, "x"]}',
