@@ -193,7 +193,7 @@ sub fail_over
 fail_over($one, $two, 'first');
 # pg_rewind would do this with the server that belongs to it, which has no webhook_events.
 IPC::Run::run([ "$staged/postgres", '--single', '-F', '-D', $one->data_dir, 'template1' ], '<', '/dev/null', '>&', '/dev/null');
-repmgr($one, 'node', 'rejoin', '-d', conninfo($two), '--force-rewind');
+repmgr($one, 'node', 'rejoin', '-d', conninfo($two), '--force-rewind', '--config-files=postgresql.conf');
 $one->_update_pid(1);
 repmgr($one, 'standby', 'register', '--force');
 be_synchronous($two);

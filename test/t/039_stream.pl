@@ -92,12 +92,19 @@ is($changes, "t\n1|t", 'pgoutput has one row for an event, of the table as a who
 
 SKIP:
 {
+	# Some minor versions have a list of the libraries that may be asked for.
+	my $allowed = $platform->safe_psql('postgres', "SELECT current_setting('output_plugin_libraries', true)");
+	if ($allowed ne '')
+	{
+		$platform->safe_psql('postgres', "ALTER SYSTEM SET output_plugin_libraries = $allowed, wal2json");
+		$platform->restart;
+	}
 	my ($status) = $platform->psql('postgres', "SELECT pg_create_logical_replication_slot('wal2json', 'wal2json')");
 
 	skip 'wal2json is not installed', 1 if $status != 0;
 	$platform->safe_psql('postgres', "INSERT INTO actor_runs (id) VALUES ('json')");
 	like($platform->safe_psql('postgres', q{SELECT data FROM pg_logical_slot_get_changes('wal2json', NULL, NULL,
-			'format-version', '2', 'add-tables', 'webhook_events_internal.outbox*') WHERE data LIKE '%"json"%'}),
+			'format-version', '2', 'add-tables', 'webhook_events_internal.*') WHERE data LIKE '%"json"%' AND data LIKE '%"table":"outbox%'}),
 		qr/"name":"event_type".*"ACTOR\.RUN\.CREATED"/, 'wal2json has the event by its columns');
 }
 
