@@ -47,6 +47,7 @@ typedef struct Matches
 	int			capacity;
 	Match	   *items;
 	uint64		last_xid;		/* of the events that are done */
+	uint64		next_xid;		/* of what follows; 0: it was not asked for */
 } Matches;
 
 static Statement revive_statement = {
@@ -244,19 +245,25 @@ put_in_order(Matches *matches)
  * has to come before that is settled, 0 if it is.
  */
 static uint64
-must_wait_for(const Event *event, uint64 last_xid)
+must_wait_for(const Event *event, Matches *matches)
 {
 	if (cursor_window_is_done())
 		return 0;
 	if (event->next_xid == 0)
 		return PG_UINT64_MAX - 1;
-	if (event->next_xid <= last_xid + (event->xid == last_xid))
+	if (event->next_xid <= matches->last_xid)
 		return 0;
-	return event->next_xid;
+	if (event->xid != matches->last_xid)
+		return event->next_xid;
+
+	/* Of its own transaction only what stands behind it is left. */
+	if (matches->next_xid == 0)
+		matches->next_xid = cursor_next_xid();
+	return event->next_xid <= matches->next_xid ? 0 : event->next_xid;
 }
 
 static void
-create_dispatch(const Match *match, const Matches *matches)
+create_dispatch(const Match *match, Matches *matches)
 {
 	Dispatch   *dispatch = dispatch_create(match->id, match->event->id,
 										   match->event->type,
@@ -266,7 +273,7 @@ create_dispatch(const Match *match, const Matches *matches)
 
 	dispatch->epoch = match->subscriber->webhook->epoch;
 	if (key == NULL || lane_join(dispatch, key,
-								 must_wait_for(match->event, matches->last_xid)))
+								 must_wait_for(match->event, matches)))
 		dispatch_submit(dispatch);
 }
 
@@ -310,7 +317,7 @@ revive_webhooks(Event **events, int nevents)
 
 /* Takes matches that are not known already into memory. */
 static void
-create_dispatches(const Matches *matches)
+create_dispatches(Matches *matches)
 {
 	for (int i = 0; i < matches->count; i++)
 	{

@@ -131,6 +131,14 @@ static Statement events_statement = {
 	5, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID}, NULL
 };
 
+static Statement next_xid_statement = {
+	"SELECT o.xid FROM webhook_events_internal.outbox AS o"
+	" WHERE (o.xid, o.id) > ($1, '~') AND o.id >= $2"
+	" AND o.xid < pg_snapshot_xmax($3) AND pg_visible_in_snapshot(o.xid, $3)"
+	" ORDER BY o.xid, o.id LIMIT 1",
+	3, {XID8OID, TEXTOID, PG_SNAPSHOTOID}, NULL
+};
+
 /* The array tells the planner of no partition to be left out, the bounds do. */
 static Statement find_statement = {
 	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
@@ -543,6 +551,25 @@ cursor_read(MemoryContext context, int limit, size_t max_bytes,
 			Event **events)
 {
 	return take_events(context, read_rows(limit), max_bytes, events);
+}
+
+uint64
+cursor_next_xid(void)
+{
+	Id			least_id;
+	Datum		values[3];
+	bool		isnull;
+
+	if (current->window_from != NULL &&
+		current->xid < snapshot_xmax(current->window_from))
+		return 0;
+	least_new_id(current->window_from, least_id);
+	values[0] = xid_datum(current->xid);
+	values[1] = CStringGetTextDatum(least_id);
+	values[2] = PointerGetDatum(current->window_to);
+	if (statement_read(&next_xid_statement, values, NULL, 1) == 0)
+		return PG_UINT64_MAX;
+	return datum_xid(statement_value(0, 1, &isnull));
 }
 
 /* Moves on behind an event; "count" rows of those that were read are done then. */

@@ -62,6 +62,12 @@ extern bool cursor_is_at_end(void);
 extern CursorMark *cursor_take(Event **events, int count);
 
 /*
+ * The next transaction in the window, behind that of the last event that was taken;
+ * PG_UINT64_MAX if there is none, 0 if that is not known.
+ */
+extern uint64 cursor_next_xid(void);
+
+/*
  * Moves on behind the next event without reading more of it than its id, which may be
  * the only thing that can be read.  NULL if there is none.
  */

@@ -298,7 +298,9 @@ my $first = $node->background_psql('postgres', on_error_stop => 1);
 $first->query_safe(q{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('overlapping', 'nobody')});
 query(q{INSERT INTO actor_runs (id, actor_id) SELECT 'between-' || n, 'nobody' FROM generate_series(1, 1200) AS n});
 query(q{UPDATE actor_runs SET status = 'FAILED' WHERE actor_id = 'overlapped'});
-$first->query_safe(q{UPDATE actor_runs SET status = 'RUNNING' WHERE actor_id = 'overlapped'; COMMIT});
+$first->query_safe(q{UPDATE actor_runs SET status = 'RUNNING' WHERE actor_id = 'overlapped'});
+# So long that the first step ends in it, and is followed by what it came after.
+$first->query_safe(q{INSERT INTO actor_runs (id, actor_id) SELECT 'last-' || n, 'nobody' FROM generate_series(1, 700) AS n; COMMIT});
 $first->quit;
 query(q{UPDATE actor_runs SET status = 'SUCCEEDED' WHERE actor_id = 'overlapped'});
 query("SELECT webhook_events.resume('send')");

@@ -67,6 +67,7 @@ my %arguments = (
 	'cursor.late' => [q{'100:200:150,160'}, q{'170:220:'}],
 	'cursor.late_events' => [q{'{9000060,9000061}'}, q{'0'}, q{''}, q{''}, 500],
 	'cursor.events' => [q{'1000050'}, q{''}, q{''}, q{'1000060:1000060:'}, 500],
+	'cursor.next_xid' => [q{'1000050'}, q{''}, q{'1000060:1000060:'}],
 	'cursor.find' => [q{ARRAY[:day || 'event005', :day || 'event007']}, q{:day || 'event005'}, q{:day || 'event007'}],
 	'cursor.write' => [1000000, q{'1:1:'}, q{'1:1:'}, 'NULL', 'NULL'],
 	'cursor.prune' => [1, 3],
