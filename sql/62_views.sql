@@ -109,6 +109,33 @@ COMMENT ON COLUMN webhook_events.hosts.p95_ms IS '95 of 100 calls took less, in 
 COMMENT ON COLUMN webhook_events.hosts.behind_since IS
     'since when something waits for room there; NULL: nothing does';
 
+CREATE FUNCTION webhook_events_internal.under_way(OUT what text, OUT since timestamptz,
+        OUT done bigint, OUT total bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT COST 1000 ROWS 3
+    AS 'MODULE_PATHNAME', 'webhook_events_under_way';
+COMMENT ON FUNCTION webhook_events_internal.under_way() IS
+    'what this database''s worker is behind with, and what its maintenance does';
+
+CREATE VIEW webhook_events.progress WITH (security_barrier = true) AS
+    SELECT u.what, u.since, u.done, u.total, pg_catalog.round(u.rate, 1) AS rate,
+        pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs =>
+            (u.total - u.done) / nullif(u.rate, 0)::double precision) AS ends_at
+    FROM (SELECT w.what, w.since, w.done, w.total, w.done / greatest(EXTRACT(
+            epoch FROM pg_catalog.clock_timestamp() - w.since), 0.001) AS rate
+        FROM webhook_events_internal.under_way() AS w OFFSET 0) AS u;
+COMMENT ON VIEW webhook_events.progress IS
+    'what takes long: a backlog that drains, after a pause or an overload, and the making, dropping and indexing of tables of days';
+COMMENT ON COLUMN webhook_events.progress.what IS
+    'routing events, calling, or what maintenance does';
+COMMENT ON COLUMN webhook_events.progress.since IS 'since when';
+COMMENT ON COLUMN webhook_events.progress.done IS
+    'how many events, dispatches or tables were done since then';
+COMMENT ON COLUMN webhook_events.progress.total IS
+    'those and what waits, of which 100,000 are counted at most';
+COMMENT ON COLUMN webhook_events.progress.rate IS 'how many of them in a second';
+COMMENT ON COLUMN webhook_events.progress.ends_at IS
+    'when all will be done at this rate, if nothing is added; NULL: nothing was done yet';
+
 -- A dispatch's last call has the number of its attempts, so that one look-up
 -- finds it.  Every join is by a key, so filters on any id reach their index.
 CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
@@ -120,6 +147,7 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
             ELSE CASE
                 WHEN d.id IN (SELECT f.dispatch_id FROM webhook_events_internal.live_flights() AS f)
                     THEN 'sending'
+                WHEN (SELECT EXISTS (SELECT FROM webhook_events_internal.pauses)) THEN 'paused'
                 WHEN d.next_attempt_at = 'infinity' THEN 'waiting for its turn'
                 WHEN d.attempts > 0 AND d.next_attempt_at > pg_catalog.clock_timestamp()
                     THEN CASE WHEN d.order_key IS NULL AND d.holds_until IS NOT NULL
@@ -158,7 +186,7 @@ COMMENT ON COLUMN webhook_events.deliveries.request_url IS
     'the webhook''s URL as it is now, without what could be secret in it';
 COMMENT ON COLUMN webhook_events.deliveries.host IS 'host and port of that URL';
 COMMENT ON COLUMN webhook_events.deliveries.state IS
-    'sending, queued, waiting for its turn, waiting for a retry (passed by those behind it, if it held them back for too long), held back by the rate, host rests, succeeded or failed';
+    'sending, paused, queued, waiting for its turn, waiting for a retry (passed by those behind it, if it held them back for too long), held back by the rate, host rests, succeeded or failed';
 COMMENT ON COLUMN webhook_events.deliveries.attempts IS 'calls that have ended';
 COMMENT ON COLUMN webhook_events.deliveries.last_status IS
     'HTTP status of the last call; NULL: it got no answer, or there was none';

@@ -77,6 +77,53 @@ COMMENT ON FUNCTION webhook_events_internal.redeliver(text) IS
     'sends the event of a dispatch to its webhook once more; returns the new dispatch''s id';
 REVOKE ALL ON FUNCTION webhook_events_internal.redeliver(text) FROM PUBLIC;
 
+-- What replay() was called for.  A call's dispatches lie between two ids, with others.
+CREATE TABLE webhook_events_internal.replay_calls (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    webhook_id text COLLATE "C" NOT NULL,
+    user_id text,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    dispatches bigint NOT NULL,
+    first_dispatch_id text COLLATE "C" NOT NULL,
+    last_dispatch_id text COLLATE "C" NOT NULL,
+    CONSTRAINT replay_calls_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE webhook_events_internal.replay_calls IS
+    'the last calls of replay(), for those who want to see how far they are';
+
+CREATE VIEW webhook_events.replays WITH (security_barrier = true) AS
+    SELECT r.id, r.webhook_id, r.user_id, r.created_at, r.dispatches, s.succeeded, s.failed, s.waiting,
+        pg_catalog.round(s.rate, 1) AS rate,
+        CASE WHEN s.waiting > 0 THEN pg_catalog.clock_timestamp() + pg_catalog.make_interval(
+            secs => s.waiting / nullif(s.rate, 0)::double precision) END AS ends_at
+    FROM webhook_events_internal.replay_calls AS r CROSS JOIN LATERAL (
+        SELECT pg_catalog.count(*) FILTER (WHERE d.status = 'SUCCEEDED') AS succeeded,
+            pg_catalog.count(*) FILTER (WHERE d.status = 'FAILED') AS failed,
+            pg_catalog.count(*) FILTER (WHERE d.status = 'ACTIVE') AS waiting,
+            pg_catalog.count(*) FILTER (WHERE d.finished_at > pg_catalog.clock_timestamp() - interval '1 minute')
+                / least(greatest(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - r.created_at), 0.001), 60)
+                AS rate
+        FROM webhook_events_internal.dispatches AS d
+        WHERE d.id >= r.first_dispatch_id AND d.id <= r.last_dispatch_id
+            AND d.webhook_id = r.webhook_id AND d.replay_of IS NOT NULL) AS s
+    WHERE (SELECT webhook_events_internal.sees_all(false))
+        OR r.user_id = (SELECT webhook_events_internal.own_user(false));
+COMMENT ON VIEW webhook_events.replays IS
+    'the last 1,000 calls of replay() and how far they are; counted when asked, so ask for those you mean';
+COMMENT ON COLUMN webhook_events.replays.id IS 'of the call; newest last';
+COMMENT ON COLUMN webhook_events.replays.webhook_id IS 'the webhook that gets events once more';
+COMMENT ON COLUMN webhook_events.replays.user_id IS 'its user';
+COMMENT ON COLUMN webhook_events.replays.created_at IS 'when replay() was called';
+COMMENT ON COLUMN webhook_events.replays.dispatches IS 'how many events it has queued';
+COMMENT ON COLUMN webhook_events.replays.succeeded IS 'those of them that were delivered';
+COMMENT ON COLUMN webhook_events.replays.failed IS 'those that were given up';
+COMMENT ON COLUMN webhook_events.replays.waiting IS
+    'those that wait; what is in none of the three is older than the days that are kept';
+COMMENT ON COLUMN webhook_events.replays.rate IS
+    'how many ended in a second, within the last minute';
+COMMENT ON COLUMN webhook_events.replays.ends_at IS
+    'when all will have ended at this rate; NULL: they have, or none did within the last minute';
+
 CREATE FUNCTION webhook_events_internal.replay(webhook_id text, since timestamptz,
         until timestamptz DEFAULT now(), event_types webhook_events.event_type[] DEFAULT NULL,
         only_failed boolean DEFAULT false) RETURNS bigint
@@ -87,7 +134,7 @@ DECLARE
     webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(webhook_id);
     failed_only boolean := coalesce(only_failed, false);
     events text[];
-    queued bigint;
+    queued record;
 BEGIN
     PERFORM webhook_events_internal.check_span(since, until);
     IF NOT (webhook.is_enabled OR webhook.is_retired) THEN
@@ -126,9 +173,15 @@ BEGIN
     IF events IS NULL THEN
         RETURN 0;
     END IF;
-    SELECT count(*) INTO queued
-    FROM webhook_events_internal.queue_dispatches(webhook.id, events, NULL);
-    RETURN queued;
+    SELECT count(*) AS dispatches, min(q.id COLLATE "C") AS first, max(q.id COLLATE "C") AS last INTO queued
+    FROM webhook_events_internal.queue_dispatches(webhook.id, events, NULL) AS q (id);
+    INSERT INTO webhook_events_internal.replay_calls (webhook_id, user_id, dispatches,
+            first_dispatch_id, last_dispatch_id)
+        SELECT webhook.id, webhook.user_id, queued.dispatches, queued.first, queued.last
+        WHERE queued.dispatches > 0;
+    DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id < (
+        SELECT k.id FROM webhook_events_internal.replay_calls AS k ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+    RETURN queued.dispatches;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.replay(text, timestamptz, timestamptz,

@@ -99,6 +99,8 @@ INSERT INTO webhook_events_internal.offers (name, accesses) VALUES
     ('hosts', '{reader, manager}'),
     ('webhook_health', '{reader, manager, tenant}'),
     ('stat_delivery', '{reader, manager, monitor}'),
+    ('progress', '{reader, manager, monitor}'),
+    ('replays', '{reader, manager, tenant}'),
     ('stat_reset', '{}'),
     ('metrics', '{monitor}'),
     ('report', '{reader, manager}'),

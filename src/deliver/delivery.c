@@ -32,6 +32,7 @@
 #include "server/shared.h"
 #include "server/slots.h"
 #include "server/wal.h"
+#include "store/counters.h"
 #include "store/statement.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -307,9 +308,10 @@ delivery_run(uint32 wake, bool may_send)
 		wal_flush_commits();
 	work_report();
 	shared_set_in_flight(http_in_flight());
-	live_behind(LIVE_ROUTING, may_send && router_has_work());
+	live_behind(LIVE_ROUTING, may_send && router_has_work(), counters_get(COUNTER_EVENTS));
 	live_behind(LIVE_DELIVERY, may_send && (nqueued_dispatches > 0 ||
-											!dlist_is_empty(&backlogged_hosts)));
+											!dlist_is_empty(&backlogged_hosts)),
+				counters_get(COUNTER_SUCCEEDED) + counters_get(COUNTER_GIVEN_UP));
 	return time_to_wait(may_send);
 }
 

@@ -75,6 +75,7 @@ typedef struct LivePlace
 	Bounds		bounds;
 	pg_atomic_uint64 behind_since[N_LIVE_QUEUES];	/* TimestampTz; 0: it is
 													 * not */
+	pg_atomic_uint64 behind_from[N_LIVE_QUEUES];	/* what was done by then */
 	HostEntry	hosts[LIVE_HOSTS];
 	FlightEntry flights[FLEXIBLE_ARRAY_MEMBER];
 } LivePlace;
@@ -158,7 +159,10 @@ initialize(void)
 		pg_atomic_init_u32(&place->database, InvalidOid);
 		pg_atomic_init_u32(&place->bounds_version, 0);
 		for (int queue = 0; queue < N_LIVE_QUEUES; queue++)
+		{
 			pg_atomic_init_u64(&place->behind_since[queue], 0);
+			pg_atomic_init_u64(&place->behind_from[queue], 0);
+		}
 		for (int host = 0; host < LIVE_HOSTS; host++)
 			pg_atomic_init_u32(&place->hosts[host].version, 0);
 		for (int flight = 0; flight < area->nflights; flight++)
@@ -280,7 +284,7 @@ live_start(void)
 		host_owners[i].place = NULL;
 	}
 	for (int i = 0; i < N_LIVE_QUEUES; i++)
-		live_behind(i, false);
+		live_behind(i, false, 0);
 	nfree_flights = 0;
 	for (int i = area->nflights; i-- > 0;)
 	{
@@ -470,15 +474,18 @@ live_note_active(const char *id)
 }
 
 void
-live_behind(LiveQueue queue, bool is_behind)
+live_behind(LiveQueue queue, bool is_behind, uint64 done)
 {
 	pg_atomic_uint64 *since;
 
 	if (my_place == NULL)
 		return;
 	since = &my_place->behind_since[queue];
-	if (is_behind != (pg_atomic_read_u64(since) != 0))
-		pg_atomic_write_u64(since, is_behind ? (uint64) GetCurrentTimestamp() : 0);
+	if (is_behind == (pg_atomic_read_u64(since) != 0))
+		return;
+	pg_atomic_write_u64(&my_place->behind_from[queue], done);
+	pg_write_barrier();
+	pg_atomic_write_u64(since, is_behind ? (uint64) GetCurrentTimestamp() : 0);
 }
 
 uint64 *
@@ -637,12 +644,18 @@ live_oldest_active(Oid database, Id id)
 }
 
 TimestampTz
-live_behind_since(Oid database, LiveQueue queue)
+live_behind_since(Oid database, LiveQueue queue, uint64 *done)
 {
 	LivePlace  *place = find_place(database);
+	TimestampTz since;
 
-	return place == NULL ? 0 :
-		(TimestampTz) pg_atomic_read_u64(&place->behind_since[queue]);
+	*done = 0;
+	if (place == NULL)
+		return 0;
+	since = (TimestampTz) pg_atomic_read_u64(&place->behind_since[queue]);
+	pg_read_barrier();
+	*done = pg_atomic_read_u64(&place->behind_from[queue]);
+	return since;
 }
 
 bool

@@ -124,8 +124,9 @@ extern void live_least_new_id(Oid database, uint64 xid, Id id);
 extern void live_oldest_active(Oid database, Id id);
 
 /*
- * What a worker can be behind with.  live_behind() tells whether it is, now;
- * live_behind_since() since when, 0 if it is not, or if no worker runs.
+ * What a worker can be behind with.  live_behind() tells whether it is, now, and how
+ * much it has done in all; live_behind_since() since when, 0 if it is not, or if no
+ * worker runs, and how much it had done then.
  */
 typedef enum LiveQueue
 {
@@ -135,8 +136,8 @@ typedef enum LiveQueue
 	N_LIVE_QUEUES
 } LiveQueue;
 
-extern void live_behind(LiveQueue queue, bool is_behind);
-extern TimestampTz live_behind_since(Oid database, LiveQueue queue);
+extern void live_behind(LiveQueue queue, bool is_behind, uint64 done);
+extern TimestampTz live_behind_since(Oid database, LiveQueue queue, uint64 *done);
 
 /*
  * Counters of a place, for counters.c: the worker's own, NULL if it has none; and a

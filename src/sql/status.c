@@ -35,8 +35,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_status);
+PG_FUNCTION_INFO_V1(webhook_events_under_way);
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);
 PG_FUNCTION_INFO_V1(webhook_events_work_time);
@@ -267,8 +269,10 @@ list_troubles(const WorkerReport *report)
 static TimestampTz
 behind_since(LiveQueue queue, bool running, TimestampTz oldest_at, TimestampTz now)
 {
+	uint64		done;
+
 	if (running)
-		return live_behind_since(MyDatabaseId, queue);
+		return live_behind_since(MyDatabaseId, queue, &done);
 	return oldest_at < now ? oldest_at : 0;
 }
 
@@ -347,6 +351,57 @@ webhook_events_status(PG_FUNCTION_ARGS)
 		elog(ERROR, "status() has other columns than its function");
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row.values,
 													  row.nulls)));
+}
+
+/* A row of under_way(). */
+static void
+put_work(ReturnSetInfo *result, const char *what, TimestampTz since, int64 done, int64 total)
+{
+	Datum		values[] = {
+		CStringGetTextDatum(what), TimestampTzGetDatum(since), Int64GetDatum(done),
+		Int64GetDatum(total)
+	};
+	bool		nulls[lengthof(values)] = {false};
+
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* under_way() RETURNS SETOF record: what, since, done, total */
+Datum
+webhook_events_under_way(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	uint64		counters[LIVE_COUNTERS];
+	WorkerReport report;
+	QueueReport queues;
+	TimestampTz routing;
+	TimestampTz delivery;
+	uint64		routed_before;
+	uint64		ended_before;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (shared_report(MyDatabaseId, &report) && report.days_progress.what[0] != '\0')
+		put_work(result, report.days_progress.what, report.days_progress.started_at,
+				 report.days_progress.done, report.days_progress.total);
+	routing = live_behind_since(MyDatabaseId, LIVE_ROUTING, &routed_before);
+	delivery = live_behind_since(MyDatabaseId, LIVE_DELIVERY, &ended_before);
+	if ((routing == 0 && delivery == 0) || !live_copy_counters(MyDatabaseId, counters))
+		return (Datum) 0;
+	queues_report(&queues);
+	if (routing != 0)
+	{
+		int64		done = (int64) (counters[COUNTER_EVENTS] - routed_before);
+
+		put_work(result, "routing events", routing, done, done + queues.events);
+	}
+	if (delivery != 0)
+	{
+		int64		done = (int64) (counters[COUNTER_SUCCEEDED] +
+									counters[COUNTER_GIVEN_UP] - ended_before);
+
+		put_work(result, "calling", delivery, done, done + queues.dispatches);
+	}
+	return (Datum) 0;
 }
 
 /* worker_report() RETURNS record */

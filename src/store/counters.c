@@ -118,6 +118,12 @@ counters_add(Counter counter, uint64 count)
 	counters[counter] += count;
 }
 
+uint64
+counters_get(Counter counter)
+{
+	return counters[counter];
+}
+
 static void
 count_time(int histogram, Counter sum, int64 time)
 {

@@ -69,6 +69,7 @@ extern const double counter_bounds[COUNTER_BOUNDS]; /* seconds */
 extern WorkResult counters_open(void);
 
 extern void counters_add(Counter counter, uint64 count);
+extern uint64 counters_get(Counter counter);
 
 /* Counts the time, in microseconds, from an event to its first call. */
 extern void counters_delay(int64 delay);

@@ -139,6 +139,22 @@ sql_fails($node, "SELECT webhook_events.replay('$slow', NULL)", qr/22004: a span
 query("SELECT webhook_events.delete_webhook('$held')");
 sql_fails($node, "SELECT webhook_events.redeliver('$any')", qr/42704: webhook "$held" does not exist/, 'or a webhook that is gone');
 
+# How far they are.
+my $watched = create_webhook($node, $receiver->url('/ok?watched'), 'ACTOR.RUN.CREATED', actor_id => "'watched'", user_id => "'ada'");
+query(q{INSERT INTO actor_runs (id, actor_id, user_id) SELECT 'watched' || n, 'watched', 'ada' FROM generate_series(1, 3) AS n});
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$watched' AND status = 'SUCCEEDED'", 3);
+query('SELECT webhook_events.pause()');
+is(query("SELECT webhook_events.replay('$watched', now() - interval '1 day')"), 3, 'a replay while delivery is paused');
+my $far = "SELECT user_id, dispatches, succeeded, failed, waiting, ends_at FROM webhook_events.replays WHERE webhook_id = '$watched'";
+is(query($far), 'ada|3|0|0|3|', 'waits, and nobody knows for how long');
+is(query('SELECT dispatches_active, oldest_due_at FROM webhook_events.status()'), '3|', 'status() counts them, and none is due');
+is(query("SELECT DISTINCT state FROM webhook_events.deliveries WHERE webhook_id = '$watched' AND attempts = 0"), 'paused', 'as its deliveries say');
+query('SELECT webhook_events.resume()');
+wait_for_sql($node, $far, 'ada|3|3|0|0|');
+query(q{CREATE ROLE ada; CREATE ROLE bob; SELECT webhook_events.grant_access('ada', 'tenant', 'ada'), webhook_events.grant_access('bob', 'tenant', 'bob')});
+is(query("SET ROLE ada; SELECT count(*) FROM webhook_events.replays WHERE webhook_id = '$watched'"), 1, 'its user sees it');
+is(query("SET ROLE bob; SELECT count(*) FROM webhook_events.replays WHERE user_id = 'ada'"), 0, 'and no other one');
+
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
 done_testing();

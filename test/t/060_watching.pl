@@ -102,6 +102,14 @@ insert_runs($node, 1, 'gone');
 $node->wait_for_log(qr/webhook "\w{17}" of database "postgres" was disabled\n.*DETAIL:  The endpoint answered 410 Gone/, $offset);
 pass('and a webhook that we disable');
 
+# A backlog, as it drains.
+my $slow = create_webhook($node, $receiver->url("/ok"), "ACTOR.RUN.CREATED", actor_id => "'rated'");
+query("SELECT webhook_events.set_max_rate('$slow', 0.001)");
+insert_runs($node, 5, "rated");
+wait_for_sql($node, q{SELECT delivery_behind_since < now() FROM webhook_events.status()}, "t");
+is(query(q{SELECT what, done >= 0, total - done >= 4, since < now() FROM webhook_events.progress WHERE what = 'calling'}), "calling|t|t|t", "a backlog is seen");
+query("SELECT webhook_events.delete_webhook('$slow')");
+
 # What status() tells of.
 is(query('SELECT broken_tables, emit_off, unreadable_files, subscriptions_down FROM webhook_events.status()'), '|||',
 	'nothing is wrong');
