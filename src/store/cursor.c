@@ -122,13 +122,16 @@ static Statement late_events_statement = {
 	5, {XID8ARRAYOID, XID8OID, TEXTOID, TEXTOID, INT4OID}, NULL
 };
 
-/* What was committed since the window was opened lies behind its end. */
+/*
+ * What was committed since the window was opened lies behind its end, $6: a call in
+ * place of that value would be looked up anew for each table of a day.
+ */
 static Statement events_statement = {
 	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE (o.xid, o.id) > ($1, $2) AND o.id >= $3"
-	" AND o.xid < pg_snapshot_xmax($4) AND pg_visible_in_snapshot(o.xid, $4)"
+	" AND o.xid < $6 AND pg_visible_in_snapshot(o.xid, $4)"
 	" ORDER BY o.xid, o.id LIMIT $5",
-	5, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID}, NULL
+	6, {XID8OID, TEXTOID, TEXTOID, PG_SNAPSHOTOID, INT4OID, XID8OID}, NULL
 };
 
 static Statement next_xid_statement = {
@@ -503,13 +506,14 @@ read_new(int limit, const char *least_id)
 {
 	uint64		xmax = current->window_from ?
 	snapshot_xmax(current->window_from) : 0;
-	Datum		values[5];
+	Datum		values[6];
 
 	values[0] = xid_datum(Max(current->xid, xmax));
 	values[1] = CStringGetTextDatum(current->xid >= xmax ? current->id : "");
 	values[2] = CStringGetTextDatum(least_id);
 	values[3] = PointerGetDatum(current->window_to);
 	values[4] = Int32GetDatum(limit);
+	values[5] = xid_datum(snapshot_xmax(current->window_to));
 	return statement_read(&events_statement, values, NULL, 0);
 }
 

@@ -51,6 +51,69 @@ sub drain_part
 	return;
 }
 
+# Adds lives of three events each while delivery is paused, a few hundred at a time, as
+# they mix in a platform.
+sub add_lives
+{
+	my ($node, $runs) = @_;
+
+	sql($node, <<"SQL");
+SELECT webhook_events.pause('benchmark');
+DO \$\$
+DECLARE
+	prefix text := webhook_events_internal.new_id();
+BEGIN
+	FOR start IN 1 .. $runs BY 500 LOOP
+		INSERT INTO actor_runs (id, actor_id)
+			SELECT prefix || i, 'a' FROM generate_series(start, least(start + 499, $runs)) AS i;
+		UPDATE actor_runs SET status = 'FAILED'
+			FROM generate_series(start, least(start + 499, $runs)) AS i WHERE id = prefix || i;
+		UPDATE actor_runs SET status = 'READY'
+			FROM generate_series(start, least(start + 499, $runs)) AS i WHERE id = prefix || i;
+		COMMIT;
+	END LOOP;
+END \$\$;
+SQL
+	return;
+}
+
+# What goes out in the order of each run, against the same without order, in turns.
+sub ordering
+{
+	my $nginx = start_nginx() or return;
+
+	with_nodes('', sub {
+		my @nodes = @_;
+		my @orders = qw(none resource);
+		my $count = 3 * $scale{ordered_runs};
+		my (@rates, @cpu);
+
+		foreach my $i (0, 1)
+		{
+			create_webhook($nodes[$i], $nginx->{url}, 'ACTOR.RUN.CREATED, ACTOR.RUN.FAILED, ACTOR.RUN.RESURRECTED',
+				ordering => "'$orders[$i]'");
+			add_lives($nodes[$i], 500);
+			drain($nodes[$i], 1500);
+		}
+		foreach my $turn (1 .. $scale{turns})
+		{
+			progress("ordering: turn $turn of $scale{turns}");
+			foreach my $i ($turn % 2 ? (0, 1) : (1, 0))
+			{
+				add_lives($nodes[$i], $scale{ordered_runs});
+				my ($seconds, $cpu) = drain($nodes[$i], $count);
+				push @{ $rates[$i] }, $count / $seconds;
+				push @{ $cpu[$i] }, $cpu;
+			}
+		}
+		compare_turns("$count events in the order of their runs", $rates[1], 'in none', $rates[0], '>= 0.8');
+		result(what => "  worker's CPU for one delivery", figure => sprintf('%.1f us', median(@{ $cpu[1] })),
+			reference => sprintf('in none %.1f us', median(@{ $cpu[0] })));
+	}, qw(plain ordered));
+	stop_nginx($nginx);
+	return;
+}
+
 sub tls
 {
 	drain_over_tls('HTTP/1.1 over TLS, kept connections');
