@@ -107,7 +107,8 @@ my $slow = create_webhook($node, $receiver->url("/ok"), "ACTOR.RUN.CREATED", act
 query("SELECT webhook_events.set_max_rate('$slow', 0.001)");
 insert_runs($node, 5, "rated");
 wait_for_sql($node, q{SELECT delivery_behind_since < now() FROM webhook_events.status()}, "t");
-is(query(q{SELECT what, done >= 0, total - done >= 4, since < now() FROM webhook_events.progress WHERE what = 'calling'}), "calling|t|t|t", "a backlog is seen");
+wait_for_sql($node, q{SELECT what, done >= 0, total - done >= 4, since < now() FROM webhook_events.progress WHERE what = 'calling'}, "calling|t|t|t");
+pass("a backlog is seen");
 query("SELECT webhook_events.delete_webhook('$slow')");
 
 # What status() tells of.
