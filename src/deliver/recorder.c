@@ -164,6 +164,10 @@ recorder_deadline(bool idle)
 			return 0;
 		deadline = Min(deadline, oldest->ended_at + RESULT_TIME);
 	}
+
+	/* Those that could not be logged along with results. */
+	if (!tally_is_empty())
+		deadline = Min(deadline, statistics_retry_at);
 	if (nrowless_dispatches > 0)
 	{
 		Dispatch   *oldest = dlist_head_element(Dispatch, rowless_node,
