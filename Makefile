@@ -200,7 +200,7 @@ MINUTES ?= 10
 chaos: setup temp-install
 	@rm -rf $(tmp)/test-$@/tmp_check
 	@cd $(here) && $(as_user) env $(call tap_env,test-$@) MINUTES=$(MINUTES) SEED=$(SEED) \
-		$(PROVE) $(PROVE_FLAGS) test/chaos/chaos.pl
+		$(PROVE) $(PROVE_FLAGS) test/chaos/faults.pl test/chaos/chaos.pl
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60
