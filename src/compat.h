@@ -146,6 +146,11 @@ typedef struct JsonbBuilder
 #define create_wait_set(size) CreateWaitEventSet(NULL, size)
 #endif
 
+/* PostgreSQL 17 has no snapshots that are too old any more. */
+#ifndef ERRCODE_SNAPSHOT_TOO_OLD
+#define ERRCODE_SNAPSHOT_TOO_OLD MAKE_SQLSTATE('7', '2', '0', '0', '0')
+#endif
+
 /* What a signal handler hands on to another one. */
 #if PG_VERSION_NUM >= 190000
 #define SIGNAL_ARGUMENTS postgres_signal_arg, pg_siginfo
