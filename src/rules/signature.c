@@ -88,11 +88,9 @@ compute(pg_hmac_ctx *context, const SecretKey *key, const char *prefix,
 static char *
 make_prefix(const char *id, int64 timestamp)
 {
-	size_t		id_length = strlen(id);
-	char	   *prefix = palloc(id_length + MAXINT8LEN + 3);
-	char	   *end = prefix + id_length;
+	char	   *prefix = palloc(strlen(id) + MAXINT8LEN + 3);
+	char	   *end = stpcpy(prefix, id);
 
-	memcpy(prefix, id, id_length);
 	*end++ = '.';
 	end += pg_lltoa(timestamp, end);
 	*end++ = '.';

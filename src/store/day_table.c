@@ -38,8 +38,8 @@
 typedef struct KnownDay
 {
 	const DayKind *kind;
-	Oid			namespace;
 	int64		day;			/* since 2000-01-01 */
+	Oid			namespace;
 	Oid			oid;			/* InvalidOid: forgotten */
 } KnownDay;
 

@@ -174,12 +174,9 @@ static void
 add_prefixed_header(List **headers, const char *prefix, const char *name,
 					const char *value)
 {
-	size_t		prefix_length = strlen(prefix);
-	size_t		name_size = strlen(name) + 1;
-	char	   *whole = palloc(prefix_length + name_size);
+	char	   *whole = palloc(strlen(prefix) + strlen(name) + 1);
 
-	memcpy(whole, prefix, prefix_length);
-	memcpy(whole + prefix_length, name, name_size);
+	strcpy(stpcpy(whole, prefix), name);
 	take_header(headers, whole, pstrdup(value));
 }
 
