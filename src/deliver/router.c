@@ -14,6 +14,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
 #include "deliver/lanes.h"
+#include "deliver/matching.h"
 #include "deliver/router.h"
 #include "deliver/trouble.h"
 #include "server/clock.h"

@@ -1,13 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * subscribers.c
- *	  The webhooks that the worker has met, compiled, and which of them get an
- *	  event.
- *
- * For a batch of events one query finds every webhook that could want one of
- * them, through one index for each kind of condition; so its cost depends on
- * the batch and not on how many webhooks there are.  Who really gets an event
- * is for webhook_match() to say.
+ *	  The webhooks that the worker has met, and what waits for them.
  *
  * IDENTIFICATION
  *	  src/deliver/subscribers.c
@@ -17,7 +11,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "deliver/subscribers.h"
 #include "deliver/versions.h"
 #include "server/wal.h"
@@ -31,31 +24,12 @@
 #define MAX_FORGOTTEN 256
 
 static HTAB *subscribers;
-static uint64 match_number;		/* of calls of subscribers_match() */
 static uint64 look_up;			/* number of the last one */
 
 dlist_head	replaying_subscribers;
 
 /* Those whose failing_since is not what is known to be written. */
 static dlist_head unwritten_failing;
-
-/* What a webhook's condition is most special in; part of a key. */
-typedef enum ConditionKind
-{
-	CONDITION_RUN,
-	CONDITION_TASK,
-	CONDITION_ACTOR,
-	CONDITION_USER,
-	CONDITION_NONE,
-	CONDITION_WEBHOOK
-} ConditionKind;
-
-/* The candidates of a batch that share a key. */
-typedef struct Candidates
-{
-	uint64		key;
-	List	   *subscribers;
-} Candidates;
 
 static Statement versions_statement = {
 	"SELECT id, modified_at FROM webhook_events_internal.webhooks WHERE id = ANY ($1)",
@@ -67,45 +41,6 @@ static Statement rows_statement = {
 	" LEFT JOIN webhook_events_internal.webhook_stats AS s ON s.webhook_id = w.id"
 	" WHERE w.id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
-};
-
-#define CANDIDATE_COLUMNS "SELECT id, modified_at FROM webhook_events_internal.webhooks"
-
-/*
- * OFFSET 0 keeps the planner from joining the other way round: it could read all
- * webhooks of Actors, which costs nothing as long as there are none.
- */
-static Statement candidates_statement = {
-	CANDIDATE_COLUMNS
-	" WHERE actor_run_id = ANY ($1) AND actor_run_id IS NOT NULL"
-	" AND (is_enabled OR is_retired)"
-	" UNION ALL "
-	CANDIDATE_COLUMNS
-	" WHERE actor_task_id = ANY ($2) AND actor_task_id IS NOT NULL"
-	" AND actor_run_id IS NULL AND is_enabled"
-	" UNION ALL "
-	"SELECT w.* FROM unnest($3, $4) AS k (actor_id, user_id) CROSS JOIN LATERAL ("
-	CANDIDATE_COLUMNS " AS w"
-	" WHERE w.actor_id = k.actor_id AND w.user_id = k.user_id"
-	" AND w.actor_id IS NOT NULL"
-	" AND w.actor_run_id IS NULL AND w.actor_task_id IS NULL AND w.is_enabled"
-	" OFFSET 0) AS w"
-	" UNION ALL "
-	CANDIDATE_COLUMNS
-	" WHERE actor_id = ANY ($3) AND user_id IS NULL AND actor_id IS NOT NULL"
-	" AND actor_run_id IS NULL AND actor_task_id IS NULL AND is_enabled"
-	" UNION ALL "
-	CANDIDATE_COLUMNS
-	" WHERE user_id = ANY ($4) AND actor_run_id IS NULL"
-	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
-	" UNION ALL "
-	CANDIDATE_COLUMNS
-	" WHERE user_id IS NULL AND actor_run_id IS NULL"
-	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
-	" UNION ALL "
-	CANDIDATE_COLUMNS " WHERE id = ANY ($5)",
-	5, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
-	NULL
 };
 
 void
@@ -375,14 +310,20 @@ subscriber_complete(Subscriber *subscriber, char **error, bool *passes)
 	return *error == NULL;
 }
 
+List *
+subscribers_load(Statement *statement, Datum *values)
+{
+	forget_unused();
+	return load_versions(statement_read(statement, values, NULL, 0));
+}
+
 void
 subscribers_refresh(Datum ids)
 {
 	Datum	   *elements;
 	int			count;
 
-	forget_unused();
-	load_versions(statement_read(&versions_statement, &ids, NULL, 0));
+	(void) subscribers_load(&versions_statement, &ids);
 
 	/* An error before this leaves all as they were. */
 	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,
@@ -393,196 +334,6 @@ subscribers_refresh(Datum ids)
 
 		subscriber->exists = (subscriber->look_up == look_up);
 	}
-}
-
-/*
- * The key of a condition.  Two conditions can have the same; webhook_match()
- * tells them apart.
- */
-static uint64
-make_key(ConditionKind kind, const char *first, const char *second)
-{
-	uint64		key = (uint64) kind;
-
-	if (first)
-		key = hash_bytes_extended((const unsigned char *) first,
-								  (int) strlen(first), key);
-	if (second)
-		key = hash_bytes_extended((const unsigned char *) second,
-								  (int) strlen(second), key);
-	return key;
-}
-
-static uint64
-key_of_webhook(const Webhook *webhook)
-{
-	if (webhook->actor_run_id)
-		return make_key(CONDITION_RUN, webhook->actor_run_id, NULL);
-	if (webhook->actor_task_id)
-		return make_key(CONDITION_TASK, webhook->actor_task_id, NULL);
-	if (webhook->actor_id)
-		return make_key(CONDITION_ACTOR, webhook->actor_id, webhook->user_id);
-	if (webhook->user_id)
-		return make_key(CONDITION_USER, webhook->user_id, NULL);
-	return make_key(CONDITION_NONE, NULL, NULL);
-}
-
-/* A key under which an event's webhooks can be found. */
-#define MAX_KEYS 6
-
-typedef struct EventKey
-{
-	uint64		key;
-	ConditionKind kind;
-} EventKey;
-
-static int
-add_key(EventKey *keys, int count, ConditionKind kind, const char *first,
-		const char *second)
-{
-	keys[count].key = make_key(kind, first, second);
-	keys[count].kind = kind;
-	return count + 1;
-}
-
-/* Fills keys[] with those of an event; how many there are. */
-static int
-keys_of_event(const Event *event, EventKey keys[MAX_KEYS])
-{
-	int			count = 0;
-
-	if (event->webhook_id)
-		return add_key(keys, 0, CONDITION_WEBHOOK, event->webhook_id, NULL);
-	if (event->actor_run_id)
-		count = add_key(keys, count, CONDITION_RUN, event->actor_run_id, NULL);
-	if (event->actor_task_id)
-		count = add_key(keys, count, CONDITION_TASK, event->actor_task_id, NULL);
-	if (event->actor_id)
-		count = add_key(keys, count, CONDITION_ACTOR, event->actor_id, NULL);
-	if (event->actor_id && event->user_id)
-		count = add_key(keys, count, CONDITION_ACTOR, event->actor_id, event->user_id);
-	if (event->user_id)
-		count = add_key(keys, count, CONDITION_USER, event->user_id, NULL);
-	return add_key(keys, count, CONDITION_NONE, NULL, NULL);
-}
-
-/* Makes the entries of a batch's keys, and finds the candidates for them. */
-static List *
-find_candidates(HTAB *table, Event **events, int nevents)
-{
-	ArrayParameter parameters[5] = {{0}};
-	Datum		values[5];
-
-	for (int i = 0; i < 5; i++)
-		parameters[i].type = TEXTOID;
-	for (int i = 0; i < nevents; i++)
-	{
-		Event	   *event = events[i];
-		EventKey	keys[MAX_KEYS];
-		int			nkeys = keys_of_event(event, keys);
-		bool		is_new[CONDITION_WEBHOOK + 1] = {false};
-
-		for (int k = 0; k < nkeys; k++)
-		{
-			bool		found;
-			Candidates *entry = hash_search(table, &keys[k].key, HASH_ENTER, &found);
-
-			if (found)
-				continue;
-			entry->subscribers = NIL;
-			is_new[keys[k].kind] = true;
-		}
-
-		/*
-		 * Each is looked for once: most events have Actors and users in
-		 * common.
-		 */
-		if (is_new[CONDITION_WEBHOOK])
-			array_add_text(&parameters[4], event->webhook_id);
-		if (is_new[CONDITION_RUN])
-			array_add_text(&parameters[0], event->actor_run_id);
-		if (is_new[CONDITION_TASK])
-			array_add_text(&parameters[1], event->actor_task_id);
-		if (is_new[CONDITION_ACTOR] || is_new[CONDITION_USER])
-		{
-			array_add_text(&parameters[2], event->actor_id);
-			array_add_text(&parameters[3], event->user_id);
-		}
-	}
-	for (int i = 0; i < 5; i++)
-		values[i] = array_result(&parameters[i]);
-	return load_versions(statement_read(&candidates_statement, values, NULL, 0));
-}
-
-/* Files a candidate under its condition, and as the target of a TEST. */
-static void
-file_candidate(HTAB *table, Subscriber *subscriber)
-{
-	uint64		keys[2];
-
-	if (subscriber->filed_in == match_number)
-		return;
-	subscriber->filed_in = match_number;
-	keys[0] = make_key(CONDITION_WEBHOOK, subscriber->id, NULL);
-	keys[1] = key_of_webhook(subscriber->webhook);
-	for (int k = 0; k < 2; k++)
-	{
-		Candidates *entry = hash_search(table, &keys[k], HASH_FIND, NULL);
-
-		if (entry != NULL)
-			entry->subscribers = lappend(entry->subscribers, subscriber);
-	}
-}
-
-int
-subscribers_match(Event **events, int nevents, int max_matches,
-				  void (*callback) (Event *event, Subscriber *subscriber,
-									MatchResult result, void *argument),
-				  void *argument)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(uint64),
-		.entrysize = sizeof(Candidates),
-		.hcxt = CurrentMemoryContext
-	};
-	HTAB	   *table;
-	ListCell   *cell;
-	int			nmatches = 0;
-	int			ndone = 0;
-
-	forget_unused();
-	match_number++;
-	table = hash_create("webhook_events candidates", 256, &control,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	foreach(cell, find_candidates(table, events, nevents))
-	{
-		Subscriber *subscriber = lfirst(cell);
-
-		if (subscriber->webhook != NULL)
-			file_candidate(table, subscriber);
-	}
-	while (ndone < nevents && nmatches < max_matches)
-	{
-		Event	   *event = events[ndone++];
-		EventKey	keys[MAX_KEYS];
-		int			nkeys = keys_of_event(event, keys);
-
-		for (int k = 0; k < nkeys; k++)
-		{
-			Candidates *entry = hash_search(table, &keys[k].key, HASH_FIND, NULL);
-
-			foreach(cell, entry->subscribers)
-			{
-				Subscriber *subscriber = lfirst(cell);
-				MatchResult result = webhook_match(subscriber->webhook, event);
-
-				callback(event, subscriber, result, argument);
-				nmatches += (result == MATCH_YES);
-			}
-		}
-	}
-	hash_destroy(table);
-	return ndone;
 }
 
 void

@@ -83,6 +83,12 @@ extern void subscribers_open(MemoryContext context);
 extern void subscribers_refresh(Datum ids);
 
 /*
+ * Looks up the webhooks that a reading statement finds, rows of (id, modified_at), and
+ * returns the list of them as they are now.  Between work_begin() and work_commit().
+ */
+extern List *subscribers_load(Statement *statement, Datum *values);
+
+/*
  * Makes sure that a subscriber that gets something has its templates; *error says
  * why that can't be, and *passes whether it may be possible later.  Not between
  * work_begin() and work_commit().
@@ -106,19 +112,6 @@ extern void subscriber_take_token(Subscriber *subscriber);
  */
 extern const char *subscriber_refusal(const Subscriber *subscriber,
 									  EventType event_type, int epoch);
-
-/*
- * Finds who may get which of these events, and calls "callback" for each pair
- * with what webhook_match() says of it, event by event.  Ends with the event
- * that brings the matches to "max_matches", which is positive; returns how many
- * of the events it got through.
- */
-extern int	subscribers_match(Event **events, int nevents, int max_matches,
-							  void (*callback) (Event *event,
-												Subscriber *subscriber,
-												MatchResult result,
-												void *argument),
-							  void *argument);
 
 /*
  * Notes that dispatches that are due at "time" or later wait in the table.  The
