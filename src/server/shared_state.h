@@ -115,6 +115,15 @@ extern void wake_process(pg_atomic_uint32 *process);
 /* A database's slot, NULL if it has none; what it says is only sure under the lock. */
 extern Slot *find_slot(Oid database);
 
+/* Puts off the next start of a slot's worker; the lock is held. */
+extern void slot_back_off(Slot *slot);
+
+/* Copies a message into "size" bytes, as far as there is room for whole characters. */
+extern void slot_copy_message(char *to, const char *message, int size);
+
+/* Notes an error of a slot's worker; the lock is held. */
+extern void slot_note_error(Slot *slot, const char *message);
+
 /* Is the database held?  The lock is held. */
 extern bool is_held(Oid database);
 
