@@ -19,8 +19,8 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "server/live.h"
 #include "store/cursor.h"
+#include "store/floors.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -31,15 +31,6 @@
 /* So many cursors are kept behind the newest, for whoever looks. */
 #define CURSORS_KEPT 100
 
-/*
- * How often a floor is put under new ids, how many floors are known, and how far
- * below the time they are: it is days that are skipped, and ids that were made
- * elsewhere, or by a clock that was corrected a little, come late.
- */
-#define FLOOR_INTERVAL (INT64CONST(600) * USECS_PER_SEC)
-#define FLOOR_DEPTH (INT64CONST(3600) * USECS_PER_SEC)
-#define MAX_FLOORS 64
-
 struct CursorMark
 {
 	struct varlena *window_from;	/* pg_snapshot; NULL: nothing was seen */
@@ -48,13 +39,6 @@ struct CursorMark
 	uint64		xid;			/* ... all up to here */
 	Id			id;
 };
-
-/* Transactions from "xid" on make no id that is older than "time". */
-typedef struct Floor
-{
-	uint64		xid;
-	TimestampTz time;
-} Floor;
 
 /* The window that is open, or the last one if at_end. */
 static CursorMark *current = NULL;
@@ -65,10 +49,6 @@ static int	nopened;			/* windows since the reset */
 
 static int64 last_number;		/* of the newest row of cursors */
 static int64 pruned_before;
-
-static Floor floors[MAX_FLOORS];
-static int	nfloors = 0;
-static uint32 below_floor;		/* the count while these hold */
 
 #define EVENT_COLUMNS \
 	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
@@ -240,70 +220,8 @@ cursor_reset(void)
 		pfree(late);
 	late = NULL;
 	nlate = 0;
-	nfloors = 0;
+	floors_forget();
 	nopened = 0;
-}
-
-/* Have all ids since kept to the floors?  Otherwise none is known any more. */
-static void
-check_floors(void)
-{
-	uint32		count;
-
-	pg_read_barrier();
-	count = pg_atomic_read_u32(&ids_shared->below_floor);
-	if (count != below_floor)
-		nfloors = 0;
-	below_floor = count;
-}
-
-/*
- * Floors under the ids, so that a read need not look at days that are over.
- * The order matters: first the floor, then the next transaction's id.
- */
-static void
-put_floor(void)
-{
-	TimestampTz floor = GetCurrentTimestamp() - FLOOR_DEPTH;
-
-	if (ids_shared == NULL)
-		return;
-	check_floors();
-	if (nfloors > 0 && floor >= floors[nfloors - 1].time &&
-		floor - floors[nfloors - 1].time < FLOOR_INTERVAL)
-		return;
-	ids_put_floor(floor);
-	check_floors();
-	if (nfloors == MAX_FLOORS)
-		memmove(floors, floors + 1, --nfloors * sizeof(Floor));
-	floors[nfloors].time = floor;
-	floors[nfloors].xid = U64FromFullTransactionId(ReadNextFullTransactionId());
-	live_put_floor(floors[nfloors].xid, floor, below_floor);
-	nfloors++;
-}
-
-/*
- * No event that "from" did not see has an id before this one.  The snapshot must
- * have been taken by now: who made an id below has counted it before it committed.
- */
-static void
-least_new_id(struct varlena *from, Id id)
-{
-	uint64		xmin;
-
-	id[0] = '\0';
-	if (from == NULL || ids_shared == NULL)
-		return;
-	check_floors();
-	xmin = snapshot_xmin(from);
-	for (int i = nfloors; i-- > 0;)
-	{
-		if (floors[i].xid <= xmin)
-		{
-			id_lower_bound(id, floors[i].time);
-			return;
-		}
-	}
 }
 
 /* Lists the transactions that commit late in the open window. */
@@ -366,7 +284,7 @@ open_window(void)
 	struct varlena *now;
 
 	nopened++;
-	put_floor();
+	floors_put();
 	statement_read(&snapshot_statement, NULL, NULL, 1);
 	now = snapshot_value(1);
 	if (current->window_to != NULL &&
@@ -524,7 +442,9 @@ read_window(int limit)
 	Id			least_id;
 	uint64		nrows;
 
-	least_new_id(current->window_from, least_id);
+	least_id[0] = '\0';
+	if (current->window_from != NULL)
+		floors_least_id(snapshot_xmin(current->window_from), least_id);
 	nrows = read_late(limit, least_id);
 	if (nrows == 0)
 	{
@@ -567,7 +487,9 @@ cursor_next_xid(void)
 	if (current->window_from != NULL &&
 		current->xid < snapshot_xmax(current->window_from))
 		return 0;
-	least_new_id(current->window_from, least_id);
+	least_id[0] = '\0';
+	if (current->window_from != NULL)
+		floors_least_id(snapshot_xmin(current->window_from), least_id);
 	values[0] = xid_datum(current->xid);
 	values[1] = CStringGetTextDatum(least_id);
 	values[2] = PointerGetDatum(current->window_to);
