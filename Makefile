@@ -171,7 +171,7 @@ tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$(1) TESTDATADIR=$(tmp)/$(1)/dat
 	PGPORT=6$(DEF_PGPORT)
 
 test-tap: temp-install
-	@rm -rf $(tmp)/$@/tmp_check $(tmp)/$@/data
+	@rm -rf $(addprefix $(tmp)/$@/,tmp_check data log)
 	@cd $(here) && $(as_user) env $(call tap_env,$@) $(PROVE) -j$(TAP_JOBS) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
 
 # On a server that runs and has the extension installed (PGHOST, PGPORT, ...).
