@@ -462,7 +462,9 @@ is($unexplained, 0, 'none was called more often than recorded but around a stop 
 cmp_ok($repeated, '<=', @stops * $unrecorded_limit, 'and then only what was under way');
 
 # Of those skipped, audit() misses also what webhooks that come and go would have got.
-query("CREATE TABLE findings AS SELECT * FROM webhook_events.audit('$began_at')");
+# And it can't know of an event that was routed before its webhook was committed.
+query("CREATE TABLE findings AS SELECT a.* FROM webhook_events.audit('$began_at') AS a LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = a.webhook_id"
+	  . " WHERE (a.problem = 'dispatch is missing' AND webhook_events.id_time(a.event_id) < w.created_at + interval '2 s') IS NOT TRUE");
 is(query(<<SQL), '', 'audit() finds nothing but what was skipped');
 SELECT * FROM findings WHERE problem <> 'dispatch is missing' OR event_id >= webhook_events.id_lower_bound('$skipped_until')
 SQL
