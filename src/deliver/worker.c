@@ -47,6 +47,9 @@
 #define TURN USECS_PER_SEC
 #define LOOK_INTERVAL (INT64CONST(900) * USECS_PER_SEC)
 
+/* Who asks to stop once more, so long after he has asked, insists. */
+#define INSIST_TIME USECS_PER_SEC
+
 /* So long after a failure it is tried again to read what was counted. */
 #define COUNT_RETRY_TIME (INT64CONST(5) * USECS_PER_SEC)
 
@@ -87,14 +90,18 @@ static Statement claim_statement = {
 
 /*
  * There is time to record what was answered: no transaction waits for anybody.  Who
- * insists is obeyed at once.
+ * insists is obeyed at once; but the postmaster signals a process and its group, so
+ * that one request can come twice.
  */
 static void
 handle_stop(SIGNAL_ARGS)
 {
+	static volatile TimestampTz stopped_at = 0;
 	int			saved_errno = errno;
 
-	if (must_stop && IsTransactionState())
+	if (!must_stop)
+		stopped_at = clock_now();
+	else if (clock_now() - stopped_at > INSIST_TIME && IsTransactionState())
 		die(SIGNAL_ARGUMENTS);
 	must_stop = true;
 	work_cancel();

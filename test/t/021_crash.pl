@@ -176,5 +176,21 @@ diag("$rows transitions, " . keys(%seen) . " dispatches, $duplicates calls made 
 	  . ' in 3 crashes');
 cmp_ok($duplicates, '<=', 3 * $unrecorded_limit, 'only what was under way was called twice');
 
+# The postmaster signals a process and its group, so it can be told to stop twice at once.
+my $worker = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhook_events worker'};
+my $offset = -s $node->logfile;
+foreach my $round (1 .. 10)
+{
+	my $pid = '';
+
+	wait_until { ($pid = $node->safe_psql('postgres', $worker)) ne '' } 'there is a worker';
+	$node->safe_psql('postgres', "INSERT INTO actor_runs (id, actor_id) SELECT 'twice-$round-' || n, 'twice' FROM generate_series(1, 50) AS n");
+	kill 'TERM', $pid, $pid;
+	wait_for_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND backend_type = 'webhook_events worker'", 0);
+}
+my $log = slurp_file($node->logfile, $offset);
+unlike($log, qr/terminating background worker "webhook_events worker"/, 'a worker that is told twice to stop ends as if once');
+is(() = $log =~ /worker of database "postgres" has ended: it was asked to/g, 10, 'each time');
+
 $node->stop;
 done_testing();
