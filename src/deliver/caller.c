@@ -134,6 +134,7 @@ start_call(Dispatch *dispatch)
 	counters_add(COUNTER_BYTES_SENT, request.body_length);
 	if (dispatch->attempts == 0 && !dispatch->is_replay)
 		counters_delay(GetCurrentTimestamp() - dispatch->event->created_at);
+	dispatch->called_version = dispatch->subscriber->modified_at;
 	dispatch_start(dispatch);
 	wire.url = request.url;
 	wire.headers = request.headers;

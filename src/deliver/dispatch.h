@@ -99,6 +99,7 @@ typedef struct Dispatch
 	TimestampTz next_attempt_at;	/* if ACTIVE */
 	const char *error;			/* palloc'd, NULL if there is none */
 	bool		was_called;		/* the rest is about the call */
+	TimestampTz called_version; /* its webhook's modified_at then */
 	bool		is_gone;		/* the answer was 410 */
 	TimestampTz call_started_at;
 	int64		call_duration;	/* microseconds */

@@ -39,14 +39,22 @@ typedef struct Job
 	const char *activity;
 	bool		(*is_wanted) (TimestampTz now);
 	void		(*work) (void *argument);
-	void		(*done) (TimestampTz now);	/* after the commit */
+	TimestampTz (*done) (TimestampTz now);	/* after the commit; when it is to
+											 * be looked at again, 0: not */
 	WorkResult	(*failed) (TimestampTz now);	/* NULL: nothing is to be done */
-	TimestampTz next_at;		/* after a failure */
-	bool		has_failed;
+	TimestampTz next_at;		/* not before; 0: as soon as it is wanted */
 } Job;
 
+/* A webhook whose endpoint is gone. */
+typedef struct Gone
+{
+	Id			webhook_id;
+	TimestampTz modified_at;	/* the version that was called */
+	bool		is_left;		/* somebody has locked it */
+} Gone;
+
 static MemoryContext jobs_context;
-static List *gone_webhooks;		/* char * */
+static List *gone_webhooks;		/* Gone * */
 static List *ending_webhooks;	/* char * */
 static List *ended_runs;		/* EndedRun: those that the tables don't hold */
 
@@ -55,13 +63,23 @@ static TimestampTz look_at;
 static Id	ending_position;
 static Id	run_position;
 
+/* The version that was called: whoever changes a webhook meanwhile gave it a new URL. */
+#define GONE_VERSIONS \
+	" FROM unnest($1, $2) WITH ORDINALITY AS g (id, modified_at, number) CROSS JOIN LATERAL (" \
+	" SELECT w.id FROM webhook_events_internal.webhooks AS w" \
+	" WHERE w.id = g.id AND w.modified_at = g.modified_at AND w.is_enabled"
+
 static Statement disable_statement = {
 	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
 	" disabled_reason = 'The endpoint answered 410 Gone.'"
-	" WHERE id IN (SELECT id FROM webhook_events_internal.webhooks"
-	" WHERE id = ANY ($1) AND is_enabled FOR UPDATE SKIP LOCKED)"
-	" RETURNING id, disabled_reason",
-	1, {TEXTARRAYOID}, NULL
+	" WHERE id = ANY (ARRAY(SELECT w.id" GONE_VERSIONS
+	" FOR UPDATE SKIP LOCKED) AS w)) RETURNING id, disabled_reason",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+};
+
+static Statement left_statement = {
+	"SELECT g.number::integer" GONE_VERSIONS " OFFSET 0) AS w",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
 };
 
 /*
@@ -129,36 +147,61 @@ any_gone(TimestampTz now pg_attribute_unused())
 	return gone_webhooks != NIL;
 }
 
-static Datum
-texts(List *list)
-{
-	ArrayParameter array = {TEXTOID, NULL};
-	ListCell   *cell;
-
-	foreach(cell, list)
-		array_add_text(&array, lfirst(cell));
-	return array_result(&array);
-}
-
 static void
 disable_gone(void *argument pg_attribute_unused())
 {
-	Datum		ids = texts(gone_webhooks);
-	uint64		count = statement_write(&disable_statement, &ids, NULL);
+	ArrayParameter ids = {TEXTOID, NULL};
+	ArrayParameter versions = {TIMESTAMPTZOID, NULL};
+	Datum		values[2];
+	uint64		count;
+	ListCell   *cell;
 
+	foreach(cell, gone_webhooks)
+	{
+		Gone	   *gone = lfirst(cell);
+
+		array_add_text(&ids, gone->webhook_id);
+		array_add_time(&versions, gone->modified_at);
+		gone->is_left = false;
+	}
+	values[0] = array_result(&ids);
+	values[1] = array_result(&versions);
+	count = statement_write(&disable_statement, values, NULL);
 	counters_add(COUNTER_DISABLED, count);
 	for (uint64 row = 0; row < count; row++)
 		ereport(LOG,
 				(errmsg("webhook \"%s\" of database \"%s\" was disabled",
 						statement_text(row, 1), work_database()),
 				 errdetail("%s", statement_text(row, 2))));
+	if (count == (uint64) list_length(gone_webhooks))
+		return;
+	work_see_writes();
+	count = statement_read(&left_statement, values, NULL, 0);
+	for (uint64 row = 0; row < count; row++)
+	{
+		bool		isnull;
+		int			number = DatumGetInt32(statement_value(row, 1, &isnull));
+
+		((Gone *) list_nth(gone_webhooks, number - 1))->is_left = true;
+	}
 }
 
-static void
-forget_gone(TimestampTz now pg_attribute_unused())
+/* Those that somebody has locked are left for later. */
+static TimestampTz
+forget_gone(TimestampTz now)
 {
-	list_free_deep(gone_webhooks);
-	gone_webhooks = NIL;
+	ListCell   *cell;
+
+	foreach(cell, gone_webhooks)
+	{
+		Gone	   *gone = lfirst(cell);
+
+		if (gone->is_left)
+			continue;
+		gone_webhooks = foreach_delete_current(gone_webhooks, cell);
+		pfree(gone);
+	}
+	return gone_webhooks == NIL ? 0 : now + RETRY_TIME;
 }
 
 /* What a transaction has to do with, and what came of it. */
@@ -271,7 +314,7 @@ retire(void *argument pg_attribute_unused())
 	retiring = all;
 }
 
-static void
+static TimestampTz
 forget_ended(TimestampTz now)
 {
 	list_free_deep(ended_runs);
@@ -286,6 +329,7 @@ forget_ended(TimestampTz now)
 	}
 	if (retiring.leaves)
 		look_at = Min(look_at, now + RETRY_TIME);
+	return 0;
 }
 
 static void
@@ -335,10 +379,7 @@ jobs_open(MemoryContext context)
 	ending_position[0] = '\0';
 	run_position[0] = '\0';
 	for (int i = 0; i < (int) lengthof(jobs); i++)
-	{
 		jobs[i].next_at = 0;
-		jobs[i].has_failed = false;
-	}
 }
 
 /* Remembers one more. */
@@ -357,9 +398,13 @@ remember(List **list, void *item)
 }
 
 void
-jobs_add_gone(const char *webhook_id)
+jobs_add_gone(const char *webhook_id, TimestampTz modified_at)
 {
-	remember(&gone_webhooks, MemoryContextStrdup(jobs_context, webhook_id));
+	Gone	   *gone = MemoryContextAlloc(jobs_context, sizeof(Gone));
+
+	strlcpy(gone->webhook_id, webhook_id, sizeof(gone->webhook_id));
+	gone->modified_at = modified_at;
+	remember(&gone_webhooks, gone);
 }
 
 void
@@ -402,7 +447,7 @@ jobs_deadline(void)
 
 	for (int i = 0; i < (int) lengthof(jobs); i++)
 	{
-		if (jobs[i].has_failed)
+		if (jobs[i].next_at != 0)
 			deadline = Min(deadline, jobs[i].next_at);
 	}
 	return deadline;
@@ -417,13 +462,10 @@ run(Job *job, TimestampTz now)
 	switch (work_run(job->activity, true, job->work, NULL, &error))
 	{
 		case WORK_DONE:
-			job->done(now);
-			job->has_failed = false;
-			job->next_at = 0;
+			job->next_at = job->done(now);
 			trouble_end(job->kind);
 			return true;
 		case WORK_FAILED:
-			job->has_failed = true;
 			job->next_at = now + RETRY_TIME;
 			trouble_note(job->kind, &error);
 			return job->failed == NULL || job->failed(now) != WORK_GONE;

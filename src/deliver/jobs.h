@@ -20,8 +20,8 @@
 /* Starts with nothing to do; allocates in "context". */
 extern void jobs_open(MemoryContext context);
 
-/* A webhook's endpoint has said that it is gone. */
-extern void jobs_add_gone(const char *webhook_id);
+/* The endpoint of a webhook, of the version that was modified then, has said that it is gone. */
+extern void jobs_add_gone(const char *webhook_id, TimestampTz modified_at);
 
 /* A dispatch that had waited for an ad-hoc webhook has ended. */
 extern void jobs_add_ended_dispatch(const char *webhook_id);

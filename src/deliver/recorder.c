@@ -215,7 +215,7 @@ forget_ended(const Entry *entry)
 	counters_add(COUNTER_SUCCEEDED, entry->status == DISPATCH_SUCCEEDED);
 	counters_add(COUNTER_GIVEN_UP, entry->status == DISPATCH_FAILED);
 	if (dispatch->is_gone)
-		jobs_add_gone(subscriber->id);
+		jobs_add_gone(subscriber->id, dispatch->called_version);
 	if (entry->status != DISPATCH_ACTIVE && dispatch->has_waited &&
 		subscriber->webhook && subscriber->webhook->is_ad_hoc)
 		jobs_add_ended_dispatch(subscriber->id);

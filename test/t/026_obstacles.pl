@@ -109,6 +109,28 @@ wait_for_sql($node, "SELECT status, error_message FROM webhook_events.dispatches
 	'FAILED|Webhook was removed.');
 pass('one that is to end is ended when its lock is gone');
 
+# Somebody locks a webhook whose endpoint is gone.
+my $gone = create_webhook($node, $receiver->url('/gone'), 'ACTOR.RUN.CREATED', actor_id => "'gone'");
+$session->query_safe("BEGIN; SELECT id FROM webhook_events_internal.webhooks WHERE id = '$gone' FOR UPDATE");
+insert_runs($node, 1, 'gone');
+wait_for_sql($node, "SELECT status FROM webhook_events.dispatches WHERE webhook_id = '$gone'", 'FAILED');
+deliver('other', $other, 3);
+$session->query_safe('COMMIT');
+wait_for_sql($node, "SELECT is_enabled, disabled_reason FROM webhook_events.webhooks WHERE id = '$gone'",
+	'f|The endpoint answered 410 Gone.');
+pass('a webhook whose endpoint is gone is disabled when its lock is gone');
+
+# Somebody gives one another URL while the old one is being called.
+my $moved = create_webhook($node, $receiver->url('/hold/moved?status=410'), 'ACTOR.RUN.CREATED', actor_id => "'moved'");
+insert_runs($node, 1, 'moved');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$moved'", 1);
+query(sprintf q{SELECT webhook_events.update_webhook('%s', '{"requestUrl": "%s"}')}, $moved, $receiver->url('/ok?moved'));
+$receiver->release('moved');
+wait_for_sql($node, "SELECT status FROM webhook_events.dispatches WHERE webhook_id = '$moved'", 'FAILED');
+insert_runs($node, 1, 'moved');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$moved' AND status = 'SUCCEEDED'", 1);
+is(query("SELECT is_enabled FROM webhook_events.webhooks WHERE id = '$moved'"), 't', 'that the old URL is gone says nothing of the new one');
+
 # Somebody locks a whole table of a day: nothing can be recorded, so nothing is sent.
 my $pid = query("SELECT worker_pid $status");
 my $day = query("SELECT tableoid::regclass $row LIMIT 1");
