@@ -40,6 +40,9 @@ BEGIN
 END
 $$;
 
+-- Rows are written where they lie, which no other kind of table allows.
+SET LOCAL default_table_access_method = heap;
+
 -- Tables, tables of days and what is not documented: nobody has USAGE, so nobody
 -- can name any of it, nor the row types.
 CREATE SCHEMA webhook_events_internal;

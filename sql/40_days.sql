@@ -31,6 +31,7 @@ CREATE FUNCTION webhook_events_internal.create_day(kind text, day date) RETURNS 
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
     SET client_min_messages = warning
+    SET default_table_access_method = heap
 AS $function$
 DECLARE
     child constant text := webhook_events_internal.day_table(kind, day);

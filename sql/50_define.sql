@@ -54,9 +54,9 @@ CREATE FUNCTION webhook_events_internal.inert_variable(template text) RETURNS te
     SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT substring(t.token[1] FROM v.pattern)
-    FROM (SELECT format('\{\{(?:%s)(?:\.[a-zA-Z0-9.]*)?\}\}',
+    FROM (SELECT format('[{][{](?:%s)(?:[.][a-zA-Z0-9.]*)?[}][}]',
                 array_to_string(webhook_events_internal.template_variables(), '|'))) AS v (pattern)
-        CROSS JOIN LATERAL regexp_matches(template, '"((?:[^"\\]|\\.)*)"(\s*:)?', 'g') AS t (token)
+        CROSS JOIN LATERAL regexp_matches(template, E'"((?:[^"\\\\]|\\\\.)*)"([[:space:]]*:)?', 'g') AS t (token)
     WHERE template ~ v.pattern AND t.token[1] ~ v.pattern AND t.token[2] IS NULL
     LIMIT 1
 $function$;
@@ -638,7 +638,7 @@ CREATE FUNCTION webhook_events_internal.create_ad_hoc_webhooks(actor_run_id text
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    bare text := regexp_replace(definitions, '\s', '', 'g');
+    bare text := regexp_replace(definitions, '[[:space:]]', '', 'g');
     json jsonb;
 BEGIN
     BEGIN

@@ -31,7 +31,7 @@ BEGIN
     END IF;
     SELECT b.problem INTO broken
     FROM unnest(webhook_events_internal.broken_tables()) AS b (problem)
-    WHERE b.problem LIKE replace(relation::text, '_', '\_') || ':%'
+    WHERE starts_with(b.problem, relation::text || ':')
     LIMIT 1;
     IF broken IS NOT NULL THEN
         RETURN broken;

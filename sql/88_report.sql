@@ -5,8 +5,8 @@
 
 CREATE FUNCTION webhook_events_internal.metric_label(value text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(value, '\', '\\'), '"', '\"'),
-        E'\n', '\n');
+    RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(value, E'\\', E'\\\\'), '"', E'\\"'),
+        E'\n', E'\\n');
 COMMENT ON FUNCTION webhook_events_internal.metric_label(text) IS
     'a label''s value as OpenMetrics writes it';
 REVOKE ALL ON FUNCTION webhook_events_internal.metric_label(text) FROM PUBLIC;
@@ -14,6 +14,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.metric_label(text) FROM PUBLIC;
 CREATE FUNCTION webhook_events_internal.metrics() RETURNS text
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 1
     SET jit = off
 AS $function$
     WITH status AS MATERIALIZED (
@@ -307,6 +308,8 @@ CREATE FUNCTION webhook_events_internal.report(since timestamptz DEFAULT now() -
         until timestamptz DEFAULT now(), webhook_id text DEFAULT NULL) RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
+    SET extra_float_digits = 1
+    SET DateStyle = 'ISO'
     SET jit = off
 AS $function$
 #variable_conflict use_column
