@@ -8,6 +8,10 @@
  * loaded the library nothing is; then numbers tell in the same database, and in
  * a copy the name is gone, which is said.
  *
+ * Which columns a statement changes, PostgreSQL tells, table by table: those of a parent
+ * need not be those of its children, and there are many ways to one, by a type or
+ * by what a column depends on.
+ *
  * IDENTIFICATION
  *	  src/capture/follow.c
  *
@@ -23,7 +27,9 @@
 #include "capture/mapping.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_inherits.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -31,46 +37,52 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
-/* What a statement changes that is of interest here. */
+/* What changes in arguments. */
+typedef enum ChangeKind
+{
+	CHANGE_COLUMN,				/* one is renamed or dropped */
+	CHANGE_FUNCTIONS,			/* functions or schemas are renamed */
+	CHANGE_VERSION				/* arguments of the first one are made anew */
+} ChangeKind;
+
 typedef struct Change
 {
-	bool		of_functions;	/* names of functions or of schemas */
-	bool		of_version;		/* arguments of the first one are made anew */
-	Oid			relation;		/* whose columns; InvalidOid: of none */
-	List	   *old_names;
-	char	   *new_name;		/* NULL: they are dropped */
+	ChangeKind	kind;
+	Oid			relation;		/* whose column */
+	AttrNumber	column;
+	char	   *old_name;
+	char	   *new_name;		/* NULL: it is dropped */
 } Change;
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* Columns that the innermost statement has changed: Change, with their old names. */
+static List *changes = NIL;
+static MemoryContext changes_context = NULL;	/* NULL: nobody asks */
 
 static char *
 rewrite(const char *argument, Oid relation, const Change *change)
 {
-	char	   *result = NULL;
-	ListCell   *cell;
+	Relation	table;
+	char	   *result;
 
-	if (change->of_version)
+	switch (change->kind)
 	{
-		Relation	table = table_open(relation, AccessShareLock);
-
-		result = source_mapping_modernise(argument, table);
-		table_close(table, NoLock);
-		return result;
+		case CHANGE_COLUMN:
+			return source_mapping_follow_column(argument, change->old_name,
+												change->new_name);
+		case CHANGE_FUNCTIONS:
+			return source_mapping_follow_function(argument);
+		case CHANGE_VERSION:
+			table = table_open(relation, AccessShareLock);
+			result = source_mapping_modernise(argument, table);
+			table_close(table, NoLock);
+			return result;
 	}
-
-	if (change->of_functions)
-		return source_mapping_follow_function(argument);
-	foreach(cell, change->old_names)
-	{
-		char	   *changed = source_mapping_follow_column(result ? result : argument,
-														   lfirst(cell),
-														   change->new_name);
-
-		if (changed != NULL)
-			result = changed;
-	}
-	return result;
+	pg_unreachable();
 }
 
 static void
@@ -124,9 +136,9 @@ follow_triggers(Oid relation, const Change *change)
 	table_close(catalog, RowExclusiveLock);
 }
 
-/* Has this table triggers of ours that it did not get from a parent? */
+/* Has this table triggers of ours; those that it got from a parent count or not? */
 static bool
-is_attached(Oid relation)
+is_attached(Oid relation, bool inherited)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -141,7 +153,7 @@ is_attached(Oid relation)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		found = !OidIsValid(form->tgparentid) &&
+		found = (inherited || !OidIsValid(form->tgparentid)) &&
 			source_is_trigger_function(form->tgfoid);
 	}
 	systable_endscan(scan);
@@ -156,7 +168,7 @@ check_partition(Oid parent, const PartitionCmd *command)
 	Oid			partition = RangeVarGetRelid(command->name, NoLock, true);
 
 	if (OidIsValid(parent) && OidIsValid(partition) &&
-		is_attached(partition) && is_attached(parent))
+		is_attached(partition, false) && is_attached(parent, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" can't become a partition of \"%s\" because both are attached",
@@ -166,7 +178,7 @@ check_partition(Oid parent, const PartitionCmd *command)
 }
 
 static void
-look_at_alter_table(const AlterTableStmt *statement, Change *change)
+look_at_alter_table(const AlterTableStmt *statement)
 {
 	Oid			relation = RangeVarGetRelid(statement->relation, NoLock, true);
 	ListCell   *cell;
@@ -177,64 +189,101 @@ look_at_alter_table(const AlterTableStmt *statement, Change *change)
 
 		if (command->subtype == AT_AttachPartition)
 			check_partition(relation, castNode(PartitionCmd, command->def));
-		if (command->subtype != AT_DropColumn)
-			continue;
-		change->relation = relation;
-		change->old_names = lappend(change->old_names, pstrdup(command->name));
 	}
 }
 
-static void
-look_at_rename(const RenameStmt *statement, Change *change)
+static bool
+renames_functions(ObjectType type)
 {
-	switch (statement->renameType)
+	return type == OBJECT_FUNCTION || type == OBJECT_ROUTINE || type == OBJECT_SCHEMA;
+}
+
+/* Does it rename functions or schemas? */
+static bool
+changes_functions(const Node *statement)
+{
+	if (IsA(statement, RenameStmt))
+		return renames_functions(((const RenameStmt *) statement)->renameType);
+	return IsA(statement, AlterObjectSchemaStmt) &&
+		renames_functions(((const AlterObjectSchemaStmt *) statement)->objectType);
+}
+
+/* Can it rename columns or drop them, be it as what depends on something else? */
+static bool
+changes_columns(const Node *statement)
+{
+	return IsA(statement, AlterTableStmt) || IsA(statement, RenameStmt) ||
+		IsA(statement, DropStmt) || IsA(statement, DropOwnedStmt);
+}
+
+/* What a column is called, as far as this command has not changed it; palloc'd. */
+static char *
+column_name(Oid relation, AttrNumber column)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation),
+										Int16GetDatum(column));
+	char	   *name = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	if (!((Form_pg_attribute) GETSTRUCT(tuple))->attisdropped)
+		name = pstrdup(NameStr(((Form_pg_attribute) GETSTRUCT(tuple))->attname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+static void
+object_access(ObjectAccessType access, Oid class, Oid object, int part, void *argument)
+{
+	MemoryContext old_context;
+	Change	   *change;
+	char	   *name;
+
+	if (prev_object_access)
+		prev_object_access(access, class, object, part, argument);
+	if (changes_context == NULL || class != RelationRelationId || part <= 0 ||
+		(access != OAT_DROP && access != OAT_POST_ALTER) || !is_attached(object, true))
+		return;
+	old_context = MemoryContextSwitchTo(changes_context);
+	name = column_name(object, (AttrNumber) part);
+	if (name != NULL)
 	{
-		case OBJECT_COLUMN:
-			change->relation = RangeVarGetRelid(statement->relation, NoLock, true);
-			change->old_names = list_make1(pstrdup(statement->subname));
-			change->new_name = pstrdup(statement->newname);
-			break;
-		case OBJECT_FUNCTION:
-		case OBJECT_ROUTINE:
-		case OBJECT_SCHEMA:
-			change->of_functions = true;
-			break;
-		default:
-			break;
+		change = palloc0(sizeof(Change));
+		change->kind = CHANGE_COLUMN;
+		change->relation = object;
+		change->column = (AttrNumber) part;
+		change->old_name = name;
+		changes = lappend(changes, change);
 	}
+	MemoryContextSwitchTo(old_context);
 }
 
-/* Looks at a statement before it is run: it can be freed by that. */
-static Change
-look_at(Node *statement)
-{
-	Change		change = {.of_functions = false};
-
-	if (IsA(statement, AlterTableStmt))
-		look_at_alter_table(castNode(AlterTableStmt, statement), &change);
-	else if (IsA(statement, RenameStmt))
-		look_at_rename(castNode(RenameStmt, statement), &change);
-	else if (IsA(statement, AlterObjectSchemaStmt))
-		change.of_functions =
-			castNode(AlterObjectSchemaStmt, statement)->objectType == OBJECT_FUNCTION ||
-			castNode(AlterObjectSchemaStmt, statement)->objectType == OBJECT_ROUTINE;
-	return change;
-}
-
+/* Follows the columns that a statement has changed. */
 static void
-follow(const Change *change)
+follow_columns(List *changed)
 {
 	ListCell   *cell;
 
+	if (changed == NIL)
+		return;
 	CommandCounterIncrement();
-	if (change->of_functions || change->of_version)
-		follow_triggers(InvalidOid, change);
-	else
+	foreach(cell, changed)
 	{
-		/* Partitions have it in their own triggers' arguments. */
-		foreach(cell, find_all_inheritors(change->relation, NoLock, NULL))
-			follow_triggers(lfirst_oid(cell), change);
+		Change	   *change = lfirst(cell);
+
+		change->new_name = column_name(change->relation, change->column);
+		if (change->new_name == NULL || strcmp(change->new_name, change->old_name) != 0)
+			follow_triggers(change->relation, change);
 	}
+}
+
+static void
+follow_all(ChangeKind kind)
+{
+	Change		change = {.kind = kind};
+
+	CommandCounterIncrement();
+	follow_triggers(InvalidOid, &change);
 }
 
 static void
@@ -243,26 +292,46 @@ process_utility(PlannedStmt *statement, const char *query_string,
 				ParamListInfo parameters, QueryEnvironment *environment,
 				DestReceiver *destination, QueryCompletion *completion)
 {
+	ProcessUtility_hook_type next =
+	prev_process_utility ? prev_process_utility : standard_ProcessUtility;
 	Node	   *parsed = statement->utilityStmt;
-	Change		change = {.of_functions = false};
+	List	   *outer_changes = changes;
+	MemoryContext outer_context = changes_context;
+	volatile bool of_functions = changes_functions(parsed);
+	List	   *changed;
 
-	if ((IsA(parsed, AlterTableStmt) || IsA(parsed, RenameStmt) ||
-		 IsA(parsed, AlterObjectSchemaStmt)) &&
-		OidIsValid(get_namespace_oid("webhook_events", true)))
-		change = look_at(parsed);
-	(prev_process_utility ? prev_process_utility : standard_ProcessUtility)
-		(statement, query_string, read_only_tree, context, parameters,
-		 environment, destination, completion);
-	if (change.of_functions || OidIsValid(change.relation))
-		follow(&change);
+	if ((!changes_columns(parsed) && !of_functions) ||
+		!OidIsValid(get_namespace_oid("webhook_events", true)))
+	{
+		next(statement, query_string, read_only_tree, context, parameters,
+			 environment, destination, completion);
+		return;
+	}
+	if (IsA(parsed, AlterTableStmt))
+		look_at_alter_table(castNode(AlterTableStmt, parsed));
+	changes = NIL;
+	changes_context = CurrentMemoryContext;
+	PG_TRY();
+	{
+		next(statement, query_string, read_only_tree, context, parameters,
+			 environment, destination, completion);
+	}
+	PG_FINALLY();
+	{
+		changed = changes;
+		changes = outer_changes;
+		changes_context = outer_context;
+	}
+	PG_END_TRY();
+	follow_columns(changed);
+	if (of_functions)
+		follow_all(CHANGE_FUNCTIONS);
 }
 
 void
 follow_version(void)
 {
-	Change		change = {.of_version = true};
-
-	follow(&change);
+	follow_all(CHANGE_VERSION);
 }
 
 void
@@ -270,4 +339,6 @@ follow_install_hook(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
 }

@@ -34,7 +34,8 @@ const char *const source_role_names[N_ROLES] = {
 typedef struct NamedColumn
 {
 	char	   *name;			/* NULL: there is none */
-	AttrNumber	number;
+	AttrNumber	number;			/* InvalidAttrNumber: it was dropped; one that
+								 * gets its name is excluded as well */
 } NamedColumn;
 
 /* An argument, word by word. */
@@ -321,11 +322,11 @@ resolve_columns(SourceMapping *mapping, const Argument *argument,
 	{
 		const NamedColumn *column = lfirst(cell);
 		const char *name = current_name(argument, column, relation, &was_dropped);
-		AttrNumber	attnum = find_column(relation, name);
+		AttrNumber	attnum = find_column(relation, was_dropped ? column->name : name);
 
 		if (attnum != InvalidAttrNumber)
 			mapping->excluded = bms_add_member(mapping->excluded, attnum);
-		else if (!was_dropped)
+		else if (!was_dropped && column->number != InvalidAttrNumber)
 			mapping->lost = lappend(mapping->lost, column->name);
 	}
 }
@@ -436,7 +437,7 @@ follow(NamedColumn *column, const char *old_name, const char *new_name)
 
 /*
  * A mapped column that was dropped stays in the argument, so that its lack can
- * be told; an excluded one goes, since nothing of it is left to be hidden.
+ * be told; of an excluded one only the name is left.
  */
 char *
 source_mapping_follow_column(const char *text, const char *old_name,
@@ -452,11 +453,16 @@ source_mapping_follow_column(const char *text, const char *old_name,
 		changed |= follow(&argument->columns[role], old_name, new_name);
 	foreach(cell, argument->excluded)
 	{
-		if (!follow(lfirst(cell), old_name, new_name))
-			continue;
-		changed = true;
-		if (new_name == NULL)
-			argument->excluded = foreach_delete_current(argument->excluded, cell);
+		NamedColumn *column = lfirst(cell);
+
+		if (new_name != NULL)
+			changed |= follow(column, old_name, new_name);
+		else if (column->number != InvalidAttrNumber &&
+				 strcmp(column->name, old_name) == 0)
+		{
+			column->number = InvalidAttrNumber;
+			changed = true;
+		}
 	}
 	return changed ? write_argument(argument) : NULL;
 }
@@ -484,10 +490,12 @@ source_mapping_modernise(const char *text, Relation relation)
 	{
 		NamedColumn *column = lfirst(cell);
 
-		column->name = pstrdup(current_name(argument, column, relation,
-											&was_dropped));
+		const char *name = current_name(argument, column, relation, &was_dropped);
+
 		if (was_dropped)
-			argument->excluded = foreach_delete_current(argument->excluded, cell);
+			column->number = InvalidAttrNumber;
+		else
+			column->name = pstrdup(name);
 	}
 	argument->system = GetSystemIdentifier();
 	return write_argument(argument);

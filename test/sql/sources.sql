@@ -89,6 +89,52 @@ SELECT * FROM last_event();
 ALTER TABLE reshaped DROP COLUMN actor_id;
 INSERT INTO reshaped VALUES (3, 'READY', 'y');
 
+-- A column's name can change by that of its type, and it can go with what it depends on; a
+-- child keeps what its parent drops; one that comes back is excluded again.
+CREATE FUNCTION argument_of(relation regclass) RETURNS text LANGUAGE sql AS
+    $$SELECT regexp_replace(encode(tgargs, 'escape'), '.*("columns".*)[^}]*$', '\1') FROM pg_trigger WHERE tgrelid = relation AND tgtype = 5$$;
+CREATE TYPE shape AS (id text, actor_id text, status text, secret text);
+CREATE TABLE shaped_runs OF shape;
+SELECT webhook_events.attach('shaped_runs', exclude => '{secret}');
+ALTER TYPE shape RENAME ATTRIBUTE status TO state CASCADE;
+ALTER TYPE shape RENAME ATTRIBUTE secret TO hidden CASCADE;
+INSERT INTO shaped_runs VALUES ('shaped', 'a', 'READY', 'x');
+SELECT * FROM last_event();
+SELECT argument_of('shaped_runs');
+ALTER TYPE shape DROP ATTRIBUTE hidden CASCADE;
+SELECT argument_of('shaped_runs');
+CREATE TABLE parent_runs (id text, actor_id text, status text, secret text);
+CREATE TABLE child_runs () INHERITS (parent_runs);
+SELECT webhook_events.attach('child_runs', exclude => '{secret}');
+ALTER TABLE parent_runs RENAME secret TO hidden;
+ALTER TABLE ONLY parent_runs DROP COLUMN hidden;
+INSERT INTO child_runs VALUES ('child', 'a', 'READY', 'x');
+SELECT * FROM last_event();
+SELECT argument_of('child_runs');
+ALTER TABLE child_runs DROP COLUMN hidden, ADD COLUMN hidden text;
+INSERT INTO child_runs VALUES ('again', 'a', 'READY', 'x');
+SELECT * FROM last_event();
+ALTER TABLE child_runs RENAME hidden TO unseen;
+INSERT INTO child_runs VALUES ('unseen', 'a', 'READY', 'x');
+SELECT * FROM last_event();
+CREATE DOMAIN kind_of_secret AS text;
+CREATE TABLE domain_runs (id text, actor_id text, status text, secret kind_of_secret);
+SELECT webhook_events.attach('domain_runs', exclude => '{secret}');
+DROP DOMAIN kind_of_secret CASCADE;
+SELECT argument_of('domain_runs');
+DO $$BEGIN EXECUTE 'ALTER TABLE domain_runs RENAME actor_id TO act'; EXECUTE 'ALTER TABLE domain_runs RENAME act TO actor'; END$$;
+SELECT argument_of('domain_runs');
+BEGIN;
+SAVEPOINT s;
+ALTER TABLE domain_runs RENAME actor TO lost;
+ROLLBACK TO s;
+ALTER TABLE domain_runs RENAME status TO state;
+COMMIT;
+SELECT argument_of('domain_runs');
+SELECT webhook_events.detach(r::regclass) FROM unnest('{shaped_runs, child_runs, domain_runs}'::text[]) AS r;
+DROP TABLE parent_runs, child_runs, domain_runs;
+DROP TYPE shape CASCADE;
+
 -- a resource of the platform's own making
 CREATE TABLE own_resource_runs (id int, actor_id text, status text);
 CREATE FUNCTION make_resource(own_resource_runs) RETURNS jsonb

@@ -54,7 +54,7 @@ my @questions = (
 	q{SELECT webhook_events.test_webhook('W', 'r1') IS NOT NULL},
 	q{SELECT count(*) FROM webhook_events.audit()},
 	q{SELECT columns, exclude, kind FROM webhook_events.sources ORDER BY kind},
-	q{SELECT running, reason, troubles, sources_broken FROM webhook_events.status()},
+	q{SELECT running, reason, troubles, broken_tables, emit_off FROM webhook_events.status()},
 	q{SELECT webhook_events.metrics()},
 	q{SELECT webhook_events.report()},
 	q{SELECT webhook_events.create_ad_hoc_webhooks('[{"requestUrl": "U", "eventTypes": ["ACTOR.RUN.FAILED"]}]', 'r1') IS NOT NULL},
