@@ -283,39 +283,60 @@ turns_emit_off(ArrayType *settings)
 	return false;
 }
 
-List *
-faults_emit_off(void)
+/*
+ * The names of what is wrong with rows of a catalog, sorted; name_of() returns NULL for
+ * the others.
+ */
+static List *
+faults_of_catalog(Oid oid, char *(*name_of) (HeapTuple row, TupleDesc desc))
 {
 	List	   *names = NIL;
-	Relation	catalog = table_open(DbRoleSettingRelationId, AccessShareLock);
+	Relation	catalog = table_open(oid, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
+	HeapTuple	row;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		Form_pg_db_role_setting form = (Form_pg_db_role_setting) GETSTRUCT(tuple);
-		StringInfoData name;
-		bool		isnull;
-		Datum		settings = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
-											RelationGetDescr(catalog), &isnull);
-		char	   *role = GetUserNameFromId(form->setrole, true);
+		char	   *name = name_of(row, RelationGetDescr(catalog));
 
-		if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)) ||
-			!turns_emit_off(DatumGetArrayTypeP(settings)))
-			continue;
-		initStringInfo(&name);
-		if (OidIsValid(form->setdatabase))
-			appendStringInfo(&name, "database %s",
-							 quote_identifier(get_database_name(MyDatabaseId)));
-		if (role != NULL)
-			appendStringInfo(&name, "%srole %s", name.len > 0 ? ", " : "",
-							 quote_identifier(role));
-		names = lappend(names, name.len > 0 ? name.data : "all roles");
+		if (name != NULL)
+			names = lappend(names, name);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	list_sort(names, compare_strings);
 	return names;
+}
+
+/* For whom these settings turn webhook_events.emit off. */
+static char *
+name_emit_off(HeapTuple row, TupleDesc desc)
+{
+	Form_pg_db_role_setting form = (Form_pg_db_role_setting) GETSTRUCT(row);
+	StringInfoData name;
+	bool		isnull;
+	Datum		settings = heap_getattr(row, Anum_pg_db_role_setting_setconfig, desc,
+										&isnull);
+	char	   *role;
+
+	if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)) ||
+		!turns_emit_off(DatumGetArrayTypeP(settings)))
+		return NULL;
+	role = GetUserNameFromId(form->setrole, true);
+	initStringInfo(&name);
+	if (OidIsValid(form->setdatabase))
+		appendStringInfo(&name, "database %s",
+						 quote_identifier(get_database_name(MyDatabaseId)));
+	if (role != NULL)
+		appendStringInfo(&name, "%srole %s", name.len > 0 ? ", " : "",
+						 quote_identifier(role));
+	return name.len > 0 ? name.data : pstrdup("all roles");
+}
+
+List *
+faults_emit_off(void)
+{
+	return faults_of_catalog(DbRoleSettingRelationId, name_emit_off);
 }
 
 static bool
@@ -329,25 +350,21 @@ is_applied(Oid subscription)
 	return runs;
 }
 
+/* A subscription of this database that should be applied and isn't. */
+static char *
+name_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused())
+{
+	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
+
+	if (form->subdbid != MyDatabaseId || !form->subenabled || is_applied(form->oid))
+		return NULL;
+	return pstrdup(NameStr(form->subname));
+}
+
 List *
 faults_subscriptions(void)
 {
-	List	   *names = NIL;
-	Relation	catalog = table_open(SubscriptionRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(tuple);
-
-		if (form->subdbid == MyDatabaseId && form->subenabled && !is_applied(form->oid))
-			names = lappend(names, pstrdup(NameStr(form->subname)));
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	list_sort(names, compare_strings);
-	return names;
+	return faults_of_catalog(SubscriptionRelationId, name_subscription);
 }
 
 Datum
