@@ -13,6 +13,11 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege',
                 HINT = 'Drop the schema, then create the extension again.';
     END IF;
+END
+$$;
+
+DO $$
+BEGIN
     IF EXISTS (
         SELECT FROM pg_catalog.pg_namespace AS n
             CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
@@ -22,8 +27,13 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'others can create objects in schema "webhook_events"'
             USING ERRCODE = 'insufficient_privilege',
-                HINT = 'Drop the schema, then create it as its owner alone, and the extension in it.';
+                HINT = 'Revoke CREATE on it from all but its owner, look at what is in it, then try again.';
     END IF;
+END
+$$;
+
+DO $$
+BEGIN
     -- What somebody put there before would be found under names like ours.
     IF EXISTS (
         SELECT FROM pg_catalog.pg_depend AS d

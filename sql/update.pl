@@ -12,7 +12,8 @@
 # replaced, so that what depends on them stays; others are dropped and made
 # anew.  All the rest of the new script runs as it stands.  What can't be derived
 # stands in BY-HAND.sql, in sections "-- before", "-- tables" and "-- after":
-# before anything changes, when the tables are where they will be, and at the end.
+# before anything changes, when the tables are where they will be, and at the end.  "-- as
+# created: TEXT" there stands for the statement of the new script that has this text.
 #
 # It fails rather than leave out a difference that it doesn't understand.
 
@@ -174,6 +175,16 @@ my ($version) = $new_path =~ /--([\d.]+)\.sql$/;
 my @out;
 sub out { push @out, $_[0]; return; }
 
+# The statement of the new script that has this text, for what both check alike.
+sub as_created
+{
+	my ($text) = @_;
+	my @found = grep { index($_, $text) >= 0 } @{ $new->{all} };
+
+	die "\"$text\" is in " . @found . " statements\n" if @found != 1;
+	return "$found[0];";
+}
+
 sub is_made_anew
 {
 	my ($view) = @_;
@@ -193,7 +204,7 @@ sub is_same
 }
 
 out("\\echo Use \"ALTER EXTENSION webhook_events UPDATE TO '$version'\" to load this file. \\quit\n");
-out($hand{before});
+out($hand{before} =~ s/^-- as created: (.+)$/as_created($1)/gmer);
 
 foreach my $name (sort keys %{ $old->{policies} }) { out("DROP POLICY $name;"); }
 foreach my $name (sort keys %{ $old->{secured} }) { out("ALTER TABLE $name DISABLE ROW LEVEL SECURITY;"); }

@@ -6,21 +6,7 @@
 
 -- Version 1.0.0 could be created where others can create objects, under names that are
 -- new in this one as well.
-DO $$
-BEGIN
-    IF EXISTS (
-        SELECT FROM pg_catalog.pg_namespace AS n
-            CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a
-        WHERE n.nspname OPERATOR(pg_catalog.=) 'webhook_events'
-            AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
-            AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner
-    ) THEN
-        RAISE EXCEPTION 'others can create objects in schema "webhook_events"'
-            USING ERRCODE = 'insufficient_privilege',
-                HINT = 'Revoke CREATE on it from all but its owner, then update again.';
-    END IF;
-END
-$$;
+-- as created: others can create objects in schema
 
 -- What grant_access() of 1.0.0 gave: a manager could write webhooks, a reader read
 -- dispatches; somebody who watches needed EXECUTE on status() alone.
