@@ -3,7 +3,8 @@
 # setup.sh [--say-only]
 #	  Sees what building and testing need and this machine lacks.  As root on
 #	  Debian or Ubuntu it installs that, after a line that says so, unless
-#	  NO_INSTALL=1; else it names the one command that does.
+#	  NO_INSTALL=1; else it names the one command that does.  Root's tests run as
+#	  another user, who must be able to read this directory.
 
 set -uo pipefail
 
@@ -50,6 +51,16 @@ find_lacks()
 		lacks util-linux
 	fi
 }
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+if [ "$(id -u)" = 0 ] && [ "${1:-}" != --say-only ] && command -v runuser > /dev/null; then
+	reader=nobody
+	id "$user" > /dev/null 2>&1 && reader=$user
+	runuser -u "$reader" -- test -r "$here/Makefile" || {
+		echo "setup: user $user, as whom root's tests run, can't read $here; run: mv $here /srv/ && cd /srv/$(basename "$here")" >&2
+		exit 1
+	}
+fi
 
 find_lacks
 [ ${#packages[@]} -gt 0 ] || exit 0
