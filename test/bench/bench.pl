@@ -29,6 +29,7 @@ use Bench;
 use parts::delivery;
 use parts::growth;
 use parts::neighbours;
+use parts::tier;
 use parts::upkeep;
 use parts::writes;
 
@@ -50,6 +51,7 @@ my @order = (
 	[ history => \&parts::delivery::history ],
 	[ history_lookup => \&parts::growth::history_lookup ],
 	[ soak => \&parts::growth::soak ],
+	[ tier => \&parts::tier::tier ],
 	[ idle => \&parts::upkeep::idle ],
 	[ crash => \&parts::upkeep::crash ]);
 my %modes = (
