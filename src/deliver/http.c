@@ -214,7 +214,13 @@ free_list(dlist_head *list)
 	}
 }
 
-/* Could a resolver thread be under way? */
+/* Could a resolver thread be under way for it? */
+static bool
+is_nowhere(const Transfer *transfer)
+{
+	return transfer->address[0] == '\0';
+}
+
 static bool
 is_resolving(void)
 {
@@ -222,7 +228,7 @@ is_resolving(void)
 
 	dlist_foreach(iter, &active)
 	{
-		if (dlist_container(Transfer, node, iter.cur)->address[0] == '\0')
+		if (is_nowhere(dlist_container(Transfer, node, iter.cur)))
 			return true;
 	}
 	return false;
@@ -334,10 +340,10 @@ take_finished(void)
 
 /* Ends a transfer that libcurl would go on with. */
 static void
-break_off(Transfer *transfer)
+break_off(Transfer *transfer, CURLcode code)
 {
 	curl_multi_remove_handle(multi, transfer->handle);
-	finish(transfer, CURLE_WRITE_ERROR);
+	finish(transfer, code);
 }
 
 /* Ends those that can't be listened to. */
@@ -352,7 +358,7 @@ end_unwatched(void)
 		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
 
 		if (transfer->watch_error != 0)
-			break_off(transfer);
+			break_off(transfer, CURLE_WRITE_ERROR);
 	}
 }
 
@@ -378,7 +384,7 @@ end_flooded(curl_socket_t socket)
 		if (transfer->socket != socket)
 			continue;
 		if (transfer_is_flooded(transfer))
-			break_off(transfer);
+			break_off(transfer, CURLE_WRITE_ERROR);
 		return;
 	}
 }
@@ -449,6 +455,25 @@ http_process(void)
 	if (cant_watch)
 		end_unwatched();
 	take_finished();
+	restore_signals(&saved);
+}
+
+void
+http_give_up(void)
+{
+	dlist_mutable_iter iter;
+	sigset_t	saved;
+
+	block_signals(&saved);
+	dlist_foreach_modify(iter, &active)
+	{
+		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (is_nowhere(transfer))
+			continue;
+		transfer->was_given_up = true;
+		break_off(transfer, CURLE_OPERATION_TIMEDOUT);
+	}
 	restore_signals(&saved);
 }
 

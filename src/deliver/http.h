@@ -95,6 +95,12 @@ extern void http_start(const HttpRequest *request);
 extern void http_process(void);
 
 /*
+ * Ends all requests under way as if their time were up, but for those whose names are
+ * being looked up, which nobody can stop.  Their results come as others do.
+ */
+extern void http_give_up(void);
+
+/*
  * Of a request under way, where it has begun to go to: its owner, and the address, valid
  * until the next call of any function here.  False if nothing is known that was not told.
  */

@@ -347,6 +347,7 @@ reset(Transfer *transfer)
 	transfer->was_cut = false;
 	transfer->was_flooded = false;
 	transfer->flood_base = 0;
+	transfer->was_given_up = false;
 	transfer->was_refused = false;
 	transfer->lacks_descriptors = false;
 	transfer->watch_error = 0;
@@ -558,6 +559,9 @@ describe_failure(Transfer *transfer, const char *prefix)
 
 	if (transfer->was_refused)
 		snprintf(error, size, "%s is not allowed", transfer->refused);
+	else if (transfer->was_given_up)
+		strlcpy(error, "given up, for another database waited for this worker; see webhook_events.lending_patience and max_workers",
+				size);
 	else if (transfer->was_lost)
 		strlcpy(error, "Empty reply: connection was closed or reset before an answer was received", size);
 	else if (transfer->watch_error != 0)

@@ -50,6 +50,7 @@ typedef struct Transfer
 	bool		was_flooded;	/* ... of what is no body */
 	uint64		flood_base;		/* bytes that its socket had received then; 0:
 								 * not asked yet */
+	bool		was_given_up;	/* we stopped it for another database */
 	bool		was_refused;	/* because of "address x" or "port n" */
 	char		refused[ADDRESS_TEXT_SIZE + 16];
 	bool		lacks_descriptors;

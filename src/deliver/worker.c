@@ -300,9 +300,11 @@ run_engine(uint32 wake)
 
 /*
  * Makes room for another database's worker, if one is wanted and this one has no
- * work or had its turn.  What is under way comes to its end first.
+ * work or had its turn.  What is under way comes to its end first: if it does not soon
+ * this one has another turn, unless somebody waits for too long, for whom it is given up.
+ * Returns in how many milliseconds it is to be called again.
  */
-static void
+static long
 make_room(void)
 {
 	static TimestampTz turn_ends_at = 0;
@@ -313,13 +315,31 @@ make_room(void)
 		turn_ends_at = now + TURN;
 	if (!makes_room && now < turn_ends_at &&
 		(!delivery_is_quiet() || next <= clock_work_time() + TURN))
-		return;
-	makes_room = makes_room || shared_make_room();
-	if (!makes_room || !delivery_is_quiet())
-		return;
-	next = Min(next - clock_work_time(), LOOK_INTERVAL);
-	shared_worker_wants_at(now + next);
-	stop(SLOT_WAITING, true);
+		return setting_poll_interval;
+	if (!makes_room)
+	{
+		if (!shared_make_room())
+			return setting_poll_interval;
+		makes_room = true;
+		turn_ends_at = now + TURN;
+	}
+	if (delivery_is_quiet())
+	{
+		next = Min(next - clock_work_time(), LOOK_INTERVAL);
+		shared_worker_wants_at(now + next);
+		stop(SLOT_WAITING, true);
+	}
+	if (now < turn_ends_at)
+		return TimestampDifferenceMilliseconds(now, turn_ends_at);
+	turn_ends_at = now + TURN;
+	if (shared_room_is_urgent())
+		http_give_up();
+	else
+	{
+		shared_keep_room();
+		makes_room = false;
+	}
+	return 0;
 }
 
 /* Reads what was counted.  What can't be read now is in nobody's way. */
@@ -395,7 +415,7 @@ take_turn(void)
 		standstill_answer(number);
 		answered = number;
 	}
-	make_room();
+	timeout = Min(timeout, make_room());
 	wait_for_work(timeout);
 }
 

@@ -7,7 +7,8 @@
  * When there are more databases than workers may run, these are lent: a worker without
  * work, or whose turn is over, makes room for the one of a database that waits.  One that
  * has made room comes back when a commit announces something, or when it said that it
- * would have work.
+ * would have work.  Requests that hang keep a worker only until some database has waited
+ * for lending_patience.
  *
  * Only a worker can see whether its database has the extension, so each
  * database gets one at first.  Those without are remembered, until CREATE
@@ -390,19 +391,30 @@ start_workers(void)
 	int			nwaiting;
 	Waiting    *waiting = list_waiting(&nrunning, &nwaiting, &next);
 	int			nleft = 0;
+	int			nurgent = 0;
+	TimestampTz too_long_since = clock_now() -
+	setting_lending_patience * INT64CONST(1000);
 
 	for (int i = 0; i < nwaiting; i++)
 	{
 		Start	   *start = free_start();
 
-		if (nrunning >= worker_limit())
-			nleft++;
-		else if (start != NULL && start_worker(waiting[i].slot, start))
-			nrunning++;
-		else if (start != NULL)
-			nleft += (shortage_since != 0);
+		if (nrunning < worker_limit())
+		{
+			if (start == NULL)
+				continue;
+			if (start_worker(waiting[i].slot, start))
+			{
+				nrunning++;
+				continue;
+			}
+			if (shortage_since == 0)
+				continue;
+		}
+		nleft++;
+		nurgent += (waiting[i].since <= too_long_since);
 	}
-	shared_set_wanted(nleft);
+	shared_set_wanted(nleft, nurgent);
 	if (nleft > 0)
 		next = Min(next, clock_now() + LEND_INTERVAL);
 	return next;

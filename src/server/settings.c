@@ -26,6 +26,7 @@ char	   *setting_databases;
 bool		setting_delivery;
 bool		setting_emit;
 int			setting_max_workers;
+int			setting_lending_patience;
 int			setting_max_in_flight;
 int			setting_max_in_flight_per_host;
 int			setting_request_timeout;
@@ -267,6 +268,9 @@ settings_define(void)
 	define_int("webhook_events.max_workers",
 			   "Workers that may run at once; 0 leaves a quarter of max_worker_processes, and three, to others.",
 			   &setting_max_workers, 0, 0, 1000, 0);
+	define_int("webhook_events.lending_patience",
+			   "How long a database waits for a worker before requests that keep one are given up.",
+			   &setting_lending_patience, 2000, 1, INT_MAX, GUC_UNIT_MS);
 	define_int("webhook_events.max_in_flight",
 			   "Requests that may be under way at once, for each database.",
 			   &setting_max_in_flight, 256, 1, 10000, 0);

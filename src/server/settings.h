@@ -27,6 +27,7 @@ extern char *setting_databases;
 extern bool setting_delivery;
 extern bool setting_emit;
 extern int	setting_max_workers;
+extern int	setting_lending_patience;	/* milliseconds */
 extern int	setting_max_in_flight;
 extern int	setting_max_in_flight_per_host;
 extern int	setting_request_timeout;	/* milliseconds */

@@ -73,6 +73,7 @@ initialize(void)
 	pg_atomic_init_u32(&shared->must_list, 1);
 	pg_atomic_init_u32(&shared->nwanted, 0);
 	pg_atomic_init_u32(&shared->nlending, 0);
+	pg_atomic_init_u32(&shared->nurgent, 0);
 	pg_atomic_init_u32(&shared->async_commits, 0);
 	pg_atomic_init_u64(&shared->ended_async_commits, 0);
 	ConditionVariableInit(&shared->worker_gone);

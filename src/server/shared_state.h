@@ -86,6 +86,7 @@ typedef struct SharedState
 	pg_atomic_uint32 must_list; /* databases came or went */
 	pg_atomic_uint32 nwanted;	/* workers that other databases wait for */
 	pg_atomic_uint32 nlending;	/* workers that make room */
+	pg_atomic_uint32 nurgent;	/* databases that have waited too long for one */
 	pg_atomic_uint32 async_commits; /* under way */
 	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;

@@ -123,20 +123,41 @@ shared_worker_ends(SlotState next_state)
 	my_end_is_failure = false;
 }
 
+/* Takes one off a number that others take from as well; false if it is 0. */
+static bool
+take_one(pg_atomic_uint32 *number)
+{
+	uint32		value = pg_atomic_read_u32(number);
+
+	while (value > 0)
+	{
+		if (pg_atomic_compare_exchange_u32(number, &value, value - 1))
+			return true;
+	}
+	return false;
+}
+
 bool
 shared_make_room(void)
 {
-	uint32		nwanted = pg_atomic_read_u32(&shared->nwanted);
+	if (!take_one(&shared->nwanted))
+		return false;
+	pg_atomic_fetch_add_u32(&shared->nlending, 1);
+	my_end_makes_room = true;
+	return true;
+}
 
-	while (nwanted > 0)
-	{
-		if (!pg_atomic_compare_exchange_u32(&shared->nwanted, &nwanted, nwanted - 1))
-			continue;
-		pg_atomic_fetch_add_u32(&shared->nlending, 1);
-		my_end_makes_room = true;
-		return true;
-	}
-	return false;
+bool
+shared_room_is_urgent(void)
+{
+	return take_one(&shared->nurgent);
+}
+
+void
+shared_keep_room(void)
+{
+	pg_atomic_fetch_sub_u32(&shared->nlending, 1);
+	my_end_makes_room = false;
 }
 
 bool

@@ -244,8 +244,9 @@ shared_slot_wants(int index, bool always, TimestampTz *since, TimestampTz *next_
 }
 
 void
-shared_set_wanted(int nwanted)
+shared_set_wanted(int nwanted, int nurgent)
 {
+	pg_atomic_write_u32(&shared->nurgent, nurgent);
 	nwanted -= (int) pg_atomic_read_u32(&shared->nlending);
 	pg_atomic_write_u32(&shared->nwanted, Max(nwanted, 0));
 	for (int i = 0; i < shared->nslots && nwanted > 0; i++)

@@ -150,11 +150,12 @@ extern bool shared_slot_is_starting(int slot, uint32 start);
  * Lending.  Is a WAITING slot to be started, "always" or because there is work?
  * *since is when that was found first.  If not, *next_at is when it is to be looked at
  * again, without a wake-up.  shared_set_wanted() tells running workers how many
- * databases wait for one of them; shared_want_all() has every database looked at.
+ * databases wait for one of them, and how many of these have done so for too long;
+ * shared_want_all() has every database looked at.
  */
 extern bool shared_slot_wants(int slot, bool always, TimestampTz *since,
 							  TimestampTz *next_at);
-extern void shared_set_wanted(int nwanted);
+extern void shared_set_wanted(int nwanted, int nurgent);
 extern void shared_want_all(void);
 
 /* STARTING to WAITING, after a worker that never came up. */
@@ -199,6 +200,14 @@ extern void shared_worker_runs(void);
  * caller does as soon as it can.  It tells when it will have work again.
  */
 extern bool shared_make_room(void);
+
+/*
+ * Of a worker that has promised to make room and can't yet: has some database waited
+ * for too long, so that this one is to end whatever keeps it?  It is the only one that
+ * is told so for that database.  Or it takes its promise back, and goes on.
+ */
+extern bool shared_room_is_urgent(void);
+extern void shared_keep_room(void);
 
 /* Had the last worker of this one's database made room?  Then *hold is what it found. */
 extern bool shared_worker_was_lent(WorkerHold *hold);

@@ -25,7 +25,6 @@ my $node = new_node('databases', conf => <<'CONF');
 max_worker_processes = 8
 autovacuum = off
 log_statement = none
-webhook_events.request_timeout = '2s'
 CONF
 my @names = map { "db$_" } 1 .. $ndatabases;
 
@@ -113,8 +112,8 @@ check_delays('events of one database after the other', delays());
 insert_all(0, shuffle @names);
 check_delays('events of all databases at once', delays());
 
-# More endpoints that hang than there are workers, each of which one keeps until
-# request_timeout.
+# More endpoints that hang than there are workers, each of which one keeps until somebody
+# has waited for lending_patience.
 my @hanging = @names[ 0 .. 5 ];
 foreach my $name (@hanging)
 {

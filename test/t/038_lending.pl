@@ -16,6 +16,7 @@ my $receiver = WebhookEvents::Receiver->new;
 my $node = new_node('lending', conf => <<"CONF");
 webhook_events.max_workers = $nworkers
 webhook_events.retry_delay = '2s'
+webhook_events.request_timeout = '1h'
 webhook_events.retry_jitter = 0
 autovacuum = off
 CONF
@@ -126,6 +127,24 @@ wait_until { requests_of('/ok?db7') == 3 } 'a copy delivers';
 insert_run('db7', 'a');
 wait_until { requests_of('/ok?db7') == 4 } 'and so does its origin';
 pass('databases are dropped and copied meanwhile');
+
+# Endpoints that hang, one more than there are workers, keep none for long: each is
+# called, and nobody else's events wait for them, nor do those of the same database.
+my @hanging = @names[ -$nworkers - 1 .. -1 ];
+my %before = map { $_ => requests_of("/ok?$_") } @names;
+subscribe($_, "/hang?$_", 'hang') foreach @hanging;
+insert_run($_, 'hang') foreach @hanging;
+insert_run($_, 'a') foreach grep { $_ ne 'db6' } @names;
+wait_until { !grep { requests_of("/hang?$_") == 0 } @hanging } 'those that hang are called';
+wait_until { !grep { requests_of("/ok?$_") == $before{$_} } grep { $_ ne 'db6' } @names } 'the others are called as well';
+pass('requests that hang keep no worker for which others wait');
+wait_until
+{
+	grep { $node->safe_psql($_, "SELECT count(*) FROM webhook_events.calls WHERE error_message LIKE 'given up, for another database waited%'") > 0 } @hanging;
+}
+'their calls say that they were given up';
+pass('what was given up is a failed call that says why');
+$node->safe_psql($_, "SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE actor_id = 'hang'") foreach @hanging;
 
 # More workers than databases: each has its own.
 $node->append_conf('postgresql.conf', 'webhook_events.max_workers = 1000');
