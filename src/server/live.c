@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "server/live.h"
+#include "server/live_state.h"
 #include "server/settings.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -28,65 +29,7 @@
 #define MIN_FLIGHTS 64
 #define MAX_FLIGHTS 2048
 
-/* An entry that changes all the time is left out after so many tries. */
-#define MAX_TRIES 1000
-
-/* So many floors under ids are known. */
-#define MAX_FLOORS 64
-
-/* Microseconds that the first class of durations ends with. */
-#define FIRST_DURATION 250.0
-
-typedef struct FlightEntry
-{
-	pg_atomic_uint32 version;
-	bool		is_used;
-	LiveFlight	flight;
-} FlightEntry;
-
-typedef struct HostEntry
-{
-	pg_atomic_uint32 version;
-	LiveHost	host;
-} HostEntry;
-
-/* Transactions from "xid" on make no id that is older than "time". */
-typedef struct Floor
-{
-	uint64		xid;
-	TimestampTz time;
-} Floor;
-
-typedef struct Bounds
-{
-	uint32		below_floor;	/* ids_shared's count for which all holds */
-	int			nfloors;
-	Floor		floors[MAX_FLOORS]; /* oldest first */
-	Id			oldest_active;
-} Bounds;
-
-/* A worker's place; its flights come behind it. */
-typedef struct LivePlace
-{
-	pg_atomic_uint32 is_taken;
-	pg_atomic_uint32 database;	/* InvalidOid: no worker has it */
-	uint64		counters[LIVE_COUNTERS];
-	pg_atomic_uint32 bounds_version;
-	Bounds		bounds;
-	pg_atomic_uint64 behind_since[N_LIVE_QUEUES];	/* TimestampTz; 0: it is
-													 * not */
-	pg_atomic_uint64 behind_from[N_LIVE_QUEUES];	/* what was done by then */
-	HostEntry	hosts[LIVE_HOSTS];
-	FlightEntry flights[FLEXIBLE_ARRAY_MEMBER];
-} LivePlace;
-
-typedef struct LiveArea
-{
-	int			nplaces;
-	int			nflights;		/* of each place */
-} LiveArea;
-
-static LiveArea *area = NULL;
+LiveArea   *live_area = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
@@ -130,11 +73,11 @@ area_size(void)
 					mul_size(max_worker_processes, place_size(flights_wanted())));
 }
 
-static LivePlace *
-place_at(int number)
+LivePlace *
+live_place_at(int number)
 {
-	return (LivePlace *) ((char *) area + MAXALIGN(sizeof(LiveArea)) +
-						  number * place_size(area->nflights));
+	return (LivePlace *) ((char *) live_area + MAXALIGN(sizeof(LiveArea)) +
+						  number * place_size(live_area->nflights));
 }
 
 static void
@@ -148,12 +91,12 @@ request_hook(void)
 static void
 initialize(void)
 {
-	memset(area, 0, area_size());
-	area->nplaces = max_worker_processes;
-	area->nflights = flights_wanted();
-	for (int i = 0; i < area->nplaces; i++)
+	memset(live_area, 0, area_size());
+	live_area->nplaces = max_worker_processes;
+	live_area->nflights = flights_wanted();
+	for (int i = 0; i < live_area->nplaces; i++)
 	{
-		LivePlace  *place = place_at(i);
+		LivePlace  *place = live_place_at(i);
 
 		pg_atomic_init_u32(&place->is_taken, 0);
 		pg_atomic_init_u32(&place->database, InvalidOid);
@@ -165,7 +108,7 @@ initialize(void)
 		}
 		for (int host = 0; host < LIVE_HOSTS; host++)
 			pg_atomic_init_u32(&place->hosts[host].version, 0);
-		for (int flight = 0; flight < area->nflights; flight++)
+		for (int flight = 0; flight < live_area->nflights; flight++)
 			pg_atomic_init_u32(&place->flights[flight].version, 0);
 	}
 }
@@ -178,7 +121,7 @@ startup_hook(void)
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	area = ShmemInitStruct("webhook_events live", area_size(), &found);
+	live_area = ShmemInitStruct("webhook_events live", area_size(), &found);
 	if (!found)
 		initialize();
 	LWLockRelease(AddinShmemInitLock);
@@ -225,9 +168,9 @@ detach(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 static LivePlace *
 take_place(void)
 {
-	for (int i = 0; i < area->nplaces; i++)
+	for (int i = 0; i < live_area->nplaces; i++)
 	{
-		LivePlace  *place = place_at(i);
+		LivePlace  *place = live_place_at(i);
 		uint32		is_taken = 0;
 
 		if (pg_atomic_compare_exchange_u32(&place->is_taken, &is_taken, 1))
@@ -245,7 +188,7 @@ live_attach(Oid database)
 		.hcxt = TopMemoryContext
 	};
 
-	if (area != NULL)
+	if (live_area != NULL)
 		my_place = take_place();
 	if (my_place == NULL)
 		return;
@@ -262,7 +205,7 @@ live_attach(Oid database)
 		dlist_push_tail(&host_order, &host_owners[i].node);
 	}
 	free_flights = MemoryContextAlloc(TopMemoryContext,
-									  sizeof(int) * area->nflights);
+									  sizeof(int) * live_area->nflights);
 	memset(my_place->counters, 0, sizeof(my_place->counters));
 	begin_change(&my_place->bounds_version);
 	memset(&my_place->bounds, 0, sizeof(Bounds));
@@ -286,7 +229,7 @@ live_start(void)
 	for (int i = 0; i < N_LIVE_QUEUES; i++)
 		live_behind(i, false, 0);
 	nfree_flights = 0;
-	for (int i = area->nflights; i-- > 0;)
+	for (int i = live_area->nflights; i-- > 0;)
 	{
 		FlightEntry *entry = &my_place->flights[i];
 
@@ -492,179 +435,4 @@ uint64 *
 live_counters(void)
 {
 	return my_place == NULL ? NULL : my_place->counters;
-}
-
-/*
- * Reading
- */
-
-static LivePlace *
-find_place(Oid database)
-{
-	if (area == NULL)
-		return NULL;
-	for (int i = 0; i < area->nplaces; i++)
-	{
-		if (pg_atomic_read_u32(&place_at(i)->database) == database)
-			return place_at(i);
-	}
-	return NULL;
-}
-
-/* Copies an entry as it was at one moment; false if it never stands still. */
-static bool
-copy_entry(pg_atomic_uint32 *version, void *copy, const void *entry, Size size)
-{
-	for (int i = 0; i < MAX_TRIES; i++)
-	{
-		uint32		before = pg_atomic_read_u32(version);
-
-		pg_read_barrier();
-		if (before % 2 == 0)
-		{
-			memcpy(copy, entry, size);
-			pg_read_barrier();
-			if (pg_atomic_read_u32(version) == before)
-				return true;
-		}
-		pg_spin_delay();
-	}
-	return false;
-}
-
-int
-live_flights(Oid database, LiveFlight **flights)
-{
-	LivePlace  *place = find_place(database);
-	int			count = 0;
-
-	*flights = NULL;
-	if (place == NULL)
-		return 0;
-	*flights = palloc(sizeof(LiveFlight) * area->nflights);
-	for (int i = 0; i < area->nflights; i++)
-	{
-		FlightEntry *entry = &place->flights[i];
-		FlightEntry copy;
-
-		if (entry->is_used &&
-			copy_entry(&entry->version, &copy, entry, sizeof(FlightEntry)) &&
-			copy.is_used)
-			(*flights)[count++] = copy.flight;
-	}
-	return count;
-}
-
-int
-live_hosts(Oid database, LiveHost **hosts)
-{
-	LivePlace  *place = find_place(database);
-	int			count = 0;
-
-	*hosts = NULL;
-	if (place == NULL)
-		return 0;
-	*hosts = palloc(sizeof(LiveHost) * LIVE_HOSTS);
-	for (int i = 0; i < LIVE_HOSTS; i++)
-	{
-		HostEntry  *entry = &place->hosts[i];
-		LiveHost   *copy = &(*hosts)[count];
-
-		if (copy_entry(&entry->version, copy, &entry->host, sizeof(LiveHost)) &&
-			copy->name[0] != '\0')
-			count++;
-	}
-	return count;
-}
-
-double
-live_percentile(const uint32 durations[LIVE_DURATIONS], double share)
-{
-	uint64		total = 0;
-	uint64		below = 0;
-	double		wanted;
-
-	for (int i = 0; i < LIVE_DURATIONS; i++)
-		total += durations[i];
-	if (total == 0)
-		return -1;
-	wanted = share * (double) total;
-	for (int i = 0; i < LIVE_DURATIONS; i++)
-	{
-		double		upper = FIRST_DURATION * pow(2.0, i / 2.0);
-		double		lower = i == 0 ? 0 : upper / sqrt(2.0);
-
-		if (durations[i] > 0 && (double) (below + durations[i]) >= wanted)
-			return (lower + (upper - lower) *
-					(wanted - (double) below) / durations[i]) / 1000.0;
-		below += durations[i];
-	}
-	return -1;
-}
-
-/* Copies what is known of a database's ids; false if nothing is. */
-static bool
-copy_bounds(Oid database, Bounds *bounds)
-{
-	LivePlace  *place = find_place(database);
-
-	if (place == NULL || ids_shared == NULL ||
-		!copy_entry(&place->bounds_version, bounds, &place->bounds, sizeof(Bounds)))
-		return false;
-	pg_read_barrier();
-	return pg_atomic_read_u32(&ids_shared->below_floor) == bounds->below_floor;
-}
-
-void
-live_least_new_id(Oid database, uint64 xid, Id id)
-{
-	Bounds		bounds;
-
-	id[0] = '\0';
-	if (!copy_bounds(database, &bounds))
-		return;
-	for (int i = bounds.nfloors; i-- > 0;)
-	{
-		if (bounds.floors[i].xid <= xid)
-		{
-			id_lower_bound(id, bounds.floors[i].time);
-			return;
-		}
-	}
-}
-
-void
-live_oldest_active(Oid database, Id id)
-{
-	Bounds		bounds;
-
-	id[0] = '\0';
-	if (copy_bounds(database, &bounds))
-		strlcpy(id, bounds.oldest_active, sizeof(Id));
-}
-
-TimestampTz
-live_behind_since(Oid database, LiveQueue queue, uint64 *done)
-{
-	LivePlace  *place = find_place(database);
-	TimestampTz since;
-
-	*done = 0;
-	if (place == NULL)
-		return 0;
-	since = (TimestampTz) pg_atomic_read_u64(&place->behind_since[queue]);
-	pg_read_barrier();
-	*done = pg_atomic_read_u64(&place->behind_from[queue]);
-	return since;
-}
-
-bool
-live_copy_counters(Oid database, uint64 counters[LIVE_COUNTERS])
-{
-	LivePlace  *place = find_place(database);
-
-	if (place == NULL)
-		return false;
-	memcpy(counters, place->counters, sizeof(place->counters));
-	return true;
 }
