@@ -18,6 +18,7 @@
 #include "deliver/waiting.h"
 #include "server/clock.h"
 #include "store/dispatch_order.h"
+#include "store/dispatch_writer.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 

@@ -10,12 +10,13 @@
  */
 #include "postgres.h"
 
-#include "deliver/answer.h"
+#include "deliver/answer_text.h"
 #include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recording.h"
 #include "deliver/tally.h"
 #include "server/clock.h"
+#include "store/dispatch_writer.h"
 
 static void
 write_call(DispatchWriter *writer, const Dispatch *dispatch)

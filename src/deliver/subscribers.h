@@ -16,7 +16,7 @@
 
 #include "deliver/hosts.h"
 #include "rules/webhook.h"
-#include "store/dispatches.h"
+#include "store/dispatch_rows.h"
 
 typedef struct Subscriber
 {

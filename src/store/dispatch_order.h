@@ -14,7 +14,7 @@
 #ifndef WEBHOOK_DISPATCH_ORDER_H
 #define WEBHOOK_DISPATCH_ORDER_H
 
-#include "store/dispatches.h"
+#include "store/dispatch_rows.h"
 
 /* Lanes, and a place in each, as parameters of statements. */
 typedef struct LaneList

@@ -14,7 +14,7 @@
 #ifndef WEBHOOK_STATISTICS_H
 #define WEBHOOK_STATISTICS_H
 
-#include "store/dispatches.h"
+#include "store/dispatch_rows.h"
 
 /* What a webhook's statistics gain: new dispatches, and the newest one. */
 typedef struct StatsRow

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * dispatches.h
- *	  The tables dispatches and calls: written in batches, read when due.
+ * dispatch_rows.h
+ *	  Rows of the table dispatches, read when they are due.
  *
  * All of it runs between work_begin() and work_commit().
  *
  * IDENTIFICATION
- *	  src/store/dispatches.h
+ *	  src/store/dispatch_rows.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WEBHOOK_DISPATCHES_H
-#define WEBHOOK_DISPATCHES_H
+#ifndef WEBHOOK_DISPATCH_ROWS_H
+#define WEBHOOK_DISPATCH_ROWS_H
 
 #include "rules/event_type.h"
 #include "rules/ids.h"
@@ -28,73 +28,6 @@ typedef enum DispatchStatus
 /* Its label in SQL, and the status of a label; an error if there is none. */
 extern const char *dispatch_status_label(DispatchStatus status);
 extern DispatchStatus dispatch_status_from_label(const char *label);
-
-/* A row of dispatches; times are 0 and strings NULL for SQL's NULL. */
-typedef struct DispatchRow
-{
-	const char *id;
-	const char *event_id;
-	const char *webhook_id;
-	const char *user_id;
-	EventType	event_type;
-	DispatchStatus status;
-	TimestampTz created_at;
-	TimestampTz finished_at;
-	int			attempts;
-	TimestampTz next_attempt_at;
-	const char *error_message;
-	const char *order_key;		/* of an inserted row */
-	TimestampTz holds_until;	/* 0 of a changed row leaves it */
-	int			epoch;			/* of an inserted row */
-	bool		is_passed;		/* of a changed row: has no order_key any more */
-	RowPlace   *place;			/* of an inserted row, set when that is done;
-								 * of a changed one, where it was seen; or
-								 * NULL */
-} DispatchRow;
-
-/* A row of calls. */
-typedef struct CallRow
-{
-	const char *dispatch_id;
-	int			attempt;
-	TimestampTz started_at;
-	TimestampTz finished_at;
-	int			response_status;	/* 0 for NULL */
-	const char *response_body;
-	const char *error_message;
-	const char *url;
-	int64		duration;		/* microseconds */
-	const char *address;		/* empty for NULL */
-} CallRow;
-
-/* Rows to be written together; allocated in CurrentMemoryContext. */
-typedef struct DispatchWriter DispatchWriter;
-
-extern DispatchWriter *dispatch_writer_create(void);
-extern void dispatch_writer_insert(DispatchWriter *writer,
-								   const DispatchRow *row);
-
-/* What became of a row that was to be changed. */
-typedef enum RowFate
-{
-	ROW_WRITTEN,
-	ROW_LOCKED,					/* by somebody, so it was left alone */
-	ROW_ELSEWHERE				/* not where it was seen, or not ACTIVE any
-								 * more */
-} RowFate;
-
-/*
- * Of a row that is ACTIVE, changes status, times, attempts and error, and the order as
- * said.  Rows that are elsewhere are looked for, and written where they can be,
- * by dispatch_writer_find_locked(), to be called after all updates: it returns the ids
- * (char *) of those that are locked.  What nobody finds ACTIVE was ended by others.
- */
-extern RowFate dispatch_writer_update(DispatchWriter *writer,
-									  const DispatchRow *row);
-extern List *dispatch_writer_find_locked(DispatchWriter *writer);
-extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
-
-extern void dispatch_writer_execute(DispatchWriter *writer);
 
 /* The number of a dispatch's last call in the table, 0 if there is none. */
 extern int	dispatches_last_attempt(const char *id);
@@ -190,4 +123,4 @@ extern int	dispatches_find_webhooks(const char *after, int limit,
 extern int	dispatches_find_waiting_of(const char *webhook_id, int epoch,
 									   bool with_tests, int limit, DueRow **rows);
 
-#endif							/* WEBHOOK_DISPATCHES_H */
+#endif							/* WEBHOOK_DISPATCH_ROWS_H */

@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * answer.h
+ * answer_text.h
  *	  Bytes from the network as text that a column can hold.
  *
  * IDENTIFICATION
- *	  src/deliver/answer.h
+ *	  src/deliver/answer_text.h
  *
  *-------------------------------------------------------------------------
  */
-#ifndef WEBHOOK_ANSWER_H
-#define WEBHOOK_ANSWER_H
+#ifndef WEBHOOK_ANSWER_TEXT_H
+#define WEBHOOK_ANSWER_TEXT_H
 
 /*
  * Returns the beginning of an answer's body as palloc'd text in the server's
@@ -19,4 +19,4 @@
  */
 extern char *answer_to_text(const char *bytes, size_t length);
 
-#endif							/* WEBHOOK_ANSWER_H */
+#endif							/* WEBHOOK_ANSWER_TEXT_H */

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * answer.c
+ * answer_text.c
  *	  Bytes from the network as text that a column can hold.
  *
  * IDENTIFICATION
- *	  src/deliver/answer.c
+ *	  src/deliver/answer_text.c
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "deliver/answer.h"
+#include "deliver/answer_text.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 
