@@ -210,7 +210,7 @@ dispatch_enqueue(Dispatch *dispatch)
 	Host	   *host = host_get(dispatch->subscriber->host->name);
 	const Webhook *webhook = dispatch->subscriber->webhook;
 
-	dispatch->state = DISPATCH_QUEUED;
+	dispatch->stage = STAGE_QUEUED;
 	dispatch->host = host;
 	dispatch->user = (webhook && webhook->user_id) ?
 		share_of_user(webhook->user_id) : NULL;
@@ -265,7 +265,7 @@ void
 dispatch_start(Dispatch *dispatch)
 {
 	dequeue(dispatch);
-	dispatch->state = DISPATCH_CALLING;
+	dispatch->stage = STAGE_CALLING;
 	if (dispatch->user)
 		dispatch->user->in_flight++;
 	host_started(dispatch->host, dispatch->is_replay);
@@ -294,7 +294,7 @@ leave_host(Dispatch *dispatch)
 {
 	if (dispatch->host == NULL)
 		return;
-	if (dispatch->state == DISPATCH_QUEUED)
+	if (dispatch->stage == STAGE_QUEUED)
 		dequeue(dispatch);
 	else
 	{
@@ -321,7 +321,7 @@ dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
 	if (dispatch->body)
 		pfree(dispatch->body);
 	dispatch->body = NULL;
-	dispatch->state = DISPATCH_ENDED;
+	dispatch->stage = STAGE_ENDED;
 	dispatch->status = status;
 	dispatch->error = error ? MemoryContextStrdup(dispatches_context, error) : NULL;
 	dispatch->ended_at = clock_work_time();
@@ -346,10 +346,10 @@ dispatch_got_row(Dispatch *dispatch)
 
 	if (dispatch->has_row)
 		return;
-	if (dispatch->state == DISPATCH_QUEUED && dispatch->host)
+	if (dispatch->stage == STAGE_QUEUED && dispatch->host)
 		nfetched_dispatches++;
 	dispatch->has_row = true;
-	dispatch->has_waited = (dispatch->state != DISPATCH_ENDED);
+	dispatch->has_waited = (dispatch->stage != STAGE_ENDED);
 	dlist_delete(&dispatch->rowless_node);
 	nrowless_dispatches--;
 	batch->nwithout_row--;
@@ -362,7 +362,7 @@ void
 dispatch_forget(Dispatch *dispatch)
 {
 	Assert(dispatch->has_row);
-	if (dispatch->state == DISPATCH_ENDED)
+	if (dispatch->stage == STAGE_ENDED)
 	{
 		dlist_delete(&dispatch->queue_node);
 		nended_dispatches--;
@@ -392,7 +392,7 @@ dispatches_forget_queued(void)
 	hash_seq_init(&scan, dispatches);
 	while ((dispatch = hash_seq_search(&scan)) != NULL)
 	{
-		if (dispatch->state == DISPATCH_QUEUED && dispatch->has_row)
+		if (dispatch->stage == STAGE_QUEUED && dispatch->has_row)
 			dispatch_forget(dispatch);
 	}
 }

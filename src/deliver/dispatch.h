@@ -44,12 +44,12 @@ typedef struct EndedRun
 	char	   *id;
 } EndedRun;
 
-typedef enum DispatchState
+typedef enum DispatchStage
 {
-	DISPATCH_QUEUED,
-	DISPATCH_CALLING,
-	DISPATCH_ENDED
-} DispatchState;
+	STAGE_QUEUED,
+	STAGE_CALLING,
+	STAGE_ENDED
+} DispatchStage;
 
 /* Where a dispatch stands in its lane. */
 typedef enum LanePlace
@@ -69,7 +69,7 @@ typedef struct Dispatch
 	EventType	event_type;
 	TimestampTz since;			/* in memory; of a routed one, created_at */
 	int			attempts;		/* calls that ended */
-	DispatchState state;
+	DispatchStage stage;
 	Subscriber *subscriber;
 	Host	   *host;			/* NULL unless queued there or calling */
 	Share	   *user;			/* likewise, and without a user */

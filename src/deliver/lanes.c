@@ -432,7 +432,7 @@ static bool
 has_room(const Lane *lane)
 {
 	return !lane->has_rows && lane->nleaving == 0 && !all_are_held &&
-		(lane->head != NULL ? lane->head->state != DISPATCH_ENDED : lane->is_held) &&
+		(lane->head != NULL ? lane->head->stage != STAGE_ENDED : lane->is_held) &&
 		lane->nwaiting < MAX_WAITING && nwaiting_in_all < MAX_WAITING_IN_ALL;
 }
 

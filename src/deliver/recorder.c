@@ -231,7 +231,7 @@ forget_queued(const Entry *entry, TimestampTz now)
 {
 	Dispatch   *dispatch = entry->dispatch;
 
-	if (dispatch->state == DISPATCH_CALLING)
+	if (dispatch->stage == STAGE_CALLING)
 	{
 		host_set_slow(dispatch->host, true);
 		return;
@@ -281,7 +281,7 @@ note_written(const Recording *recording, TimestampTz now)
 			continue;
 		}
 		dispatch_got_row(entry->dispatch);
-		if (entry->dispatch->state == DISPATCH_ENDED)
+		if (entry->dispatch->stage == STAGE_ENDED)
 			forget_ended(entry);
 		else
 			forget_queued(entry, now);
@@ -336,7 +336,7 @@ set_row_aside(Recording *recording, TimestampTz now, WorkError *error)
 		result = try(recording, now, error);
 	if (result != WORK_FAILED || !error->is_of_row)
 		return result;
-	if (dispatch->state == DISPATCH_CALLING)
+	if (dispatch->stage == STAGE_CALLING)
 	{
 		/* Its result will be tried in turn. */
 		dispatch->since = now;
@@ -347,7 +347,7 @@ set_row_aside(Recording *recording, TimestampTz now, WorkError *error)
 			(errcode(error->sqlstate),
 			 errmsg("dispatch \"%s\" of webhook \"%s\" could not be recorded and is set aside: %s",
 					dispatch->id, dispatch->subscriber->id, error->message)));
-	if (dispatch->state == DISPATCH_ENDED)
+	if (dispatch->stage == STAGE_ENDED)
 	{
 		entry->status = DISPATCH_FAILED;
 		entry->without_call = true;
@@ -439,7 +439,7 @@ collect(bool everything, TimestampTz now, int *count)
 
 		if (!everything && now - dispatch->since < ROWLESS_TIME)
 			break;
-		if (dispatch->state != DISPATCH_ENDED)
+		if (dispatch->stage != STAGE_ENDED)
 			add_entry(entries, count, dispatch, DISPATCH_ACTIVE, now);
 	}
 	return entries;

@@ -49,7 +49,7 @@ write_dispatch(DispatchWriter *writer, Entry *entry)
 	Dispatch   *dispatch = entry->dispatch;
 	const Webhook *webhook = dispatch->subscriber->webhook;
 	bool		waits = (entry->status == DISPATCH_ACTIVE);
-	bool		has_place = dispatch->has_row || dispatch->state == DISPATCH_CALLING;
+	bool		has_place = dispatch->has_row || dispatch->stage == STAGE_CALLING;
 	DispatchRow row = {
 		.id = dispatch->id,
 		.event_id = dispatch->event_id,
@@ -143,7 +143,7 @@ write_recording(void *argument)
 	{
 		Entry	   *entry = &recording->entries[i];
 
-		if (entry->dispatch->state == DISPATCH_ENDED && entry->dispatch->was_called &&
+		if (entry->dispatch->stage == STAGE_ENDED && entry->dispatch->was_called &&
 			!entry->is_locked && !entry->without_call)
 			write_call(writer, entry->dispatch);
 	}

@@ -496,7 +496,7 @@ end_refused(Subscriber *subscriber, TimestampTz first_due_at)
 		Dispatch   *dispatch = dispatch_find(rows[i].id);
 
 		if (reason == NULL || recorder_has_set_aside(rows[i].id) ||
-			(dispatch != NULL && dispatch->state != DISPATCH_QUEUED))
+			(dispatch != NULL && dispatch->stage != STAGE_QUEUED))
 			continue;
 		if (dispatch == NULL)
 			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);

@@ -21,40 +21,40 @@
 /* The columns of dispatches and of calls that are written. */
 enum
 {
-	DISPATCH_ID,
-	DISPATCH_EVENT_ID,
-	DISPATCH_WEBHOOK_ID,
-	DISPATCH_USER_ID,
-	DISPATCH_EVENT_TYPE,
-	DISPATCH_STATUS,
-	DISPATCH_CREATED_AT,
-	DISPATCH_FINISHED_AT,
-	DISPATCH_ATTEMPTS,
-	DISPATCH_NEXT_ATTEMPT_AT,
-	DISPATCH_ERROR_MESSAGE,
-	DISPATCH_ORDER_KEY,
-	DISPATCH_HOLDS_UNTIL,
-	DISPATCH_EPOCH,
-	N_DISPATCH
+	DISPATCHES_ID,
+	DISPATCHES_EVENT_ID,
+	DISPATCHES_WEBHOOK_ID,
+	DISPATCHES_USER_ID,
+	DISPATCHES_EVENT_TYPE,
+	DISPATCHES_STATUS,
+	DISPATCHES_CREATED_AT,
+	DISPATCHES_FINISHED_AT,
+	DISPATCHES_ATTEMPTS,
+	DISPATCHES_NEXT_ATTEMPT_AT,
+	DISPATCHES_ERROR_MESSAGE,
+	DISPATCHES_ORDER_KEY,
+	DISPATCHES_HOLDS_UNTIL,
+	DISPATCHES_EPOCH,
+	N_DISPATCHES
 };
 
 enum
 {
-	CALL_DISPATCH_ID,
-	CALL_ATTEMPT,
-	CALL_STARTED_AT,
-	CALL_FINISHED_AT,
-	CALL_RESPONSE_STATUS,
-	CALL_RESPONSE_BODY,
-	CALL_ERROR_MESSAGE,
-	CALL_URL,
-	CALL_DURATION,
-	CALL_ADDRESS,
-	N_CALL
+	CALLS_DISPATCH_ID,
+	CALLS_ATTEMPT,
+	CALLS_STARTED_AT,
+	CALLS_FINISHED_AT,
+	CALLS_RESPONSE_STATUS,
+	CALLS_RESPONSE_BODY,
+	CALLS_ERROR_MESSAGE,
+	CALLS_URL,
+	CALLS_DURATION,
+	CALLS_ADDRESS,
+	N_CALLS
 };
 
 static const DayKind dispatches_kind = {
-	"dispatches", N_DISPATCH,
+	"dispatches", N_DISPATCHES,
 	{
 		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
 		"created_at", "finished_at", "attempts", "next_attempt_at",
@@ -63,7 +63,7 @@ static const DayKind dispatches_kind = {
 };
 
 static const DayKind calls_kind = {
-	"calls", N_CALL,
+	"calls", N_CALLS,
 	{
 		"dispatch_id", "attempt", "started_at", "finished_at",
 		"response_status", "response_body", "error_message", "url", "duration",
@@ -190,22 +190,22 @@ dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 	DayTable   *table = begin_row(&writer->inserts, &dispatches_kind, row->id);
 	DayRows    *rows = writer->inserts;
 
-	day_rows_set_text(rows, DISPATCH_ID, row->id);
-	day_rows_set_text(rows, DISPATCH_EVENT_ID, row->event_id);
-	day_rows_set_text(rows, DISPATCH_WEBHOOK_ID, row->webhook_id);
-	day_rows_set_text(rows, DISPATCH_USER_ID, row->user_id);
-	day_rows_set(rows, DISPATCH_EVENT_TYPE,
+	day_rows_set_text(rows, DISPATCHES_ID, row->id);
+	day_rows_set_text(rows, DISPATCHES_EVENT_ID, row->event_id);
+	day_rows_set_text(rows, DISPATCHES_WEBHOOK_ID, row->webhook_id);
+	day_rows_set_text(rows, DISPATCHES_USER_ID, row->user_id);
+	day_rows_set(rows, DISPATCHES_EVENT_TYPE,
 				 ObjectIdGetDatum(table->event_types[row->event_type]));
-	day_rows_set(rows, DISPATCH_STATUS, ObjectIdGetDatum(status_oid(row->status)));
-	set_time(rows, DISPATCH_CREATED_AT, row->created_at);
-	set_time(rows, DISPATCH_FINISHED_AT, row->finished_at);
-	day_rows_set(rows, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts));
-	set_time(rows, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
-	day_rows_set_text(rows, DISPATCH_ERROR_MESSAGE, row->error_message);
-	day_rows_set_text(rows, DISPATCH_ORDER_KEY, row->order_key);
-	set_time(rows, DISPATCH_HOLDS_UNTIL, row->holds_until);
+	day_rows_set(rows, DISPATCHES_STATUS, ObjectIdGetDatum(status_oid(row->status)));
+	set_time(rows, DISPATCHES_CREATED_AT, row->created_at);
+	set_time(rows, DISPATCHES_FINISHED_AT, row->finished_at);
+	day_rows_set(rows, DISPATCHES_ATTEMPTS, Int32GetDatum(row->attempts));
+	set_time(rows, DISPATCHES_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_rows_set_text(rows, DISPATCHES_ERROR_MESSAGE, row->error_message);
+	day_rows_set_text(rows, DISPATCHES_ORDER_KEY, row->order_key);
+	set_time(rows, DISPATCHES_HOLDS_UNTIL, row->holds_until);
 	if (row->epoch > 0)
-		day_rows_set(rows, DISPATCH_EPOCH, Int32GetDatum(row->epoch));
+		day_rows_set(rows, DISPATCHES_EPOCH, Int32GetDatum(row->epoch));
 	day_rows_end_row(rows, 0, row->place);
 }
 
@@ -227,23 +227,23 @@ change_in_place(DispatchWriter *writer, const DispatchRow *row)
 		writer->changes = day_update_create(&dispatches_kind);
 	changes = writer->changes;
 	if (!day_update_begin_row(changes, row->place, row->id) ||
-		DatumGetObjectId(day_update_value(changes, DISPATCH_STATUS)) !=
+		DatumGetObjectId(day_update_value(changes, DISPATCHES_STATUS)) !=
 		status_oid(DISPATCH_ACTIVE))
 		return ROW_ELSEWHERE;
 	if (day_update_is_locked(changes))
 		return ROW_LOCKED;
-	day_update_set(changes, DISPATCH_STATUS,
+	day_update_set(changes, DISPATCHES_STATUS,
 				   ObjectIdGetDatum(status_oid(row->status)), false);
-	change_time(changes, DISPATCH_FINISHED_AT, row->finished_at);
-	day_update_set(changes, DISPATCH_ATTEMPTS, Int32GetDatum(row->attempts), false);
-	change_time(changes, DISPATCH_NEXT_ATTEMPT_AT, row->next_attempt_at);
-	day_update_set(changes, DISPATCH_ERROR_MESSAGE,
+	change_time(changes, DISPATCHES_FINISHED_AT, row->finished_at);
+	day_update_set(changes, DISPATCHES_ATTEMPTS, Int32GetDatum(row->attempts), false);
+	change_time(changes, DISPATCHES_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	day_update_set(changes, DISPATCHES_ERROR_MESSAGE,
 				   row->error_message ? CStringGetTextDatum(row->error_message) : (Datum) 0,
 				   row->error_message == NULL);
 	if (row->holds_until != 0)
-		change_time(changes, DISPATCH_HOLDS_UNTIL, row->holds_until);
+		change_time(changes, DISPATCHES_HOLDS_UNTIL, row->holds_until);
 	if (row->is_passed)
-		day_update_set(changes, DISPATCH_ORDER_KEY, (Datum) 0, true);
+		day_update_set(changes, DISPATCHES_ORDER_KEY, (Datum) 0, true);
 	return day_update_end_row(changes) ? ROW_WRITTEN : ROW_ELSEWHERE;
 }
 
@@ -313,18 +313,18 @@ dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
 
 	(void) begin_row(&writer->calls, &calls_kind, row->dispatch_id);
 	rows = writer->calls;
-	day_rows_set_text(rows, CALL_DISPATCH_ID, row->dispatch_id);
-	day_rows_set(rows, CALL_ATTEMPT, Int32GetDatum(row->attempt));
-	set_time(rows, CALL_STARTED_AT, row->started_at);
-	set_time(rows, CALL_FINISHED_AT, row->finished_at);
+	day_rows_set_text(rows, CALLS_DISPATCH_ID, row->dispatch_id);
+	day_rows_set(rows, CALLS_ATTEMPT, Int32GetDatum(row->attempt));
+	set_time(rows, CALLS_STARTED_AT, row->started_at);
+	set_time(rows, CALLS_FINISHED_AT, row->finished_at);
 	if (row->response_status != 0)
-		day_rows_set(rows, CALL_RESPONSE_STATUS, Int32GetDatum(row->response_status));
-	day_rows_set_text(rows, CALL_RESPONSE_BODY, row->response_body);
-	day_rows_set_text(rows, CALL_ERROR_MESSAGE, row->error_message);
-	day_rows_set_text(rows, CALL_URL, row->url);
-	day_rows_set(rows, CALL_DURATION, IntervalPGetDatum(&duration));
+		day_rows_set(rows, CALLS_RESPONSE_STATUS, Int32GetDatum(row->response_status));
+	day_rows_set_text(rows, CALLS_RESPONSE_BODY, row->response_body);
+	day_rows_set_text(rows, CALLS_ERROR_MESSAGE, row->error_message);
+	day_rows_set_text(rows, CALLS_URL, row->url);
+	day_rows_set(rows, CALLS_DURATION, IntervalPGetDatum(&duration));
 	if (row->address[0] != '\0')
-		day_rows_set_text(rows, CALL_ADDRESS, row->address);
+		day_rows_set_text(rows, CALLS_ADDRESS, row->address);
 	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0,
 					 NULL);
 }
