@@ -28,13 +28,83 @@ COMMENT ON FUNCTION webhook_events_internal.pause(text) IS
     'stops all delivery of this database; events are recorded and wait';
 REVOKE ALL ON FUNCTION webhook_events_internal.pause(text) FROM PUBLIC;
 
+-- Transaction ids of another server mean nothing here: what it had routed becomes older
+-- than everything (3 is the first transaction that PostgreSQL gives), what it had not
+-- becomes new.  Its cursor saw no event that is younger than itself.
+CREATE FUNCTION webhook_events_internal.adopt_copy(skips boolean) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    before_all CONSTANT xid8 := '3';
+    now_on CONSTANT xid8 := pg_current_xact_id();
+    seen record;
+    nevents bigint;
+BEGIN
+    SELECT coalesce(CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END,
+            '1:1:') AS snapshot,
+        window_to, position_xid, position_id, created_at
+    INTO seen FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1;
+    UPDATE webhook_events_internal.outbox AS o
+    SET xid = CASE
+        WHEN o.created_at <= seen.created_at
+            AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
+                OR pg_visible_in_snapshot(o.xid, seen.window_to)
+                    AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
+        THEN before_all ELSE now_on END,
+        next_xid = now_on;
+    SELECT count(*) INTO nevents FROM webhook_events_internal.outbox AS o WHERE o.xid = now_on;
+    IF skips THEN
+        UPDATE webhook_events_internal.outbox AS o SET xid = before_all WHERE o.xid = now_on;
+    END IF;
+    -- Events that come from now on are younger than all webhooks; for the
+    -- others clocks tell.
+    UPDATE webhook_events_internal.webhooks AS w
+    SET created_in = ARRAY[(webhook_events_internal.current_place())[1],
+        before_all::text::bigint, now_on::text::bigint + 1];
+    DELETE FROM webhook_events_internal.cursors;
+    DELETE FROM webhook_events_internal.origins;
+    INSERT INTO webhook_events_internal.origins (database, outbox)
+        SELECT d.oid, 'webhook_events_internal.outbox'::regclass
+        FROM pg_database AS d WHERE d.datname = current_database();
+    INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
+        SELECT n.nspname, c.relname, s.kind
+        FROM webhook_events.sources AS s JOIN pg_class AS c ON c.oid = s.relation
+            JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        ON CONFLICT DO NOTHING;
+    RETURN nevents;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.adopt_copy(boolean) IS
+    'makes a restored or copied outbox this database''s own; returns how many events nobody had routed, which skips makes as old as the others';
+REVOKE ALL ON FUNCTION webhook_events_internal.adopt_copy(boolean) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.keep_ended_runs(snapshot pg_snapshot) RETURNS void
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO webhook_events_internal.ended_runs (run_id, time)
+        SELECT e.actor_run_id, e.created_at
+        FROM (SELECT DISTINCT ON (o.actor_run_id) o.actor_run_id, o.created_at, o.event_type
+            FROM webhook_events_internal.unrouted_events() AS u
+                JOIN webhook_events_internal.outbox AS o ON o.id = u.id
+            WHERE o.event_type IN ('ACTOR.RUN.SUCCEEDED', 'ACTOR.RUN.FAILED', 'ACTOR.RUN.ABORTED',
+                    'ACTOR.RUN.TIMED_OUT', 'ACTOR.RUN.RESURRECTED')
+                AND o.actor_run_id IS NOT NULL AND pg_visible_in_snapshot(o.xid, keep_ended_runs.snapshot)
+            ORDER BY o.actor_run_id, o.id DESC) AS e
+        WHERE e.event_type <> 'ACTOR.RUN.RESURRECTED'
+            AND EXISTS (SELECT FROM webhook_events_internal.webhooks AS w
+                WHERE w.actor_run_id = e.actor_run_id AND w.is_ad_hoc AND w.is_enabled);
+END;
+COMMENT ON FUNCTION webhook_events_internal.keep_ended_runs(pg_snapshot) IS
+    'notes the ends of runs in events that are skipped, so that their webhooks retire';
+REVOKE ALL ON FUNCTION webhook_events_internal.keep_ended_runs(pg_snapshot) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.resume(backlog text DEFAULT 'send') RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    own record;
-    seen record;
     skips boolean := (backlog = 'skip');
     is_foreign boolean;
     nevents bigint := 0;
@@ -50,11 +120,11 @@ BEGIN
         RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT oid AS database, 'webhook_events_internal.outbox'::regclass::oid AS outbox INTO own
-    FROM pg_database WHERE datname = current_database();
-    SELECT count(*) FILTER (WHERE (database, outbox) <> (own.database, own.outbox)) > 0
-        OR count(*) FILTER (WHERE (database, outbox) = (own.database, own.outbox)) = 0
-    INTO is_foreign FROM webhook_events_internal.origins;
+    SELECT coalesce(NOT bool_and(o.database = d.oid
+            AND o.outbox = 'webhook_events_internal.outbox'::regclass), true)
+    INTO is_foreign
+    FROM webhook_events_internal.origins AS o
+        CROSS JOIN (SELECT oid FROM pg_database WHERE datname = current_database()) AS d;
     IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.pauses) THEN
         RAISE EXCEPTION 'delivery is not paused'
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -87,57 +157,10 @@ BEGIN
             FROM (SELECT pg_snapshot_xip(snapshot) UNION SELECT own_xid) AS t (xip)));
     END IF;
 
-    -- Transaction ids of another server mean nothing here: what it had routed
-    -- becomes old, what it had not becomes new.  Its cursor saw no event that
-    -- is younger than itself.
     IF is_foreign THEN
-        SELECT coalesce(CASE WHEN position_xid IS NULL THEN window_to ELSE window_from END,
-                '1:1:') AS snapshot,
-            window_to, position_xid, position_id, created_at
-        INTO seen FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1;
-        UPDATE webhook_events_internal.outbox AS o
-        SET xid = CASE
-            WHEN o.created_at <= seen.created_at
-                AND (pg_visible_in_snapshot(o.xid, seen.snapshot)
-                    OR pg_visible_in_snapshot(o.xid, seen.window_to)
-                        AND (o.xid, o.id) <= (seen.position_xid, seen.position_id))
-            THEN '3'::xid8 ELSE pg_current_xact_id() END,
-            next_xid = pg_current_xact_id();
-        SELECT count(*) INTO nevents FROM webhook_events_internal.outbox AS o
-        WHERE o.xid = pg_current_xact_id();
-        IF skips THEN
-            UPDATE webhook_events_internal.outbox AS o SET xid = '3'
-            WHERE o.xid = pg_current_xact_id();
-        END IF;
-        -- Events that come from now on are younger than all webhooks; for the
-        -- others clocks tell.
-        UPDATE webhook_events_internal.webhooks AS w
-        SET created_in = ARRAY[(webhook_events_internal.current_place())[1], 3,
-            pg_current_xact_id()::text::bigint + 1];
-        DELETE FROM webhook_events_internal.cursors;
-        DELETE FROM webhook_events_internal.origins;
-        INSERT INTO webhook_events_internal.origins (database, outbox)
-            VALUES (own.database, own.outbox);
-        INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
-            SELECT n.nspname, c.relname, s.kind
-            FROM webhook_events.sources AS s JOIN pg_class AS c ON c.oid = s.relation
-                JOIN pg_namespace AS n ON n.oid = c.relnamespace
-            ON CONFLICT DO NOTHING;
-    END IF;
-    -- Ends of runs that nobody will read.
-    IF skips AND NOT is_foreign AND nevents > 0 THEN
-        INSERT INTO webhook_events_internal.ended_runs (run_id, time)
-            SELECT e.actor_run_id, e.created_at
-            FROM (SELECT DISTINCT ON (o.actor_run_id) o.actor_run_id, o.created_at, o.event_type
-                FROM webhook_events_internal.unrouted_events() AS u
-                    JOIN webhook_events_internal.outbox AS o ON o.id = u.id
-                WHERE o.event_type IN ('ACTOR.RUN.SUCCEEDED', 'ACTOR.RUN.FAILED', 'ACTOR.RUN.ABORTED',
-                        'ACTOR.RUN.TIMED_OUT', 'ACTOR.RUN.RESURRECTED')
-                    AND o.actor_run_id IS NOT NULL AND pg_visible_in_snapshot(o.xid, snapshot)
-                ORDER BY o.actor_run_id, o.id DESC) AS e
-            WHERE e.event_type <> 'ACTOR.RUN.RESURRECTED'
-                AND EXISTS (SELECT FROM webhook_events_internal.webhooks AS w
-                    WHERE w.actor_run_id = e.actor_run_id AND w.is_ad_hoc AND w.is_enabled);
+        nevents := webhook_events_internal.adopt_copy(skips);
+    ELSIF skips AND nevents > 0 THEN
+        PERFORM webhook_events_internal.keep_ended_runs(snapshot);
     END IF;
     IF is_foreign OR skips THEN
         INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
