@@ -45,13 +45,15 @@ getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
 	size_t		length = name ? strlen(name) : 0;
 	struct addrinfo **end = result;
 	char		answer[4096];
+	char	   *rest;
 
 	if (length < 5 || strcmp(name + length - 5, ".test") != 0)
 		return real(name, service, hints, result);
 	*result = NULL;
 	if (!find_answer(name, answer, sizeof(answer)))
 		return EAI_NONAME;
-	for (char *address = strtok(answer, " \n"); address; address = strtok(NULL, " \n"))
+	for (char *address = strtok_r(answer, " \n", &rest); address;
+		 address = strtok_r(NULL, " \n", &rest))
 	{
 		/* One that is not of the wanted family is left out. */
 		if (real(address, service, hints, end) == 0)
