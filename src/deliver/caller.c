@@ -142,6 +142,7 @@ start_call(Dispatch *dispatch)
 	wire.body_length = request.body_length;
 	wire.verify_tls = !dispatch->subscriber->webhook->ignore_ssl_errors;
 	wire.is_repeated = (dispatch->attempts == 1);
+	wire.generation = host_generation(dispatch->host, clock_work_time());
 	wire.owner = dispatch;
 	http_start(&wire);
 	dispatch_release_event(dispatch);
@@ -335,6 +336,7 @@ take_answer(const HttpResult *result)
 		memcpy(dispatch->response_body, result->body, result->body_length);
 	}
 	note_address(dispatch, result->address);
+	dispatch->host->shares_connections |= result->was_shared;
 	host_set_slow(dispatch->host, !answered ||
 				  result->finished_at - result->started_at > SLOW_ANSWER);
 	body_bytes -= dispatch->body_length;

@@ -116,6 +116,21 @@ host_get(const char *name)
 	return host;
 }
 
+int
+host_generation(Host *host, TimestampTz now)
+{
+	int64		age = setting_connection_age * USECS_PER_SEC;
+
+	if (host->generation_since == 0)
+		host->generation_since = now;
+	if (host->shares_connections && age > 0 && now - host->generation_since > age)
+	{
+		host->generation++;
+		host->generation_since = now;
+	}
+	return host->generation;
+}
+
 void
 host_release(Host *host)
 {

@@ -56,6 +56,9 @@ typedef struct Host
 								 * or that wait for an address or a user */
 	dlist_node	ready_node;
 	int			live_place;		/* where it is shown; -1: nowhere */
+	bool		shares_connections; /* many requests at once go over one */
+	int			generation;		/* of such connections */
+	TimestampTz generation_since;	/* its first request; 0: none yet */
 } Host;
 
 /* Hosts for which dispatches wait in the table. */
@@ -94,6 +97,13 @@ extern void hosts_user_ended(Share *user);
 
 /* Notes where requests to a host really go to; not for what a proxy does. */
 extern void host_set_address(Host *host, const char *address);
+
+/*
+ * Which generation of connections a request to it that starts now belongs to.  One that
+ * requests share is never idle while there are more of them, and libcurl looks at the age
+ * of those alone that are.
+ */
+extern int	host_generation(Host *host, TimestampTz now);
 
 /* Counts a request to a host that starts or ended. */
 extern void host_started(Host *host, bool is_replay);

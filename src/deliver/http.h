@@ -32,6 +32,8 @@ typedef struct HttpRequest
 	size_t		body_length;	/* bytes */
 	bool		verify_tls;
 	bool		is_repeated;	/* it goes over a connection of its own */
+	int			generation;		/* of connections: it shares none with the
+								 * generations before */
 	void	   *owner;			/* comes back with the result, not NULL */
 } HttpRequest;
 
@@ -60,6 +62,7 @@ typedef struct HttpResult
 	const char *error;			/* NULL if the exchange went well, ... */
 	const char *note;			/* but if only the body of a 2XX broke off:
 								 * what happened; else NULL */
+	bool		was_shared;		/* its connection can have many at once */
 	bool		was_crowded;	/* nothing was sent, for its address had half
 								 * of all requests already */
 	bool		was_lost;		/* a kept connection died before a byte of an

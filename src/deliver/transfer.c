@@ -71,6 +71,15 @@ is_sent_again(Transfer *transfer)
 	return transfer->was_lost;
 }
 
+/*
+ * Connections with different options of TLS are kept apart.  These are of Windows' own TLS
+ * alone.
+ */
+static const long generations[] = {
+	0, CURLSSLOPT_NO_REVOKE, CURLSSLOPT_REVOKE_BEST_EFFORT,
+	CURLSSLOPT_NO_REVOKE | CURLSSLOPT_REVOKE_BEST_EFFORT
+};
+
 static void
 set_connecting(Transfer *transfer, bool is_connecting)
 {
@@ -498,6 +507,9 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, request->verify_tls ? 1L : 0L);
 	curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, request->verify_tls ? 2L : 0L);
 	curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, request->is_repeated ? 1L : 0L);
+	if (transfer->may_use_http2)
+		curl_easy_setopt(handle, CURLOPT_SSL_OPTIONS,
+						 generations[request->generation % lengthof(generations)]);
 	curl_easy_setopt(handle, CURLOPT_VERBOSE, listens ? 1L : 0L);
 #if LIBCURL_VERSION_NUM >= 0x075000
 	curl_easy_setopt(handle, CURLOPT_MAXLIFETIME_CONN, (long) setting_connection_age);
@@ -618,7 +630,10 @@ transfer_result(Transfer *transfer, HttpResult *result)
 							  transfer->code == CURLE_WRITE_ERROR));
 	bool		was_accepted = (transfer->has_head &&
 								transfer->status >= 200 && transfer->status <= 299);
+	long		version = CURL_HTTP_VERSION_NONE;
 
+	if (transfer->may_use_http2)
+		curl_easy_getinfo(transfer->handle, CURLINFO_HTTP_VERSION, &version);
 	if (!went_well)
 		describe_failure(transfer, was_accepted ? "answer broke off: " : "");
 	memset(result, 0, sizeof(HttpResult));
@@ -638,6 +653,7 @@ transfer_result(Transfer *transfer, HttpResult *result)
 	result->was_crowded = (!went_well && transfer->was_crowded &&
 						   !transfer->was_asked);
 	result->was_lost = transfer->was_lost;
+	result->was_shared = (version == CURL_HTTP_VERSION_2_0);
 	result->body = transfer->body;
 	result->body_length = transfer->kept;
 	result->retry_after = transfer->retry_after;

@@ -61,9 +61,10 @@ my $nginx_pid;
 
 SKIP:
 {
-	skip 'needs nginx', 4 unless $nginx;
+	skip 'needs nginx', 8 unless $nginx;
 
-	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my @ports = map { PostgreSQL::Test::Cluster::get_free_port() } 1, 2;
+	my $port = $ports[0];
 	my $nrequests = 0;
 	my $log = sub { return -e "$directory/access.log" ? map { [split] } split /\n/, slurp_file("$directory/access.log") : () };
 
@@ -74,7 +75,7 @@ pid $directory/nginx.pid;
 error_log $directory/error.log;
 events { worker_connections 512; }
 http {
-	log_format ids '\$http_x_apify_webhook_dispatch_id \$status \$server_protocol';
+	log_format ids '\$http_x_apify_webhook_dispatch_id \$status \$server_protocol \$uri \$connection';
 	access_log $directory/access.log ids;
 	client_body_temp_path $directory/body;
 	proxy_temp_path $directory/proxy;
@@ -86,6 +87,14 @@ http {
 		listen 127.0.0.1:$port ssl http2;
 		ssl_certificate @{[ $receiver->certificate ]};
 		ssl_certificate_key @{[ $receiver->key ]};
+		location / { return 200 "ok"; }
+	}
+	server {
+		listen 127.0.0.1:$ports[1] ssl http2;
+		ssl_certificate @{[ $receiver->certificate ]};
+		ssl_certificate_key @{[ $receiver->key ]};
+		keepalive_requests 1000000;
+		location /hold/ { proxy_pass http://127.0.0.1:@{[ $plain->port ]}; }
 		location / { return 200 "ok"; }
 	}
 }
@@ -127,9 +136,43 @@ CONF
 		'and what it answered is what calls say');
 	note('spoken: ' . join(' ', map { $_->[2] } ($log->())[ 0, -1 ]) . ', calls without an answer: '
 		  . query('SELECT count(*) FROM webhook_events.calls WHERE response_status IS NULL'));
+
+	# A connection that has a request under way all the time is replaced at its age all the same.
+	set(connection_age => '0', http2 => 'on');
+	create_webhook($node, "https://127.0.0.1:$ports[1]/hold/busy", 'ACTOR.RUN.CREATED', actor_id => "'busy'",
+		ignore_ssl_errors => 'true', do_not_retry => 'true');
+	create_webhook($node, "https://127.0.0.1:$ports[1]/age", 'ACTOR.RUN.CREATED', actor_id => "'age'",
+		ignore_ssl_errors => 'true', do_not_retry => 'true');
+	my $connections = sub {
+		my ($uri) = @_;
+
+		return map { $_->[4] } grep { $_->[3] eq $uri } $log->();
+	};
+	my $deliver = sub {
+		my $count = () = $connections->('/age');
+
+		insert_runs($node, 1, 'age');
+		wait_until { $connections->('/age') > $count } 'one more is answered', $patience;
+		return;
+	};
+	insert_runs($node, 1, 'busy');
+	$plain->wait_for_requests(1, path => '/hold/busy', timeout => $patience);
+	$deliver->() foreach 1 .. 3;
+	my ($first) = $connections->('/age');
+	is(join(' ', $connections->('/age')), "$first $first $first", 'requests share a connection');
+	query("ALTER SYSTEM SET webhook_events.connection_age = '1s'");
+	query('SELECT pg_reload_conf()');
+	wait_until { $deliver->(); grep { $_ != $first } $connections->('/age') }
+	'another connection is made', $patience;
+	pass('one that is never idle is replaced at its age');
+	$plain->release('busy');
+	wait_for_all();
+	is(join(' ', $connections->('/hold/busy')), $first, 'and what is under way on it ends there');
+	is(query("SELECT count(*) FROM webhook_events.dispatches WHERE status <> 'SUCCEEDED'"), 0, 'nothing fails');
 	kill 'TERM', $nginx_pid;
 	waitpid $nginx_pid, 0;
 	$nginx_pid = undef;
+	set(connection_age => '5min', http2 => 'auto');
 }
 
 #
