@@ -43,10 +43,19 @@ CREATE TABLE webhook_events_internal.ended_runs (
     time timestamptz NOT NULL,
     CONSTRAINT ended_runs_pkey PRIMARY KEY (id)
 );
+CREATE INDEX ended_runs_run_id_idx ON webhook_events_internal.ended_runs (run_id);
 COMMENT ON TABLE webhook_events_internal.ended_runs IS
     'runs that have ended and whose ad-hoc webhooks could not be retired then, as somebody had locked them';
 COMMENT ON COLUMN webhook_events_internal.ended_runs.time IS
     'of the event that says so';
+
+CREATE TABLE webhook_events_internal.runs_to_check (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    run_id text NOT NULL,
+    CONSTRAINT runs_to_check_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE webhook_events_internal.runs_to_check IS
+    'runs whose ad-hoc webhooks may not know that they have ended or were resurrected: the worker looks at the attached table';
 
 -- Not dumped: elsewhere other clocks go.
 CREATE TABLE webhook_events_internal.clocks (
@@ -81,4 +90,5 @@ SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.cursors', ''
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.origins', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.pauses', '');
 SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.ended_runs', '');
+SELECT pg_catalog.pg_extension_config_dump('webhook_events_internal.runs_to_check', '');
 

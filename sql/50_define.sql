@@ -183,6 +183,14 @@ COMMENT ON FUNCTION webhook_events_internal.check_limit(webhook_events_internal.
     'refuses a webhook that is one too many for its user, or for its run';
 REVOKE ALL ON FUNCTION webhook_events_internal.check_limit(webhook_events_internal.webhooks) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.check_run(run_id text) RETURNS void
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_check_run';
+COMMENT ON FUNCTION webhook_events_internal.check_run(text) IS
+    'has the worker look, after the commit, whether a run has ended that this transaction has not made';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_run(text) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.insert_webhook(webhook webhook_events_internal.webhooks)
     RETURNS webhook_events_internal.webhooks
     LANGUAGE plpgsql VOLATILE
@@ -200,6 +208,9 @@ BEGIN
     RETURNING w.* INTO result;
     IF result.id = webhook.id THEN
         PERFORM webhook_events_internal.check_limit(result);
+        IF result.is_ad_hoc THEN
+            PERFORM webhook_events_internal.check_run(result.actor_run_id);
+        END IF;
     END IF;
     RETURN result;
 END
@@ -479,8 +490,17 @@ BEGIN
         is_retired = w.is_retired AND NOT new.is_enabled,
         -- One that was enabled after its end stays so, whatever looks for ends.
         run_ended = w.run_ended AND NOT (w.is_retired AND new.is_enabled)
+            AND new.actor_run_id IS NOT DISTINCT FROM w.actor_run_id,
+        run_changed_at = CASE WHEN new.actor_run_id IS NOT DISTINCT FROM w.actor_run_id
+            THEN w.run_changed_at END
     WHERE w.id = new.id
     RETURNING w.* INTO result;
+    -- Nobody has told it what happened to its run meanwhile.
+    IF result.is_ad_hoc AND result.is_enabled
+        AND ((result.is_ad_hoc, result.actor_run_id) IS DISTINCT FROM (old.is_ad_hoc, old.actor_run_id)
+            OR NOT old.is_enabled AND NOT old.is_retired) THEN
+        PERFORM webhook_events_internal.check_run(result.actor_run_id);
+    END IF;
     IF (result.user_id, result.is_ad_hoc, result.actor_run_id)
             IS DISTINCT FROM (old.user_id, old.is_ad_hoc, old.actor_run_id) THEN
         PERFORM webhook_events_internal.check_limit(result);

@@ -54,4 +54,9 @@ INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     ON CONFLICT DO NOTHING;
 
+-- Ad-hoc webhooks that were made after the end of their runs never retired.
+INSERT INTO webhook_events_internal.runs_to_check (run_id)
+    SELECT DISTINCT w.actor_run_id FROM webhook_events_internal.webhooks AS w
+    WHERE w.is_ad_hoc AND w.is_enabled AND NOT w.run_ended AND w.actor_run_id IS NOT NULL;
+
 SELECT webhook_events_internal.wake_worker();

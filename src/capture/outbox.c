@@ -59,6 +59,13 @@ static const DayKind outbox_kind = {
 	}
 };
 
+/* Longer ids are not remembered. */
+#define MAX_RUN_ID 255
+
+/* The run that was made last, and in which transaction or part of one. */
+static char made_run[MAX_RUN_ID + 1];
+static TransactionId made_in = InvalidTransactionId;
+
 /* The innermost statement whose end will be told; NULL if there is none. */
 static OutboxStatement *current = NULL;
 
@@ -94,6 +101,26 @@ add_row(DayRows *rows, const OutboxEvent *event, const char *id,
 	day_rows_end_row(rows, event->resource_length, NULL);
 }
 
+static void
+note_made_run(const char *run_id)
+{
+	size_t		length = strlen(run_id);
+
+	made_in = InvalidTransactionId;
+	if (length > MAX_RUN_ID)
+		return;
+	memcpy(made_run, run_id, length + 1);
+	made_in = GetCurrentTransactionId();
+}
+
+bool
+outbox_has_made_run(const char *run_id)
+{
+	return TransactionIdIsValid(made_in) &&
+		TransactionIdIsCurrentTransactionId(made_in) &&
+		strcmp(made_run, run_id) == 0;
+}
+
 void
 outbox_insert(const OutboxEvent *event, Id id)
 {
@@ -113,6 +140,8 @@ outbox_insert(const OutboxEvent *event, Id id)
 	add_row(rows, event, id, created_at);
 	if (!gather)
 		day_rows_finish(rows);
+	if (event->type == EVENT_RUN_CREATED && event->actor_run_id != NULL)
+		note_made_run(event->actor_run_id);
 	wake_at_commit(WAKE_EVENTS);
 }
 

@@ -43,6 +43,12 @@ typedef struct OutboxEvent
  */
 extern void outbox_insert(const OutboxEvent *event, Id id);
 
+/*
+ * Is this the run whose CREATED event this transaction has added last, and not undone?
+ * Nobody else can have ended it then.
+ */
+extern bool outbox_has_made_run(const char *run_id);
+
 /* Events of one statement, which are gathered; private, on the caller's stack. */
 typedef struct OutboxStatement
 {

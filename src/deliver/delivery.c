@@ -155,6 +155,8 @@ note_wake(uint32 wake)
 		router_look_again();
 	if (wake & WAKE_EVENTS || now >= next_poll_at)
 		next_poll_at = TimestampTzPlusMilliseconds(now, setting_poll_interval);
+	if (wake & WAKE_RUNS)
+		jobs_check_runs();
 	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
 	{
 		waiting_look_again();

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/jobs.h"
+#include "deliver/run_checks.h"
 #include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
@@ -32,6 +33,9 @@
  */
 #define MAX_LOOKED 1000
 #define LOOK_TIME USECS_PER_SEC
+
+/* New runs to check come one by one, and are looked at together. */
+#define CHECK_INTERVAL (INT64CONST(200) * USECS_PER_SEC / 1000)
 
 typedef struct Job
 {
@@ -62,6 +66,8 @@ static List *ended_runs;		/* EndedRun: those that the tables don't hold */
 static TimestampTz look_at;
 static Id	ending_position;
 static Id	run_position;
+static Id	check_position;
+static TimestampTz check_at;	/* at the earliest */
 
 /* The version that was called: whoever changes a webhook meanwhile gave it a new URL. */
 #define GONE_VERSIONS \
@@ -214,6 +220,7 @@ typedef struct Retiring
 	ArrayParameter kept;		/* ids of rows of ended_runs */
 	Id			ending_position;
 	Id			run_position;
+	Id			check_position;
 	bool		is_full;		/* there may be more behind these */
 	bool		leaves;			/* some were locked */
 } Retiring;
@@ -298,12 +305,16 @@ retire(void *argument pg_attribute_unused())
 	foreach(cell, ending_webhooks)
 		array_add_text(&all.webhooks, lfirst(cell));
 	if (all.looks)
+	{
 		look(&all);
+		strcpy(all.check_position, check_position);
+		all.leaves = !run_checks_work(all.check_position, &all.is_full);
+	}
 	values[0] = array_result(&all.runs);
 	values[1] = array_result(&all.times);
 	values[2] = array_result(&all.webhooks);
 	statement_write(&retire_statement, values, NULL);
-	all.leaves = keep(false) > 0;
+	all.leaves |= keep(false) > 0;
 	if (all.kept.state != NULL)
 	{
 		uint64		nkept = all.kept.state->nelems;
@@ -325,6 +336,8 @@ forget_ended(TimestampTz now)
 	{
 		strcpy(ending_position, retiring.ending_position);
 		strcpy(run_position, retiring.run_position);
+		strcpy(check_position, retiring.check_position);
+		check_at = now + CHECK_INTERVAL;
 		look_at = retiring.is_full ? now + LOOK_TIME : DT_NOEND;
 	}
 	if (retiring.leaves)
@@ -378,6 +391,8 @@ jobs_open(MemoryContext context)
 	look_at = clock_work_time() + LOOK_TIME;
 	ending_position[0] = '\0';
 	run_position[0] = '\0';
+	check_position[0] = '\0';
+	check_at = 0;
 	for (int i = 0; i < (int) lengthof(jobs); i++)
 		jobs[i].next_at = 0;
 }
@@ -438,6 +453,28 @@ void
 jobs_look_again(void)
 {
 	look_at = 0;
+}
+
+void
+jobs_check_runs(void)
+{
+	look_at = Min(look_at, check_at);
+}
+
+void
+jobs_forget_ended_run(const char *id, TimestampTz time)
+{
+	ListCell   *cell;
+
+	foreach(cell, ended_runs)
+	{
+		EndedRun   *run = lfirst(cell);
+
+		if (run->time >= time || strcmp(run->id, id) != 0)
+			continue;
+		ended_runs = foreach_delete_current(ended_runs, cell);
+		pfree(run);
+	}
 }
 
 TimestampTz

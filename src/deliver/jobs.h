@@ -38,6 +38,12 @@ extern bool jobs_hold_marks(void);
 /* The tables may hold webhooks whose runs have ended and that nobody has announced. */
 extern void jobs_look_again(void);
 
+/* There are new runs to check in their table. */
+extern void jobs_check_runs(void);
+
+/* A run was resurrected: its ends before that time are none. */
+extern void jobs_forget_ended_run(const char *id, TimestampTz time);
+
 /* When something is due: a job that has failed, or a look at the tables. */
 extern TimestampTz jobs_deadline(void);
 

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
+#include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/matching.h"
 #include "deliver/router.h"
@@ -64,6 +65,25 @@ static Statement revive_statement = {
 	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL)"
 	" FOR UPDATE OF w SKIP LOCKED) AS r"
 	" WHERE w.id = r.id",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+};
+
+/* Ends of runs that were kept, and were not the last word. */
+static Statement forget_ends_statement = {
+	"DELETE FROM webhook_events_internal.ended_runs AS k"
+	" USING unnest($1, $2) AS e (run_id, time)"
+	" WHERE k.run_id = e.run_id AND k.time < e.time",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+};
+
+/* Those whose webhooks somebody had locked. */
+static Statement not_revived_statement = {
+	"INSERT INTO webhook_events_internal.runs_to_check (run_id)"
+	" SELECT DISTINCT e.run_id FROM unnest($1, $2) AS e (run_id, time)"
+	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
+	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
+	" AND w.is_ad_hoc AND w.run_ended"
+	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))",
 	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
 };
 
@@ -281,12 +301,16 @@ create_dispatch(const Match *match, Matches *matches)
 static void
 revive(void *argument)
 {
+	statement_write(&forget_ends_statement, argument, NULL);
 	statement_write(&revive_statement, argument, NULL);
+	if (statement_write(&not_revived_statement, argument, NULL) > 0)
+		jobs_check_runs();
 }
 
 /*
  * Enables the ad-hoc webhooks that had retired at the end of runs that were
- * resurrected, so that they get that event and those that follow.
+ * resurrected.  They get that event and those that follow in any case; those that
+ * somebody has locked are left for later.
  */
 static void
 revive_webhooks(Event **events, int nevents)
@@ -304,6 +328,7 @@ revive_webhooks(Event **events, int nevents)
 		array_add_text(&runs, events[i]->actor_run_id);
 		array_add_time(&times, events[i]->created_at);
 		batches_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
+		jobs_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
 	}
 	if (runs.state == NULL)
 		return;

@@ -122,7 +122,7 @@ subscriber_refusal(const Subscriber *subscriber, EventType event_type, int epoch
 	if (event_type == EVENT_TEST)
 		return NULL;
 	if (epoch < subscriber->webhook->epoch ||
-		(!subscriber->webhook->is_enabled && subscriber->webhook->retired_at == 0))
+		(!subscriber->webhook->is_enabled && !subscriber->webhook->is_retired))
 		return "Webhook was disabled.";
 	return NULL;
 }

@@ -43,7 +43,8 @@ webhook_match(const Webhook *webhook, const Event *event)
 	if (event->webhook_id != NULL)
 		return strcmp(event->webhook_id, webhook->id) == 0 ?
 			MATCH_YES : MATCH_OTHER_WEBHOOK;
-	if (!webhook->is_enabled && webhook->retired_at < event->created_at)
+	/* What comes of a run after its end says that it was resurrected. */
+	if (!webhook->is_enabled && !webhook->is_retired)
 		return MATCH_DISABLED;
 	if ((webhook->event_types & (1 << event->type)) == 0)
 		return MATCH_EVENT_TYPE;

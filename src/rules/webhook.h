@@ -50,8 +50,8 @@ typedef struct Webhook
 	bool		is_enabled;
 	int			epoch;			/* how often it was disabled */
 	bool		is_ad_hoc;
-	TimestampTz retired_at;		/* it is disabled because its run ended then;
-								 * 0: not for that reason */
+	bool		is_retired;		/* it is disabled, if it is, because its run
+								 * ended */
 	bool		ignore_ssl_errors;
 	bool		do_not_retry;
 	double		max_rate;		/* calls per second; 0: no limit */

@@ -18,6 +18,7 @@
 #define WAKE_EVENTS		0x01	/* the outbox has new rows */
 #define WAKE_COMMANDS	0x02	/* the table of commands has */
 #define WAKE_STOP		0x04	/* exit, so that others get at the database */
+#define WAKE_RUNS		0x08	/* the table of runs to check has new rows */
 
 /* Asks for the memory; called in the postmaster while libraries are loaded. */
 extern void shared_request(void);

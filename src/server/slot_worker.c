@@ -230,7 +230,7 @@ shared_worker_holds(WorkerHold hold)
 		shared_wake_launcher();
 
 	/* Other holds can end by what nobody announces, such as a restore. */
-	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_PAUSED ? WAKE_EVENTS : 0);
+	pg_atomic_write_u32(&my_slot->ignored, hold == HOLD_PAUSED ? WAKE_EVENTS | WAKE_RUNS : 0);
 }
 
 void

@@ -405,8 +405,7 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 	read_created_in(webhook, row, desc);
 	webhook->is_enabled = bool_column(row, desc, "is_enabled");
 	webhook->epoch = read_epoch(row, desc);
-	if (!webhook->is_enabled && bool_column(row, desc, "is_retired"))
-		webhook->retired_at = time_column(row, desc, "run_changed_at");
+	webhook->is_retired = bool_column(row, desc, "is_retired");
 	webhook->disabled_reason = text_column(row, desc, "disabled_reason");
 	webhook->event_types = read_event_types(row, desc);
 	webhook->user_id = id_column(row, desc, "user_id");

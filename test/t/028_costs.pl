@@ -107,9 +107,16 @@ my %arguments = (
 	'jobs.kept' => [q{''}, 10],
 	'jobs.forget' => [q{'{ended00001,ended00002}'}],
 	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
+	'run_checks.checks' => [q{''}, 10],
+	'run_checks.runs' => [q{'{run3,run4,absent}'}],
+	'run_checks.retire_late' => [q{'{run3,run4}'}],
+	'run_checks.revive_late' => [q{'{run3,run4}'}],
+	'run_checks.checked' => [q{'{check00001,check00002,check00003}'}, q{'{gone,run3}'}, q{'{run4}'}],
 	'recorder.prove' => [q{'1'}],
 	'recorder.forget_starts' => [],
 	'router.revive' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
+	'router.forget_ends' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
+	'router.not_revived' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
 	'subscribers.versions' => [$hooks],
 	'subscribers.rows' => [$hooks],
 	'matching.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook0000000000009}'}],
@@ -214,6 +221,11 @@ INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches,
 	FROM webhook_events_internal.webhooks;
 INSERT INTO webhook_events_internal.ended_runs (id, run_id, time)
 	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now() FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.runs_to_check (id, run_id)
+	SELECT to_char(n, '"check"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END FROM generate_series(1, :size) AS n;
+SET webhook_events.emit = off;
+INSERT INTO public.costs_runs (id, status) SELECT 'run' || n, CASE n % 2 WHEN 0 THEN 'SUCCEEDED' ELSE 'RUNNING' END FROM generate_series(1, :size) AS n;
+RESET webhook_events.emit;
 INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
 	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;
@@ -269,6 +281,8 @@ sub script
 CREATE EXTENSION webhook_events;
 SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 2, (now() AT TIME ZONE 'UTC')::date) \\gset
 SELECT count(webhook_events_internal.claim_outbox()) \\gset
+CREATE TABLE public.costs_runs (id text PRIMARY KEY, actor_id text, status text);
+SELECT count(webhook_events.attach('public.costs_runs', 'run')) \\gset
 CREATE TEMP TABLE day AS SELECT n AS number, webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - n)::timestamp AT TIME ZONE 'UTC') AS lower
 	FROM generate_series(0, 2) AS n;
 SELECT count(webhook_events_internal.index_day(u.kind, u.day)) FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date + 1) AS u \\gset

@@ -160,6 +160,123 @@ wait_for_webhooks('skipped', '0|Its run has ended.');
 wait_for_webhooks('unread', '0|Its run has ended.');
 is(webhooks_of('lives'), '1|', 'one whose run was resurrected lives, whatever was skipped');
 
+# One that is made after its run's end was routed retires at once, whatever made it and
+# however long ago the end was: of these runs no event is left.
+sub wait_until_checked
+{
+	wait_for_sql($node, 'SELECT count(*) FROM webhook_events_internal.runs_to_check', 0);
+	return;
+}
+
+sub create_ad_hoc
+{
+	my ($run) = @_;
+
+	return qq{SELECT webhook_events.create_ad_hoc_webhooks('$run',
+		'[{"eventTypes": ["ACTOR.RUN.SUCCEEDED", "ACTOR.RUN.RESURRECTED"], "requestUrl": "$base/ok?late"}]'::jsonb);};
+}
+
+query(q{BEGIN; SET LOCAL webhook_events.emit = off;
+	INSERT INTO actor_runs (id, actor_id, status) VALUES ('old', 'a', 'TIMED-OUT'), ('older', 'a', 'SUCCEEDED'), ('goes on', 'a', 'RUNNING');
+	CREATE TABLE other_runs (id uuid PRIMARY KEY, actor_id text, status text);
+	SELECT webhook_events.attach('other_runs', 'run');
+	INSERT INTO other_runs VALUES ('00000000-0000-0000-0000-000000000001', 'a', 'FAILED'); COMMIT});
+query(create_ad_hoc('old') . create_ad_hoc('goes on') . create_ad_hoc('nobody') . create_ad_hoc('00000000-0000-0000-0000-000000000001')
+	  . qq{SELECT webhook_events.create_webhook('$base/ok?late', '{ACTOR.RUN.CREATED}', actor_run_id => 'old', is_ad_hoc => true);
+	SELECT webhook_events.create_webhook('{"requestUrl": "$base/ok?late", "eventTypes": ["ACTOR.RUN.FAILED"], "condition": {"actorRunId": "old"}, "isAdHoc": true}'::jsonb);
+	SELECT webhook_events.create_webhook('$base/ok?late', '{ACTOR.RUN.RESURRECTED}', actor_run_id => 'older')});
+wait_for_webhooks('old', '0|Its run has ended.');
+wait_for_webhooks('00000000-0000-0000-0000-000000000001', '0|Its run has ended.');
+wait_until_checked();
+is(webhooks_of('goes on'), '1|', 'one whose run goes on stays');
+is(webhooks_of('nobody'), '1|', 'one whose run is not there yet as well');
+is(webhooks_of('older'), '1|', 'and one that is not ad-hoc');
+query(q{SELECT webhook_events.update_webhook(id, '{"isAdHoc": true}') FROM webhook_events.webhooks WHERE actor_run_id = 'older'});
+wait_for_webhooks('older', '0|Its run has ended.');
+query(q{SELECT webhook_events.enable_webhook(id) FROM webhook_events.webhooks WHERE actor_run_id = 'older'});
+wait_until_checked();
+is(webhooks_of('older'), '1|', 'one that somebody enables again after that stays');
+query(q{UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'old'});
+$receiver->wait_for_requests(1, path => '/ok?late');
+wait_for_webhooks('old', '3|');
+is(types_sent('/ok?late'), 'RESURRECTED', 'when its run is resurrected it gets that');
+query(q{UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'old'; INSERT INTO actor_runs (id, actor_id) VALUES ('nobody', 'a');
+	UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id IN ('nobody', 'goes on')});
+$receiver->wait_for_requests(4, path => '/ok?late');
+wait_for_webhooks($_, '0|Its run has ended.') foreach 'old', 'nobody', 'goes on';
+is(types_sent('/ok?late'), 'RESURRECTED SUCCEEDED SUCCEEDED SUCCEEDED', 'and the next end, as do those that had stayed');
+
+# While it is made the run ends, in a transaction that is seen before or after it.
+foreach my $first ('webhook', 'end')
+{
+	my $run = "ends before the $first";
+	my %session = map { $_ => $node->background_psql('postgres', on_error_stop => 1) } 'webhook', 'end';
+	my $sent = () = types_sent('/ok?late') =~ /\w+/g;
+
+	query("INSERT INTO actor_runs (id, actor_id) VALUES ('$run', 'a')");
+	$session{webhook}->query_safe('BEGIN;' . create_ad_hoc($run));
+	$session{end}->query_safe("BEGIN; UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = '$run'");
+	if ($first eq 'webhook')
+	{
+		$session{webhook}->query_safe('COMMIT');
+		wait_until_checked();
+		is(webhooks_of($run), '1|', 'one whose run ends in a transaction that is under way stays');
+		$session{end}->query_safe('COMMIT');
+		$receiver->wait_for_requests($sent + 1, path => '/ok?late');
+		pass('until that is seen, and gets it');
+	}
+	else
+	{
+		$session{end}->query_safe('COMMIT');
+		wait_for_sql($node, 'SELECT events_waiting FROM webhook_events.status()', 0);
+		$session{webhook}->query_safe('COMMIT');
+	}
+	wait_for_webhooks($run, '0|Its run has ended.');
+	$_->quit foreach values %session;
+}
+
+# Where the transaction has made the run itself nobody needs to look.
+is(query('BEGIN; ' . q{INSERT INTO actor_runs (id, actor_id) VALUES ('own', 'a');} . create_ad_hoc('own') . create_ad_hoc('own')
+	  . q{SELECT 'rows: ' || count(*) FROM webhook_events_internal.runs_to_check; COMMIT}) =~ /^rows: (\d+)$/m ? $1 : '', 0,
+	'nobody looks for the end of a run that is made in the same transaction');
+is(query('BEGIN; SAVEPOINT s; ' . q{INSERT INTO actor_runs (id, actor_id) VALUES ('undone', 'a'); ROLLBACK TO s;} . create_ad_hoc('undone')
+	  . q{SELECT 'rows: ' || count(*) FROM webhook_events_internal.runs_to_check; COMMIT}) =~ /^rows: (\d+)$/m ? $1 : '', 1,
+	'but for that of one that was undone');
+
+# Tables that somebody has locked are asked later, and hold nobody up.
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+
+	query(q{BEGIN; SET LOCAL webhook_events.emit = off; INSERT INTO actor_runs (id, actor_id, status) VALUES ('hidden', 'a', 'FAILED'); COMMIT});
+	wait_until_checked();
+	$session->query_safe('BEGIN; LOCK TABLE actor_runs');
+	query(create_ad_hoc('hidden'));
+	create_webhook($node, $receiver->url('/ok?build'), 'ACTOR.BUILD.CREATED');
+	query(q{INSERT INTO actor_builds (id, actor_id) VALUES ('build', 'a')});
+	$receiver->wait_for_requests(1, path => '/ok?build');
+	is(webhooks_of('hidden'), '1|', 'while the table of runs is locked nothing is decided');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_for_webhooks('hidden', '0|Its run has ended.');
+	wait_until_checked();
+}
+
+# A webhook that somebody has locked while its run is resurrected gets that, and lives again.
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+	my $sent = () = types_sent('/ok?late') =~ /\w+/g;
+
+	$session->query_safe("BEGIN; SELECT FROM webhook_events_internal.webhooks WHERE actor_run_id = 'goes on' FOR UPDATE");
+	query(q{UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'goes on'});
+	$receiver->wait_for_requests($sent + 1, path => '/ok?late');
+	like(types_sent('/ok?late'), qr/RESURRECTED RESURRECTED/, 'a locked one gets the resurrection of its run');
+	is(webhooks_of('goes on'), '0|Its run has ended.', 'before it is enabled');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_for_webhooks('goes on', '1|');
+	wait_until_checked();
+}
+
 # Settings that would refuse its URL today are no obstacle to its end.
 query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('refused', 'a');
 	SELECT webhook_events.create_ad_hoc_webhooks('refused', '[{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok"}]'::jsonb); COMMIT;
@@ -175,7 +292,7 @@ like(query(q{SELECT status, error_message FROM webhook_events.dispatches AS d JO
 query(q{SET session_replication_role = replica; UPDATE webhook_events_internal.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
 $node->restart;
 wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
-is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks'), 'run run lives', 'after the retention retired ones are deleted');
+is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks WHERE actor_run_id IS NOT NULL'), 'run run lives goes on older own own undone', 'after the retention retired ones are deleted');
 is(query('SELECT count(*) FROM webhook_events_internal.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;
