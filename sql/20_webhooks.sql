@@ -65,14 +65,15 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.api_keys IS
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 
--- One for each kind of condition, by what is most special in it.
-CREATE INDEX webhooks_actor_run_id_idx ON webhook_events_internal.webhooks (actor_run_id)
+-- One for each kind of condition, by what is most special in it; with the id, because
+-- what many webhooks want is dealt with slice by slice.
+CREATE INDEX webhooks_actor_run_id_idx ON webhook_events_internal.webhooks (actor_run_id, id)
     WHERE actor_run_id IS NOT NULL;
-CREATE INDEX webhooks_actor_task_id_idx ON webhook_events_internal.webhooks (actor_task_id)
+CREATE INDEX webhooks_actor_task_id_idx ON webhook_events_internal.webhooks (actor_task_id, id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NOT NULL;
-CREATE INDEX webhooks_actor_id_user_id_idx ON webhook_events_internal.webhooks (actor_id, user_id)
+CREATE INDEX webhooks_actor_id_user_id_idx ON webhook_events_internal.webhooks (actor_id, user_id, id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NULL AND actor_id IS NOT NULL;
-CREATE INDEX webhooks_user_id_idx ON webhook_events_internal.webhooks (user_id)
+CREATE INDEX webhooks_user_id_idx ON webhook_events_internal.webhooks (user_id, id)
     WHERE actor_run_id IS NULL AND actor_task_id IS NULL AND actor_id IS NULL;
 CREATE UNIQUE INDEX webhooks_idempotency_key_idx
     ON webhook_events_internal.webhooks (user_id, idempotency_key) NULLS NOT DISTINCT

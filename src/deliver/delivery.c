@@ -23,6 +23,7 @@
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
+#include "deliver/slices.h"
 #include "deliver/tally.h"
 #include "deliver/times.h"
 #include "deliver/waiting.h"
@@ -73,6 +74,7 @@ delivery_open(void)
 	lanes_open(delivery_context);
 	caller_open(delivery_context);
 	cursor_reset();
+	slices_open(delivery_context);
 	router_open();
 	waiting_open();
 	recorder_open(delivery_context);
@@ -222,6 +224,8 @@ time_to_wait(bool may_send)
 	long		http_wait = http_timeout();
 	long		wait;
 
+	if (!may_send && slices_exist() && !recorder_is_blocked())
+		return 0;
 	if (may_send)
 	{
 		if (router_has_work() || caller_has_deferred())
@@ -250,6 +254,8 @@ put_down(void)
 {
 	if (recorder_is_blocked() && recorder_deadline(true) > clock_work_time())
 		return true;
+	if (slices_exist() && !router_put_down())
+		return false;
 	dispatches_forget_queued();
 	if (!recorder_put_down())
 		return false;
@@ -331,5 +337,5 @@ bool
 delivery_is_quiet(void)
 {
 	return delivery_context == NULL ||
-		(http_in_flight() == 0 && recorder_is_done());
+		(http_in_flight() == 0 && recorder_is_done() && !slices_exist());
 }

@@ -117,11 +117,50 @@ batch_release(Batch *batch)
 }
 
 void
+batch_hold(Batch *batch)
+{
+	batch->is_held = true;
+	batch->nusers++;
+	batch->nwithout_row++;
+}
+
+void
+batch_let_go(Batch *batch)
+{
+	batch->is_held = false;
+	batch->nusers--;
+	batch->nwithout_row--;
+	free_unused(batch);
+}
+
+void
+batches_drop_held_marks(void)
+{
+	dlist_mutable_iter iter;
+	bool		drops = false;
+
+	dlist_foreach_modify(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+
+		drops |= batch->is_held;
+		if (drops)
+			cursor_mark_free(batch_take_mark(batch));
+	}
+}
+
+/* All webhooks of a run say so one after the other: once is enough. */
+void
 batch_add_ended_run(Batch *batch, const char *id, TimestampTz time)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(dispatches_context);
-	EndedRun   *run = palloc(sizeof(EndedRun) + strlen(id) + 1);
+	EndedRun   *last = batch->ended_runs ? llast(batch->ended_runs) : NULL;
+	MemoryContext old_context;
+	EndedRun   *run;
 
+	if (last != NULL && last->time == time && strcmp(last->id, id) == 0)
+		return;
+	old_context = MemoryContextSwitchTo(dispatches_context);
+	run = palloc(sizeof(EndedRun) + strlen(id) + 1);
 	run->time = time;
 	run->id = (char *) (run + 1);
 	strcpy(run->id, id);

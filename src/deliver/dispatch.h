@@ -30,8 +30,10 @@ typedef struct Batch
 	int			nusers;			/* its maker, and dispatches that need their
 								 * event */
 	CursorMark *mark;			/* NULL if the events were routed before */
-	int			nwithout_row;	/* dispatches that have no row yet */
+	int			nwithout_row;	/* dispatches that have no row yet; and who
+								 * holds it */
 	int			ngetting_row;	/* of those, in the transaction under way */
+	bool		is_held;		/* by who makes more of it */
 	List	   *ended_runs;		/* of EndedRun: those whose ad-hoc webhooks
 								 * retire when the batch is done */
 	dlist_node	node;			/* in routed batches, oldest first */
@@ -149,6 +151,16 @@ extern Batch *batch_load(const char **ids, int nids, Size max_bytes, Event **eve
 						 int *nloaded);
 extern void batch_set_mark(Batch *batch, CursorMark *mark);
 extern void batch_release(Batch *batch);
+
+/*
+ * Keeps a batch's events, and its mark and those behind it from being written,
+ * while dispatches are still to be made of it.
+ */
+extern void batch_hold(Batch *batch);
+extern void batch_let_go(Batch *batch);
+
+/* Takes and frees the marks from the first batch on that is held. */
+extern void batches_drop_held_marks(void);
 
 /*
  * Notes that a run has ended, if one of the batches does not know of a later

@@ -415,6 +415,24 @@ lanes_router_caught_up(void)
 	look_at_passed_rows();
 }
 
+void
+lanes_each(void (*callback) (Subscriber *subscriber, const char *order_key, void *argument),
+		   void *argument)
+{
+	HASH_SEQ_STATUS scan;
+	LaneEntry  *entry;
+
+	hash_seq_init(&scan, lanes);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		callback(entry->lane->subscriber, entry->lane->name + ID_LENGTH, argument);
+}
+
+bool
+lanes_are_all_held(void)
+{
+	return all_are_held;
+}
+
 /* Can one with this event become the head, with nothing before it? */
 static bool
 is_first(const Lane *lane, const char *event_id)

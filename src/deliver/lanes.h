@@ -43,6 +43,15 @@ extern void lanes_look(void);
 extern bool lane_join(Dispatch *dispatch, const char *order_key, uint64 held_until);
 
 /*
+ * Calls "callback" for each lane in memory.  And do all lanes wait, in memory or not,
+ * because too many do to tell which?
+ */
+extern void lanes_each(void (*callback) (Subscriber *subscriber, const char *order_key,
+										 void *argument),
+					   void *argument);
+extern bool lanes_are_all_held(void);
+
+/*
  * The router has read all of its window that lies below this xid; or all of it.
  * Nothing of this is heeded from lanes_router_rewound() on until it has caught up.
  */

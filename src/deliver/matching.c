@@ -19,7 +19,17 @@
 #include "common/hashfn.h"
 #include "deliver/matching.h"
 #include "deliver/subscribers.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
+
+/*
+ * So many webhooks are looked at in one turn, at most, and so many in a slice of
+ * those that could want one event: to compile them all takes a tenth of a second,
+ * and a fraction of that.
+ */
+#define MAX_CANDIDATES 2048
+#define SLICE_SIZE 256
 
 static uint64 match_number;		/* of calls of subscribers_match() */
 
@@ -78,6 +88,38 @@ static Statement candidates_statement = {
 	CANDIDATE_COLUMNS " WHERE id = ANY ($5)",
 	5, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
 	NULL
+};
+
+/*
+ * Each index has the id behind what is looked for, so that a slice costs the same
+ * whatever stands before it.  Ordered by user_id as well where that is NULL, which
+ * the planner does not take for a constant.
+ */
+static Statement slice_statement = {
+	"SELECT c.id, c.modified_at FROM ((" CANDIDATE_COLUMNS
+	" WHERE actor_run_id = $1 AND actor_run_id IS NOT NULL"
+	" AND (is_enabled OR is_retired) AND id > $5 ORDER BY id LIMIT $6)"
+	" UNION ALL (" CANDIDATE_COLUMNS
+	" WHERE actor_task_id = $2 AND actor_task_id IS NOT NULL"
+	" AND actor_run_id IS NULL AND is_enabled AND id > $5 ORDER BY id LIMIT $6)"
+	" UNION ALL (" CANDIDATE_COLUMNS
+	" WHERE actor_id = $3 AND user_id = $4 AND actor_id IS NOT NULL"
+	" AND actor_run_id IS NULL AND actor_task_id IS NULL AND is_enabled"
+	" AND id > $5 ORDER BY id LIMIT $6)"
+	" UNION ALL (" CANDIDATE_COLUMNS
+	" WHERE actor_id = $3 AND user_id IS NULL AND actor_id IS NOT NULL"
+	" AND actor_run_id IS NULL AND actor_task_id IS NULL AND is_enabled"
+	" AND id > $5 ORDER BY user_id, id LIMIT $6)"
+	" UNION ALL (" CANDIDATE_COLUMNS
+	" WHERE user_id = $4 AND actor_run_id IS NULL"
+	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
+	" AND id > $5 ORDER BY id LIMIT $6)"
+	" UNION ALL (" CANDIDATE_COLUMNS
+	" WHERE user_id IS NULL AND actor_run_id IS NULL"
+	" AND actor_task_id IS NULL AND actor_id IS NULL AND is_enabled"
+	" AND id > $5 ORDER BY user_id, id LIMIT $6)) AS c"
+	" ORDER BY c.id LIMIT $6",
+	6, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}, NULL
 };
 
 /*
@@ -151,9 +193,12 @@ keys_of_event(const Event *event, EventKey keys[MAX_KEYS])
 	return add_key(keys, count, CONDITION_NONE, NULL, NULL);
 }
 
-/* Makes the entries of a batch's keys, and finds the candidates for them. */
-static List *
-find_candidates(HTAB *table, Event **events, int nevents)
+/*
+ * Makes the entries of a batch's keys, and finds the candidates for them.  False if
+ * there are too many.
+ */
+static bool
+find_candidates(HTAB *table, Event **events, int nevents, List **candidates)
 {
 	ArrayParameter parameters[5] = {{0}};
 	Datum		values[5];
@@ -196,7 +241,7 @@ find_candidates(HTAB *table, Event **events, int nevents)
 	}
 	for (int i = 0; i < 5; i++)
 		values[i] = array_result(&parameters[i]);
-	return subscribers_load(&candidates_statement, values);
+	return subscribers_load(&candidates_statement, values, NULL, MAX_CANDIDATES, candidates);
 }
 
 /* Files a candidate under its condition, and as the target of a TEST. */
@@ -231,6 +276,7 @@ subscribers_match(Event **events, int nevents, int max_matches,
 		.hcxt = CurrentMemoryContext
 	};
 	HTAB	   *table;
+	List	   *candidates;
 	ListCell   *cell;
 	int			nmatches = 0;
 	int			ndone = 0;
@@ -238,7 +284,12 @@ subscribers_match(Event **events, int nevents, int max_matches,
 	match_number++;
 	table = hash_create("webhook_events candidates", 256, &control,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	foreach(cell, find_candidates(table, events, nevents))
+	if (!find_candidates(table, events, nevents, &candidates))
+	{
+		hash_destroy(table);
+		return 0;
+	}
+	foreach(cell, candidates)
 	{
 		Subscriber *subscriber = lfirst(cell);
 
@@ -251,6 +302,7 @@ subscribers_match(Event **events, int nevents, int max_matches,
 		EventKey	keys[MAX_KEYS];
 		int			nkeys = keys_of_event(event, keys);
 
+		CHECK_FOR_INTERRUPTS();
 		for (int k = 0; k < nkeys; k++)
 		{
 			Candidates *entry = hash_search(table, &keys[k].key, HASH_FIND, NULL);
@@ -267,4 +319,39 @@ subscribers_match(Event **events, int nevents, int max_matches,
 	}
 	hash_destroy(table);
 	return ndone;
+}
+
+bool
+subscribers_match_slice(Event *event, Id position,
+						void (*callback) (Event *event, Subscriber *subscriber,
+										  MatchResult result, void *argument),
+						void *argument)
+{
+	const char *condition[] = {
+		event->actor_run_id, event->actor_task_id, event->actor_id, event->user_id
+	};
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false};
+	List	   *candidates;
+	ListCell   *cell;
+
+	for (int i = 0; i < (int) lengthof(condition); i++)
+	{
+		nulls[i] = (condition[i] == NULL);
+		if (!nulls[i])
+			values[i] = CStringGetTextDatum(condition[i]);
+	}
+	values[4] = CStringGetTextDatum(position);
+	values[5] = Int64GetDatum(SLICE_SIZE);
+	(void) subscribers_load(&slice_statement, values, nulls, SLICE_SIZE, &candidates);
+	foreach(cell, candidates)
+	{
+		Subscriber *subscriber = lfirst(cell);
+
+		if (subscriber->webhook != NULL)
+			callback(event, subscriber, webhook_match(subscriber->webhook, event),
+					 argument);
+		strlcpy(position, subscriber->id, sizeof(Id));
+	}
+	return list_length(candidates) == SLICE_SIZE;
 }

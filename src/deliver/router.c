@@ -17,6 +17,7 @@
 #include "deliver/lanes.h"
 #include "deliver/matching.h"
 #include "deliver/router.h"
+#include "deliver/slices.h"
 #include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
@@ -31,6 +32,9 @@
 /* So long after an error that is not of an event it is tried again. */
 #define RETRY_TIME USECS_PER_SEC
 
+/* So often a slice of an event may fail because of what is in it. */
+#define MAX_SLICE_FAILURES 3
+
 /* Routing waits while so many bytes of events are in memory. */
 #define MAX_EVENT_BYTES (16 * 1024 * 1024)
 
@@ -39,16 +43,18 @@ typedef struct Match
 {
 	Id			id;				/* of the dispatch; hash key of known ones */
 	Event	   *event;
+	Batch	   *batch;			/* of the event */
 	Subscriber *subscriber;
+	Slicing    *slicing;		/* it comes before its slice; else NULL */
 } Match;
 
 typedef struct Matches
 {
-	Batch	   *batch;
+	Batch	   *batch;			/* of the events that are being matched */
+	Slicing    *slicing;		/* it is a slice of this one; else NULL */
 	int			count;
 	int			capacity;
 	Match	   *items;
-	uint64		last_xid;		/* of the events that are done */
 	uint64		next_xid;		/* of what follows; 0: it was not asked for */
 } Matches;
 
@@ -106,6 +112,8 @@ static bool last_known_is_set;
 static Id	last_created;
 
 static int	nwindows;			/* as cursor_windows() was */
+static uint64 last_xid;			/* up to here the window is done */
+static bool has_caught_up;		/* lanes were told so */
 
 void
 router_open(void)
@@ -114,6 +122,8 @@ router_open(void)
 	fan_out = 1;
 	last_known_is_set = false;
 	nwindows = 0;
+	last_xid = 0;
+	has_caught_up = false;
 	max_events = MAX_EVENTS;
 	must_skip = false;
 	retry_at = 0;
@@ -136,18 +146,31 @@ rowless_limit(void)
  * Half of the room must be free: a batch of few events costs nearly what one of
  * many does, and what is left keeps the hosts busy meanwhile.
  */
+static bool
+can_read(void)
+{
+	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
+		dispatch_event_bytes() < MAX_EVENT_BYTES;
+}
+
+/* A slice leaves the room that the next batch needs. */
+static bool
+can_slice(void)
+{
+	return slices_exist() && nrowless_dispatches <= rowless_limit() / 4;
+}
+
 bool
 router_has_work(void)
 {
-	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
-		dispatch_event_bytes() < MAX_EVENT_BYTES &&
+	return (can_read() || can_slice()) &&
 		(retry_at == 0 || retry_at <= clock_work_time());
 }
 
 TimestampTz
 router_deadline(void)
 {
-	return has_new_events && retry_at != 0 ? retry_at : DT_NOEND;
+	return (has_new_events || slices_exist()) && retry_at != 0 ? retry_at : DT_NOEND;
 }
 
 static bool
@@ -158,21 +181,11 @@ ends_run(EventType type)
 }
 
 static void
-add_match(Event *event, Subscriber *subscriber, MatchResult result,
-		  void *argument)
+add(Matches *matches, Event *event, Batch *batch, Subscriber *subscriber,
+	Slicing *slicing)
 {
-	Matches    *matches = argument;
 	Match	   *match;
 
-	/* What it wanted or not, this run's ad-hoc webhook has seen its end. */
-	if (ends_run(event->type) && subscriber->webhook->is_ad_hoc &&
-		subscriber->webhook->actor_run_id != NULL &&
-		event->actor_run_id != NULL &&
-		strcmp(subscriber->webhook->actor_run_id, event->actor_run_id) == 0)
-		batch_add_ended_run(matches->batch, event->actor_run_id,
-							event->created_at);
-	if (result != MATCH_YES)
-		return;
 	if (matches->count == matches->capacity)
 	{
 		matches->capacity *= 2;
@@ -182,7 +195,36 @@ add_match(Event *event, Subscriber *subscriber, MatchResult result,
 	match = &matches->items[matches->count++];
 	id_make_dispatch(match->id, event->id, subscriber->id);
 	match->event = event;
+	match->batch = batch;
 	match->subscriber = subscriber;
+	match->slicing = slicing;
+}
+
+static void
+add_early(Slicing *slicing, Subscriber *subscriber, void *argument)
+{
+	add(argument, slicing->event, slicing->batch, subscriber, slicing);
+}
+
+static void
+add_match(Event *event, Subscriber *subscriber, MatchResult result,
+		  void *argument)
+{
+	Matches    *matches = argument;
+
+	/* What it wanted or not, this run's ad-hoc webhook has seen its end. */
+	if (ends_run(event->type) && subscriber->webhook->is_ad_hoc &&
+		subscriber->webhook->actor_run_id != NULL &&
+		event->actor_run_id != NULL &&
+		strcmp(subscriber->webhook->actor_run_id, event->actor_run_id) == 0)
+		batch_add_ended_run(matches->batch, event->actor_run_id,
+							event->created_at);
+	if (result != MATCH_YES ||
+		(matches->slicing && slicing_is_done(matches->slicing, subscriber->id)))
+		return;
+	if (slices_exist())
+		slices_overtaken(subscriber, event, add_early, matches);
+	add(matches, event, matches->batch, subscriber, NULL);
 }
 
 /* Leaves out those that have a row since before the worker started. */
@@ -272,9 +314,9 @@ must_wait_for(const Event *event, Matches *matches)
 		return 0;
 	if (event->next_xid == 0)
 		return PG_UINT64_MAX - 1;
-	if (event->next_xid <= matches->last_xid)
+	if (event->next_xid <= last_xid)
 		return 0;
-	if (event->xid != matches->last_xid)
+	if (event->xid != last_xid)
 		return event->next_xid;
 
 	/* Of its own transaction only what stands behind it is left. */
@@ -288,7 +330,7 @@ create_dispatch(const Match *match, Matches *matches)
 {
 	Dispatch   *dispatch = dispatch_create(match->id, match->event->id,
 										   match->event->type,
-										   match->subscriber, matches->batch,
+										   match->subscriber, match->batch,
 										   match->event, false, false);
 	const char *key = webhook_order_key(match->subscriber->webhook, match->event);
 
@@ -351,9 +393,28 @@ create_dispatches(Matches *matches)
 
 		if (dispatch_find(match->id) == NULL)
 			create_dispatch(match, matches);
+		if (match->slicing != NULL)
+			slicing_note_early(match->slicing, match->subscriber->id);
 		if (strcmp(last_created, match->id) < 0)
 			strcpy(last_created, match->id);
 	}
+}
+
+/* Tells lanes how far the router is; but for what is in slices, if that holds them. */
+static void
+tell_lanes(void)
+{
+	if (slices_hold_lanes())
+		return;
+	if (!has_new_events || cursor_has_caught_up())
+	{
+		has_caught_up = true;
+		lanes_router_caught_up();
+	}
+	if (!has_new_events || cursor_window_is_done())
+		lanes_window_done();
+	else
+		lanes_release(last_xid);
 }
 
 /* The transaction: routes a batch of at most "max_events" events. */
@@ -367,38 +428,71 @@ route(void *argument)
 	int			nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
 	Matches		matches = {.batch = batch, .capacity = nevents};
 	CursorMark *mark;
+	int			nmatched;
 	int			nproblems = 0;
 
 	if (nevents == 0)
 	{
 		has_new_events = false;
-		lanes_router_caught_up();
-		lanes_window_done();
+		tell_lanes();
 		return;
 	}
-	if (cursor_windows() != nwindows)
+	if (cursor_windows() != nwindows && !slices_hold_lanes())
 		lanes_window_done();
 	nwindows = cursor_windows();
 	revive_webhooks(events, nevents);
 	matches.items = palloc(sizeof(Match) * matches.capacity);
-	nevents = subscribers_match(events, nevents, room, add_match, &matches);
+	while ((nmatched = subscribers_match(events, nevents, room, add_match, &matches)) == 0 &&
+		   nevents > 1)
+		max_events = nevents = (nevents + 1) / 2;
+	nevents = Max(nmatched, 1);
 	mark = cursor_take(events, nevents);
-	matches.last_xid = events[nevents - 1]->xid;
-	fan_out = Max(matches.count / nevents, 1);
+	last_xid = events[nevents - 1]->xid;
+	if (nmatched > 0)
+		fan_out = Max(matches.count / nevents, 1);
+	else
+	{
+		Slicing    *slicing = slices_begin(events[0], !has_caught_up || lanes_are_all_held());
+
+		batch = slicing->batch;
+		slicing_join_lanes(slicing, add_early, &matches);
+	}
 	remove_known(&matches);
 	put_in_order(&matches);
 	batch_set_mark(batch, mark);
 	create_dispatches(&matches);
-	if (cursor_has_caught_up())
-		lanes_router_caught_up();
-	if (cursor_window_is_done())
-		lanes_window_done();
-	else
-		lanes_release(matches.last_xid);
+	tell_lanes();
 	for (int i = 0; i < nevents; i++)
 		nproblems += events[i]->has_problem;
 	counters_add(COUNTER_EVENTS, nevents);
 	counters_add(COUNTER_PROBLEMS, nproblems);
+	counters_add(COUNTER_DISPATCHES, matches.count);
+}
+
+/* A slice of an event, and how far it came. */
+typedef struct Slice
+{
+	Slicing    *slicing;
+	Id			position;
+	bool		is_last;
+} Slice;
+
+/* The transaction for one. */
+static void
+route_slice(void *argument)
+{
+	Slice	   *slice = argument;
+	Matches		matches = {
+		.batch = slice->slicing->batch, .slicing = slice->slicing, .capacity = 256
+	};
+
+	strcpy(slice->position, slice->slicing->position);
+	matches.items = palloc(sizeof(Match) * matches.capacity);
+	slice->is_last = !subscribers_match_slice(slice->slicing->event, slice->position,
+											  add_match, &matches);
+	remove_known(&matches);
+	put_in_order(&matches);
+	create_dispatches(&matches);
 	counters_add(COUNTER_DISPATCHES, matches.count);
 }
 
@@ -424,10 +518,12 @@ skip(void *argument)
 static void
 rewind_after(const WorkError *error)
 {
+	slices_drop();
 	cursor_reset();
 	lanes_router_rewound();
 	lanes_recover();
 	nwindows = 0;
+	has_caught_up = false;
 	last_known_is_set = false;
 	has_new_events = true;
 	must_skip = false;
@@ -444,8 +540,9 @@ rewind_after(const WorkError *error)
 	retry_at = clock_work_time() + RETRY_TIME;
 }
 
-bool
-router_route(void)
+/* Returns false if the extension is gone. */
+static bool
+route_batch(void)
 {
 	Batch	   *batch = batch_create();
 	WorkError	error;
@@ -463,4 +560,70 @@ router_route(void)
 		trouble_end(TROUBLE_ROUTING);
 	}
 	return result != WORK_GONE;
+}
+
+/*
+ * What may pass is tried again.  An event that fails again and again is left out for
+ * those who have not had their turn.
+ */
+static void
+slice_failed(Slicing *slicing, const WorkError *error)
+{
+	last_known_is_set = false;
+	lanes_recover();
+	if (error->is_of_row && ++slicing->failures >= MAX_SLICE_FAILURES)
+	{
+		ereport(LOG,
+				(errmsg("event \"%s\" can't be routed to webhooks behind \"%s\" and is left out for them: %s",
+						slicing->event->id, slicing->position, error->message)));
+		slices_end(slicing);
+		tell_lanes();
+		return;
+	}
+	trouble_note(TROUBLE_ROUTING, error);
+	retry_at = clock_work_time() + RETRY_TIME;
+}
+
+/* Returns false if the extension is gone. */
+static bool
+route_next_slice(void)
+{
+	Slice		slice = {.slicing = slices_next()};
+	WorkError	error;
+	WorkResult	result = work_run("routing a slice", true, route_slice, &slice, &error);
+
+	if (result == WORK_FAILED)
+		slice_failed(slice.slicing, &error);
+	if (result != WORK_DONE)
+		return result != WORK_GONE;
+	retry_at = 0;
+	trouble_end(TROUBLE_ROUTING);
+	if (slice.is_last)
+		slices_end(slice.slicing);
+	else
+		slices_advance(slice.slicing, slice.position);
+	tell_lanes();
+	return true;
+}
+
+bool
+router_route(void)
+{
+	if (can_read() && !route_batch())
+		return false;
+	if (retry_at > clock_work_time() || !can_slice())
+		return true;
+	return route_next_slice();
+}
+
+bool
+router_put_down(void)
+{
+	if (!can_slice())
+		return true;
+	if (!route_next_slice())
+		return false;
+	if (retry_at != 0)
+		slices_drop();
+	return true;
 }

@@ -32,4 +32,10 @@ extern TimestampTz router_deadline(void);
  */
 extern bool router_route(void);
 
+/*
+ * For a hold: goes on with what is in slices, or gives it up if that can't be; it is
+ * routed anew then.  Returns false if the extension is gone.
+ */
+extern bool router_put_down(void);
+
 #endif							/* WEBHOOK_ROUTER_H */

@@ -310,20 +310,28 @@ subscriber_complete(Subscriber *subscriber, char **error, bool *passes)
 	return *error == NULL;
 }
 
-List *
-subscribers_load(Statement *statement, Datum *values)
+bool
+subscribers_load(Statement *statement, Datum *values, const bool *nulls, uint64 limit,
+				 List **found)
 {
+	uint64		nrows;
+
 	forget_unused();
-	return load_versions(statement_read(statement, values, NULL, 0));
+	nrows = statement_read(statement, values, nulls, limit == 0 ? 0 : (long) limit + 1);
+	if (limit != 0 && nrows > limit)
+		return false;
+	*found = load_versions(nrows);
+	return true;
 }
 
 void
 subscribers_refresh(Datum ids)
 {
 	Datum	   *elements;
+	List	   *found;
 	int			count;
 
-	(void) subscribers_load(&versions_statement, &ids);
+	(void) subscribers_load(&versions_statement, &ids, NULL, 0, &found);
 
 	/* An error before this leaves all as they were. */
 	deconstruct_array(DatumGetArrayTypeP(ids), TEXTOID, -1, false,

@@ -84,9 +84,12 @@ extern void subscribers_refresh(Datum ids);
 
 /*
  * Looks up the webhooks that a reading statement finds, rows of (id, modified_at), and
- * returns the list of them as they are now.  Between work_begin() and work_commit().
+ * sets *found to the list of them as they are now, in the same order.  False, with
+ * nothing looked up, if there are more than "limit", 0 for none.  Between work_begin()
+ * and work_commit().
  */
-extern List *subscribers_load(Statement *statement, Datum *values);
+extern bool subscribers_load(Statement *statement, Datum *values, const bool *nulls,
+							 uint64 limit, List **found);
 
 /*
  * Makes sure that a subscriber that gets something has its templates; *error says

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "deliver/versions.h"
+#include "miscadmin.h"
 #include "server/settings.h"
 #include "store/webhooks.h"
 #include "utils/memutils.h"
@@ -127,7 +128,11 @@ compile_rows(void *argument)
 
 	for (int i = compilation->first; i < compilation->end; i++)
 	{
-		MemoryContext old_context = MemoryContextSwitchTo(compilation->contexts[i]);
+		MemoryContext old_context;
+
+		/* A long template takes milliseconds. */
+		CHECK_FOR_INTERRUPTS();
+		old_context = MemoryContextSwitchTo(compilation->contexts[i]);
 
 		compilation->webhooks[i] = webhook_from_row_without(compilation->rows[i],
 															compilation->desc,

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "rules/signature.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -132,6 +133,7 @@ webhook_events_verify_signature(PG_FUNCTION_ARGS)
 	{
 		char	   *error = "secret is null";
 
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i] ||
 			!secret_decode(TextDatumGetCString(elements[i]), 1, &keys[i], &error))
 			ereport(ERROR,
@@ -144,6 +146,9 @@ webhook_events_verify_signature(PG_FUNCTION_ARGS)
 		!is_recent(timestamp, PG_GETARG_INTERVAL_P(3)))
 		PG_RETURN_BOOL(false);
 	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		verified |= signature_verify(&keys[i], id, timestamp, utf8, length, signatures);
+	}
 	PG_RETURN_BOOL(verified);
 }

@@ -120,6 +120,7 @@ my %arguments = (
 	'subscribers.versions' => [$hooks],
 	'subscribers.rows' => [$hooks],
 	'matching.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook0000000000009}'}],
+	'matching.slice' => [q{'run3'}, q{'task3'}, q{'actor3'}, q{'user3'}, q{''}, 5],
 	'times.find' => [],
 	'times.write' => ['now()'],
 	'worker.claim' => [],
