@@ -95,3 +95,9 @@ COMMENT ON FUNCTION webhook_events_internal.dispatch_id(text, text) IS
     'the id of the dispatch of an event to a webhook, as routing makes it';
 REVOKE ALL ON FUNCTION webhook_events_internal.dispatch_id(text, text) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.order_key(id text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_order_key';
+COMMENT ON FUNCTION webhook_events_internal.order_key(text) IS
+    'what dispatches of a run or build with this id share, as routing makes it: the id, unless that is long';
+REVOKE ALL ON FUNCTION webhook_events_internal.order_key(text) FROM PUBLIC;

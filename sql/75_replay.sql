@@ -23,7 +23,8 @@ BEGIN
         clock_timestamp(), 0, queue_dispatches.next_attempt_at, webhook_events_internal.dispatch_id(e.id, w.id),
         -- As the worker does it: a test never waits for others.
         CASE WHEN e.event_type = 'TEST' THEN NULL
-            WHEN w.ordering = 'resource' THEN coalesce(e.actor_run_id, e.actor_build_id)
+            WHEN w.ordering = 'resource' THEN
+                webhook_events_internal.order_key(coalesce(e.actor_run_id, e.actor_build_id))
             WHEN w.ordering = 'webhook' THEN '' END,
         w.epoch
     FROM webhook_events_internal.webhooks AS w

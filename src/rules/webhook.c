@@ -10,8 +10,12 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "rules/webhook.h"
+
+/* An entry of an index has room for so many bytes of a key, and for the ids beside it. */
+#define MAX_ORDER_KEY 500
 
 /* Is a part of a condition met?  One that isn't set always is. */
 static bool
@@ -62,13 +66,26 @@ webhook_match(const Webhook *webhook, const Event *event)
 }
 
 const char *
+order_key_of(const char *id)
+{
+	size_t		length = strlen(id);
+
+	if (length <= MAX_ORDER_KEY)
+		return id;
+	return psprintf("hash %016" INT64_MODIFIER "x",
+					hash_bytes_extended((const unsigned char *) id, (int) length, 0));
+}
+
+const char *
 webhook_order_key(const Webhook *webhook, const Event *event)
 {
 	if (webhook->ordering == ORDERING_NONE || event->type == EVENT_TEST)
 		return NULL;
 	if (webhook->ordering == ORDERING_WEBHOOK)
 		return "";
-	return event->actor_run_id ? event->actor_run_id : event->actor_build_id;
+	if (event->actor_run_id != NULL)
+		return order_key_of(event->actor_run_id);
+	return event->actor_build_id ? order_key_of(event->actor_build_id) : NULL;
 }
 
 bool

@@ -113,9 +113,15 @@ extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
 
 /*
  * What an event of this webhook shares with those that it has to wait for, a part
- * of the event; NULL if it waits for none.  A test never does.
+ * of the event or palloc'd; NULL if it waits for none.  A test never does.
  */
 extern const char *webhook_order_key(const Webhook *webhook, const Event *event);
+
+/*
+ * The key of what has this id: the id, or of one too long for an index a hash, palloc'd.
+ * Then others can have the same, and wait for each other.
+ */
+extern const char *order_key_of(const char *id);
 
 /* The ordering with this name; false if there is none. */
 extern bool ordering_from_name(const char *name, Ordering *ordering);

@@ -17,6 +17,7 @@
 #include "mb/pg_wchar.h"
 #include "rules/ids.h"
 #include "rules/template.h"
+#include "rules/webhook.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -29,6 +30,7 @@ PG_FUNCTION_INFO_V1(webhook_events_current_place);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
+PG_FUNCTION_INFO_V1(webhook_events_order_key);
 PG_FUNCTION_INFO_V1(webhook_events_template_variables);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
 PG_FUNCTION_INFO_V1(webhook_events_nearest);
@@ -93,6 +95,13 @@ webhook_events_id_lower_bound(PG_FUNCTION_ARGS)
 
 	id_lower_bound(bound, PG_GETARG_TIMESTAMPTZ(0));
 	PG_RETURN_TEXT_P(cstring_to_text(bound));
+}
+
+/* order_key(id text) RETURNS text */
+Datum
+webhook_events_order_key(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(order_key_of(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
 }
 
 /* dispatch_id(event_id text, webhook_id text) RETURNS text */

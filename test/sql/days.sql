@@ -140,3 +140,15 @@ DELETE FROM webhook_events_internal.outbox WHERE actor_run_id = 'day-8';
 DROP TABLE day_runs;
 DROP FUNCTION day_of, add_run;
 DROP PROCEDURE change_day;
+
+-- a day that is over gets its indexes although somebody's id is too long for one in order
+SET client_min_messages = warning;
+SELECT webhook_events_internal.create_day('outbox', '2021-06-01');
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, user_id)
+    SELECT rpad(webhook_events.id_lower_bound('2021-06-01 12:00+00'), 17, '0'), '2021-06-01 12:00+00', '3', 'ACTOR.RUN.CREATED',
+        string_agg(md5(n::text), '') FROM generate_series(1, 200) AS n;
+SELECT webhook_events_internal.index_day('outbox', '2021-06-01') FROM generate_series(1, 6);
+SELECT regexp_replace(indexdef, '^.*ON ', '') AS index FROM pg_indexes
+WHERE tablename = 'outbox_20210601' AND indexname ~ '_(user|run|actor)$' ORDER BY indexname;
+SELECT webhook_events_internal.drop_days('2021-06-02');
+RESET client_min_messages;

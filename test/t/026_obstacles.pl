@@ -195,6 +195,16 @@ foreach my $id ('evt-1', 'an-event-with-a-very-long-id')
 deliver('other', $other, 1);
 is(query("SELECT worker_pid = $pid $status"), 't', 'neither ends the worker');
 
+# The id of a run is too long for any index.
+my $ordered = create_webhook($node, $receiver->url('/ok?ordered'), 'ACTOR.RUN.CREATED', actor_id => "'ordered'", ordering => "'resource'");
+query('ALTER TABLE actor_runs DROP CONSTRAINT actor_runs_pkey');
+query(q{INSERT INTO actor_runs (id, actor_id) SELECT string_agg(md5(n::text), ''), 'ordered' FROM generate_series(1, 200) AS n});
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$ordered' AND status = 'SUCCEEDED' AND attempts = 1", 1);
+query("SELECT webhook_events.redeliver(id) FROM webhook_events.dispatches WHERE webhook_id = '$ordered'");
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$ordered' AND status = 'SUCCEEDED' AND attempts = 1", 2);
+is(query("SELECT count(DISTINCT order_key), max(length(order_key)) FROM webhook_events_internal.dispatches WHERE webhook_id = '$ordered'"),
+	'1|21', 'a run with a long id has an order, too');
+
 # Publications need a key for each table that is changed.
 query('SET client_min_messages = error; CREATE PUBLICATION everything FOR ALL TABLES');
 query("SELECT webhook_events.pause('to be seen')");
