@@ -44,6 +44,9 @@ typedef struct Move
 	char	   *old_status;
 } Move;
 
+/* A longer text is left out of an event, so that all of it fits into a row. */
+#define MAX_TEXT_BYTES 1000000
+
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
 
 static Move *pending = NULL;	/* of the innermost statement */
@@ -133,25 +136,40 @@ classify(const char *status)
 	return status_classify(status, status ? (int) strlen(status) : 0);
 }
 
+/* A text that an event can hold; NULL instead of one that is too long, and why. */
+static const char *
+fitting(const char *text, const char *what, const char **problem)
+{
+	const char *before = *problem;
+
+	if (text == NULL || strlen(text) <= MAX_TEXT_BYTES)
+		return text;
+	*problem = psprintf("%s%s%s is longer than %d bytes", before ? before : "",
+						before ? "; " : "", what, MAX_TEXT_BYTES);
+	return NULL;
+}
+
 /* Writes the events of a row that now looks as in "slot". */
 static void
 emit(Source *source, SourceKind kind, TupleTableSlot *slot, const char *id,
 	 const char *old_status, const char *new_status,
 	 const Transition *transition)
 {
-	OutboxEvent event = {
-		.user_id = source_text(source, slot, ROLE_USER_ID),
-		.actor_id = source_text(source, slot, ROLE_ACTOR_ID),
-		.actor_task_id = source_text(source, slot, ROLE_ACTOR_TASK_ID),
-		.actor_run_id = kind == SOURCE_RUN ? id : NULL,
-		.actor_build_id = kind == SOURCE_BUILD ? id : NULL,
-		.old_status = old_status,
-		.new_status = new_status
-	};
+	OutboxEvent event = {.type = transition->events[0]};
+	const char *problem;
 	Id			event_id;
 
-	event.resource = source_resource(source, slot, &event.resource_length,
-									 &event.problem);
+	event.resource = source_resource(source, slot, &event.resource_length, &problem);
+	id = fitting(id, "id", &problem);
+	event.user_id = fitting(source_text(source, slot, ROLE_USER_ID), "user_id", &problem);
+	event.actor_id = fitting(source_text(source, slot, ROLE_ACTOR_ID), "actor_id", &problem);
+	event.actor_task_id = fitting(source_text(source, slot, ROLE_ACTOR_TASK_ID),
+								  "actor_task_id", &problem);
+	event.actor_run_id = kind == SOURCE_RUN ? id : NULL;
+	event.actor_build_id = kind == SOURCE_BUILD ? id : NULL;
+	event.old_status = fitting(old_status, "old status", &problem);
+	event.new_status = fitting(new_status, "new status", &problem);
+	event.problem = problem;
 	for (int i = 0; i < transition->nevents; i++)
 	{
 		event.type = transition->events[i];

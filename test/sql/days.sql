@@ -150,5 +150,5 @@ INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, use
 SELECT webhook_events_internal.index_day('outbox', '2021-06-01') FROM generate_series(1, 6);
 SELECT regexp_replace(indexdef, '^.*ON ', '') AS index FROM pg_indexes
 WHERE tablename = 'outbox_20210601' AND indexname ~ '_(user|run|actor)$' ORDER BY indexname;
-SELECT webhook_events_internal.drop_days('2021-06-02');
+DROP TABLE webhook_events_internal.outbox_20210601;
 RESET client_min_messages;

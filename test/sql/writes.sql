@@ -81,6 +81,12 @@ SET ROLE capture_writer;
 INSERT INTO own_runs VALUES (8, NULL, 'a', 'READY');
 RESET ROLE;
 SELECT event_type, resource, problem FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+-- a text that is too long for an event is left out of it, and the write goes on
+INSERT INTO own_runs (id, status) VALUES (8, repeat('s', 1000001));
+SELECT event_type, new_status, problem FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+UPDATE own_runs SET status = 'FAILED' WHERE id = 8;
+SELECT event_type, old_status, new_status, problem FROM webhook_events.events ORDER BY id DESC LIMIT 1;
+
 -- its names are followed, and what is gone is said
 ALTER FUNCTION hidden.make(own_runs) RENAME TO made;
 ALTER SCHEMA hidden RENAME TO seen_now;
