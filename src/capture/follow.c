@@ -287,13 +287,22 @@ follow_all(ChangeKind kind)
 }
 
 static void
+process_next(PlannedStmt *statement, const char *query_string,
+			 bool read_only_tree, ProcessUtilityContext context,
+			 ParamListInfo parameters, QueryEnvironment *environment,
+			 DestReceiver *destination, QueryCompletion *completion)
+{
+	(prev_process_utility ? prev_process_utility : standard_ProcessUtility)
+		(statement, query_string, read_only_tree, context, parameters,
+		 environment, destination, completion);
+}
+
+static void
 process_utility(PlannedStmt *statement, const char *query_string,
 				bool read_only_tree, ProcessUtilityContext context,
 				ParamListInfo parameters, QueryEnvironment *environment,
 				DestReceiver *destination, QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next =
-	prev_process_utility ? prev_process_utility : standard_ProcessUtility;
 	Node	   *parsed = statement->utilityStmt;
 	List	   *outer_changes = changes;
 	MemoryContext outer_context = changes_context;
@@ -303,8 +312,8 @@ process_utility(PlannedStmt *statement, const char *query_string,
 	if ((!changes_columns(parsed) && !of_functions) ||
 		!OidIsValid(get_namespace_oid("webhook_events", true)))
 	{
-		next(statement, query_string, read_only_tree, context, parameters,
-			 environment, destination, completion);
+		process_next(statement, query_string, read_only_tree, context, parameters,
+					 environment, destination, completion);
 		return;
 	}
 	if (IsA(parsed, AlterTableStmt))
@@ -313,8 +322,8 @@ process_utility(PlannedStmt *statement, const char *query_string,
 	changes_context = CurrentMemoryContext;
 	PG_TRY();
 	{
-		next(statement, query_string, read_only_tree, context, parameters,
-			 environment, destination, completion);
+		process_next(statement, query_string, read_only_tree, context, parameters,
+					 environment, destination, completion);
 	}
 	PG_FINALLY();
 	{

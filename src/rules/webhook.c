@@ -69,11 +69,12 @@ const char *
 order_key_of(const char *id)
 {
 	size_t		length = strlen(id);
+	uint64		hash;
 
 	if (length <= MAX_ORDER_KEY)
 		return id;
-	return psprintf("hash %016" INT64_MODIFIER "x",
-					hash_bytes_extended((const unsigned char *) id, (int) length, 0));
+	hash = hash_bytes_extended((const unsigned char *) id, (int) length, 0);
+	return psprintf("hash %08x%08x", (uint32) (hash >> 32), (uint32) hash);
 }
 
 const char *

@@ -160,6 +160,39 @@ check_not_attached_below(Relation relation)
 	}
 }
 
+/* Triggers of a table see nothing of the rows of those that inherit from it. */
+static void
+tell_of_children(Relation relation)
+{
+	List	   *children = relation->rd_rel->relkind == RELKIND_RELATION ?
+	find_inheritance_children(RelationGetRelid(relation), NoLock) : NIL;
+
+	if (children != NIL)
+		ereport(WARNING,
+				(errmsg("rows of table \"%s\", which inherits from \"%s\", raise no events by this",
+						get_rel_name(linitial_oid(children)),
+						RelationGetRelationName(relation)),
+				 errhint("Attach each of the tables that inherit from it.")));
+}
+
+/* A trigger does not see the value of a generated column that is not stored. */
+static void
+check_is_stored(Relation relation, AttrNumber attnum)
+{
+	Form_pg_attribute attribute;
+
+	if (attnum == InvalidAttrNumber)
+		return;
+	attribute = TupleDescAttr(RelationGetDescr(relation), attnum - 1);
+	if (attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of table \"%s\" is generated and not stored",
+						NameStr(attribute->attname), RelationGetRelationName(relation)),
+				 errdetail("Triggers don't see its value."),
+				 errhint("Make it GENERATED ... STORED, or name another one in columns.")));
+}
+
 /*
  * A status is a text: refuses types that are none, since nothing would ever be
  * raised for them.
@@ -462,6 +495,7 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 	{
 		if (role != ROLE_ACTOR_TASK_ID || kind == SOURCE_RUN)
 			mapping.columns[role] = map_column(relation, role, columns);
+		check_is_stored(relation, mapping.columns[role]);
 	}
 	check_status_type(relation, mapping.columns[ROLE_STATUS]);
 	mapping.excluded = read_exclude(relation, PG_GETARG_ARRAYTYPE_P(3));
@@ -472,6 +506,7 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 	table_triggers_make(relation, kind, &mapping);
 	note_attached(relation, kind);
 	prepare_log();
+	tell_of_children(relation);
 	relation_close(relation, NoLock);
 	table_triggers_fire(PG_GETARG_OID(0), fires);
 	PG_RETURN_VOID();

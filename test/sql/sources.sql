@@ -106,6 +106,8 @@ SELECT argument_of('shaped_runs');
 CREATE TABLE parent_runs (id text, actor_id text, status text, secret text);
 CREATE TABLE child_runs () INHERITS (parent_runs);
 SELECT webhook_events.attach('child_runs', exclude => '{secret}');
+SELECT webhook_events.attach('parent_runs');
+SELECT webhook_events.detach('parent_runs');
 ALTER TABLE parent_runs RENAME secret TO hidden;
 ALTER TABLE ONLY parent_runs DROP COLUMN hidden;
 INSERT INTO child_runs VALUES ('child', 'a', 'READY', 'x');
