@@ -238,7 +238,7 @@ append_names(StringInfo out, const char *what, const List *names)
  * where the column that must not be shown can't be told from the others.
  */
 static void
-build(Source *source, Relation relation, const Trigger *trigger)
+build_source(Source *source, Relation relation, const Trigger *trigger)
 {
 	ResourceDependencies dependencies = {NIL, NIL, NIL};
 	Oid			attached = RelationGetRelid(relation);
@@ -328,7 +328,7 @@ source_get(Relation relation, const Trigger *trigger)
 	source = palloc0(sizeof(Source));
 	source->context = context;
 	changes_before = changes;
-	build(source, relation, trigger);
+	build_source(source, relation, trigger);
 	/* What changed meanwhile may have been read before: next time again. */
 	source->is_valid = (changes == changes_before);
 	MemoryContextSwitchTo(old_context);

@@ -72,7 +72,7 @@ caller_open(MemoryContext context)
  * dispatch and not the worker.
  */
 static bool
-build(const Dispatch *dispatch, Request *request, char **error)
+build_request(const Dispatch *dispatch, Request *request, char **error)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
 	volatile bool built = false;
@@ -115,7 +115,7 @@ start_call(Dispatch *dispatch)
 	bool		passes = false;
 
 	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error, &passes) &&
-							build(dispatch, &request, &error)))
+							build_request(dispatch, &request, &error)))
 		reason = error != NULL ? error : "The request could not be built.";
 	if (reason != NULL)
 	{

@@ -34,16 +34,13 @@ event_type_label(EventType type)
 	return labels[type];
 }
 
-bool
-event_type_from_label(const char *label, EventType *type)
+EventType
+event_type_from_label(const char *label)
 {
 	for (int i = 0; i < N_EVENT_TYPES; i++)
 	{
 		if (strcmp(labels[i], label) == 0)
-		{
-			*type = (EventType) i;
-			return true;
-		}
+			return (EventType) i;
 	}
-	return false;
+	elog(ERROR, "unknown event type \"%s\"", label);
 }

@@ -40,7 +40,7 @@ typedef enum SourceKind
 /* "ACTOR.RUN.CREATED" and so on; a constant string. */
 extern const char *event_type_label(EventType type);
 
-/* Finds the type of a label; false if there is none. */
-extern bool event_type_from_label(const char *label, EventType *type);
+/* The type of a label; raises an error if there is none. */
+extern EventType event_type_from_label(const char *label);
 
 #endif							/* WEBHOOK_EVENT_TYPE_H */

@@ -203,3 +203,16 @@ id_time(const char *id, int length, TimestampTz *time)
 	*time = (TimestampTz) value + ID_EPOCH;
 	return true;
 }
+
+TimestampTz
+id_time_of(const char *id, int length)
+{
+	TimestampTz time;
+
+	if (!id_time(id, length, &time))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%.*s\" is not an id", length, id),
+				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	return time;
+}

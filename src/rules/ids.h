@@ -70,4 +70,7 @@ extern void id_lower_bound(Id id, TimestampTz time);
 /* The time in an id; false if the text is no id. */
 extern bool id_time(const char *id, int length, TimestampTz *time);
 
+/* The same, but raises an error. */
+extern TimestampTz id_time_of(const char *id, int length);
+
 #endif							/* WEBHOOK_IDS_H */

@@ -117,13 +117,8 @@ text_argument(FunctionCallInfo fcinfo, int number)
 static EventType
 event_type_argument(FunctionCallInfo fcinfo, int number)
 {
-	char	   *label = DatumGetCString(OidFunctionCall1(F_ENUM_OUT,
-														 PG_GETARG_DATUM(number)));
-	EventType	type;
-
-	if (!event_type_from_label(label, &type))
-		elog(ERROR, "unknown event type \"%s\"", label);
-	return type;
+	return event_type_from_label(DatumGetCString(OidFunctionCall1(F_ENUM_OUT,
+																  PG_GETARG_DATUM(number))));
 }
 
 /*

@@ -77,14 +77,8 @@ Datum
 webhook_events_id_time(PG_FUNCTION_ARGS)
 {
 	text	   *id = PG_GETARG_TEXT_PP(0);
-	TimestampTz time;
 
-	if (!id_time(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id), &time))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not an id", text_to_cstring(id)),
-				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
-	PG_RETURN_TIMESTAMPTZ(time);
+	PG_RETURN_TIMESTAMPTZ(id_time_of(VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)));
 }
 
 /* id_lower_bound(at timestamptz) RETURNS text */
@@ -110,13 +104,8 @@ webhook_events_dispatch_id(PG_FUNCTION_ARGS)
 {
 	Id			id;
 	char	   *event_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	TimestampTz time;
 
-	if (!id_time(event_id, strlen(event_id), &time))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not an id", event_id),
-				 errdetail("An id has %d letters and digits.", ID_LENGTH)));
+	(void) id_time_of(event_id, strlen(event_id));
 	id_make_dispatch(id, event_id, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
 }

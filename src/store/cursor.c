@@ -354,7 +354,6 @@ make_event(MemoryContext context, uint64 row)
 	Event	   *event = palloc0(sizeof(Event));
 	Datum		next_xid;
 	bool		isnull;
-	char	   *type;
 
 	take_id(event->id, statement_text(row, EVENT_ID));
 	event->created_at =
@@ -362,9 +361,7 @@ make_event(MemoryContext context, uint64 row)
 	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
 	next_xid = statement_value(row, EVENT_NEXT_XID, &isnull);
 	event->next_xid = isnull ? 0 : datum_xid(next_xid);
-	type = statement_text(row, EVENT_EVENT_TYPE);
-	if (!event_type_from_label(type, &event->type))
-		elog(ERROR, "unknown event type \"%s\"", type);
+	event->type = event_type_from_label(statement_text(row, EVENT_EVENT_TYPE));
 	event->user_id = statement_text(row, EVENT_USER_ID);
 	event->actor_id = statement_text(row, EVENT_ACTOR_ID);
 	event->actor_task_id = statement_text(row, EVENT_ACTOR_TASK_ID);

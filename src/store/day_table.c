@@ -100,7 +100,7 @@ day_table_label(const char *type, const char *label)
 }
 
 static void
-build(DayTable *table, const DayKind *kind, Relation relation)
+build_table(DayTable *table, const DayKind *kind, Relation relation)
 {
 	List	   *oids = RelationGetIndexList(relation);
 	ListCell   *cell;
@@ -155,7 +155,7 @@ day_table_get(const DayKind *kind, Relation relation)
 										  "webhook_events day table",
 										  ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(fresh.context);
-	build(&fresh, kind, relation);
+	build_table(&fresh, kind, relation);
 	MemoryContextSwitchTo(old_context);
 
 	table = hash_search(known_tables, &key, HASH_ENTER, &found);

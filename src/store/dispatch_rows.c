@@ -177,13 +177,11 @@ dispatches_copy_due_rows(uint64 count, DueRow **rows)
 	for (uint64 i = 0; i < count; i++)
 	{
 		DueRow	   *row = &(*rows)[i];
-		char	   *type = statement_text(i, 4);
 
 		row->id = statement_text(i, 1);
 		row->event_id = statement_text(i, 2);
 		row->webhook_id = statement_text(i, 3);
-		if (!event_type_from_label(type, &row->event_type))
-			elog(ERROR, "unknown event type \"%s\"", type);
+		row->event_type = event_type_from_label(statement_text(i, 4));
 		row->attempts = DatumGetInt32(statement_value(i, 5, &isnull));
 		row->next_attempt_at =
 			DatumGetTimestampTz(statement_value(i, 6, &row->is_replay));
