@@ -422,9 +422,15 @@ dispatch_forget(Dispatch *dispatch)
 	hash_search(dispatches, dispatch->id, HASH_REMOVE, NULL);
 }
 
+/*
+ * Forgetting the head of a lane forgets those behind it as well, which a scan of the
+ * table would not survive: so ids are listed first.
+ */
 void
 dispatches_forget_queued(void)
 {
+	Id		   *queued = palloc(sizeof(Id) * (hash_get_num_entries(dispatches) + 1));
+	int			nqueued = 0;
 	HASH_SEQ_STATUS scan;
 	Dispatch   *dispatch;
 
@@ -432,6 +438,13 @@ dispatches_forget_queued(void)
 	while ((dispatch = hash_seq_search(&scan)) != NULL)
 	{
 		if (dispatch->stage == STAGE_QUEUED && dispatch->has_row)
+			strcpy(queued[nqueued++], dispatch->id);
+	}
+	for (int i = 0; i < nqueued; i++)
+	{
+		dispatch = dispatch_find(queued[i]);
+		if (dispatch != NULL)
 			dispatch_forget(dispatch);
 	}
+	pfree(queued);
 }

@@ -151,6 +151,29 @@ wait_for_end($node);
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$ok' AND status = 'FAILED'"), 0,
 	'one for which nothing waited has lost nothing');
 
+# With many lanes in memory: what a pause forgets of one takes others along.
+query('ALTER SYSTEM SET webhook_events.max_in_flight_per_host = 16');
+query('SELECT pg_reload_conf()');
+query('SELECT webhook_events.pause()');
+$webhook = create_webhook($node, $receiver->url('/slow/50?lanes'), 'ACTOR.RUN.SUCCEEDED,ACTOR.RUN.FAILED',
+	actor_id => "'lanes'", ordering => "'resource'");
+insert_runs($node, 30, 'lanes');
+query("UPDATE actor_runs SET status = '$_' WHERE actor_id = 'lanes'") foreach ('FAILED', 'SUCCEEDED') x 10;
+query('SELECT webhook_events.resume()');
+my $pid = query("SELECT worker_pid $status");
+my $npauses = 0;
+while ($npauses < 50 && (my $nsent = sent_to('/slow/50?lanes')) < 600)
+{
+	$npauses++;
+	query('SELECT webhook_events.pause()');
+	query('SELECT webhook_events.resume()');
+	wait_until { my $n = sent_to('/slow/50?lanes'); $n > $nsent + 5 || $n >= 600 } 'some more are sent';
+}
+note("$npauses pauses");
+wait_for_end($node);
+is(query(fates($webhook)), '600 SUCCEEDED 1', 'what waits in lanes is sent once, however often there is a pause');
+is(query("SELECT worker_pid $status"), $pid, 'by the same worker');
+
 $session->quit;
 $node->stop;
 $receiver->stop;
