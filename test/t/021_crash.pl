@@ -6,11 +6,11 @@
 
 use strict;
 use warnings;
-use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Writers;
 
 my $rows = $ENV{ROWS} // 2000;
 my $nclients = 4;
@@ -30,66 +30,22 @@ create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED,ACTOR.RUN.SUCCEE
 	  . 'ACTOR.RUN.FAILED,ACTOR.RUN.RESURRECTED');
 create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.FAILED');
 
-# Each client makes its share of transitions, and writes down each one in the
-# transaction that makes it.
+# Each client makes its share of transitions.
+create_writers($node);
 $node->safe_psql('postgres', <<'SQL');
-CREATE TABLE transitions (client int, run text, event_type text);
-CREATE SEQUENCE runs;
-CREATE PROCEDURE transition(client int, run text, status text, event_type text)
-LANGUAGE plpgsql AS $$
-BEGIN
-	UPDATE actor_runs SET status = transition.status WHERE id = run;
-	INSERT INTO transitions VALUES (client, run, event_type);
-END $$;
 CREATE PROCEDURE work(client int, rows bigint) LANGUAGE plpgsql AS $$
-DECLARE
-	run text;
-	chance float;
 BEGIN
 	WHILE (SELECT count(*) FROM transitions AS t WHERE t.client = work.client) < rows LOOP
-		run := client || '-' || nextval('runs');
-		chance := random();
-		INSERT INTO actor_runs (id, actor_id, user_id) VALUES (run, 'a' || client, 'u');
-		INSERT INTO transitions VALUES (client, run, 'ACTOR.RUN.CREATED');
-		IF chance < 0.3 THEN
-			COMMIT;
-		END IF;
-		UPDATE actor_runs SET status = 'RUNNING' WHERE id = run;
-		BEGIN
-			CALL transition(client, run, 'FAILED', 'ACTOR.RUN.FAILED');
-			IF chance < 0.5 THEN
-				RAISE EXCEPTION 'to the savepoint';
-			END IF;
-			CALL transition(client, run, 'RUNNING', 'ACTOR.RUN.RESURRECTED');
-		EXCEPTION WHEN raise_exception THEN NULL;
-		END;
-		CALL transition(client, run, 'SUCCEEDED', 'ACTOR.RUN.SUCCEEDED');
-		IF chance > 0.95 THEN
-			PERFORM pg_sleep(0.02);
-		END IF;
-		IF chance BETWEEN 0.1 AND 0.25 THEN
-			ROLLBACK;
-		ELSE
-			COMMIT;
-		END IF;
+		CALL write_run(client, 0.02);
 	END LOOP;
 END $$;
 SQL
 
-sub start_client
-{
-	my $client = shift;
-	my $share = int($rows / $nclients);
-
-	return IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'),
-			'-c', "CALL work($client, $share)" ],
-		'<', \undef, '>', '/dev/null', '2>', '/dev/null');
-}
-
 sub start_clients
 {
-	return map { start_client($_) } 1 .. $nclients;
+	my $share = int($rows / $nclients);
+
+	return map { start_writer($node, "work($_, $share)") } 1 .. $nclients;
 }
 
 sub finish_clients
@@ -139,15 +95,7 @@ finish_clients(@clients);
 wait_for_sql($node, "SELECT running AND events_waiting = 0 AND dispatches_active = 0"
 	  . " AND in_flight = 0 FROM webhook_events.status()", 't');
 
-my $differences = $node->safe_psql('postgres', <<'SQL');
-SELECT count(*) FROM (
-	SELECT run, event_type, count(*) FROM transitions GROUP BY 1, 2) AS t
-FULL JOIN (
-	SELECT actor_run_id AS run, event_type::text, count(*)
-	FROM webhook_events.events GROUP BY 1, 2) AS e USING (run, event_type)
-WHERE t.count IS DISTINCT FROM e.count
-SQL
-is($differences, 0, 'every committed transition has one event, and no other has');
+is($node->safe_psql('postgres', untrue_transitions()), 0, 'every committed transition has one event, and no other has');
 cmp_ok(count_of('webhook_events.events'), '>=', $rows, 'all the work was done');
 
 my $missing = $node->safe_psql('postgres', <<'SQL');

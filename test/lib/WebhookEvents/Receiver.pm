@@ -130,6 +130,22 @@ sub requests
 	return @{ $self->{requests} };
 }
 
+# Of all requests so far that have this header, by its name in lower case, its value and
+# the time, as pairs.  Their lines are not decoded, which would take minutes of very many.
+sub values_of
+{
+	my ($self, $header) = @_;
+	my @pairs;
+
+	open my $log, '<:raw', $self->_file('log') or return;
+	while (my $line = <$log>)
+	{
+		push @pairs, [ $2, $1 ] if $line =~ /"at":([\d.]+),.*?"\Q$header\E":"([^"\\]*)"/;
+	}
+	close $log;
+	return @pairs;
+}
+
 # Waits until at least so many requests have come and returns them (all that
 # there are, which may be more).  Dies after the timeout.  Options:
 #

@@ -1,0 +1,388 @@
+# Reckoning.pm
+#	  What must hold after a chaos run: of the tables, of what the receivers saw, of the
+#	  server's log, and of the worker's memory and descriptors.
+
+package Reckoning;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Utils;
+use Test::More;
+use WebhookEvents::Node;
+use WebhookEvents::Writers;
+
+our @EXPORT = qw(reckon check_log check_growth);
+
+# What the worker may have called and not recorded when it is killed: what is under way,
+# and what was answered within a flush.
+my $unrecorded_limit = 1024;
+
+# A stop and what a proxy passes on after it, in seconds.
+my $late = 1;
+
+# Arguments: query (a function), receivers, steady (name => webhook that was never touched and
+# whose endpoint answers), random (one whose endpoint does now and then), once (those that are not
+# to be retried), stops ([from, to, whether it was a kill]), skipped_events and skipped_dispatches (as was said), skipped_until
+# (transactions from there on were not skipped), max_retries.
+sub reckon
+{
+	my (%run) = @_;
+	my $query = $run{query};
+
+	is_done($query);
+	check_routing(%run);
+	check_rules(%run);
+	my $summary = check_requests(%run);
+	check_order(%run);
+	check_audit(%run);
+
+	wait_until {
+		$query->('SELECT count(*) FROM webhook_events.webhooks AS w JOIN actor_runs AS r ON r.id = w.actor_run_id'
+			  . " WHERE w.is_ad_hoc AND w.is_enabled AND r.status = 'SUCCEEDED'") eq '0'
+	}
+	'ad-hoc webhooks of runs that ended have retired';
+	pass('ad-hoc webhooks of runs that ended have retired');
+	isnt($query->('SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc'), 0, 'and there were some');
+	diag($query->('SELECT count(*) FROM webhook_events.events') . ' events, '
+		  . $query->('SELECT count(*) FROM webhook_events.dispatches') . ' dispatches, '
+		  . $query->('SELECT count(*) FROM webhook_events.calls') . " calls, $summary,"
+		  . " $run{skipped_events} events and $run{skipped_dispatches} dispatches skipped");
+	return;
+}
+
+sub is_done
+{
+	my ($query) = @_;
+	my $is_done = eval {
+		wait_until {
+			$query->('SELECT running AND events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0 AND troubles IS NULL'
+				  . ' FROM webhook_events.status()') eq 't'
+		}
+		'all is delivered', 300;
+		1;
+	};
+
+	ok($is_done, 'all that waits comes to its end') or diag($query->(q{SELECT row_to_json(s) FROM webhook_events.status() AS s}));
+	return;
+}
+
+sub check_routing
+{
+	my (%run) = @_;
+	my $query = $run{query};
+	my %wants_all = (%{ $run{steady} }, random => $run{random});
+
+	is($query->(untrue_transitions()), 0, 'every committed transition has one event, and no other has');
+
+	# An event that was skipped before it was routed has no dispatch; or only those that a
+	# worker which was killed then had recorded.
+	$query->('CREATE TABLE skipped AS SELECT e.id, e.actor_run_id FROM webhook_events.events AS e'
+		  . ' LEFT JOIN (SELECT event_id, count(DISTINCT webhook_id) AS webhooks FROM webhook_events.dispatches'
+		  . " WHERE webhook_id IN ('" . join("', '", values %wants_all) . "') AND replay_of IS NULL GROUP BY 1) AS d ON d.event_id = e.id"
+		  . ' WHERE coalesce(d.webhooks, 0) < ' . keys %wants_all);
+	cmp_ok($query->('SELECT count(*) FROM skipped'), '<=', $run{skipped_events},
+		'every event was routed, but for those that were said to be skipped');
+	foreach my $name (sort keys %wants_all)
+	{
+		is($query->(<<SQL), 0, "each by one dispatch to one who wants them all: $name");
+SELECT count(*) FROM (
+	SELECT FROM webhook_events.events AS e
+		LEFT JOIN webhook_events.dispatches AS d ON d.event_id = e.id AND d.webhook_id = '$wants_all{$name}' AND d.replay_of IS NULL
+	WHERE e.id NOT IN (SELECT id FROM skipped)
+	GROUP BY e.id HAVING count(d.id) <> 1) AS e
+SQL
+	}
+	is($query->(<<'SQL'), 0, 'and to nobody by two');
+SELECT count(*) FROM (SELECT FROM webhook_events.dispatches WHERE replay_of IS NULL
+	GROUP BY event_id, webhook_id HAVING count(*) > 1) AS d
+SQL
+	is($query->(q{SELECT count(*) FROM webhook_events.dispatches WHERE error_message = 'Skipped by resume().'}), $run{skipped_dispatches},
+		'as many dispatches are skipped as was said');
+	return;
+}
+
+# How dispatches have ended.
+sub check_rules
+{
+	my (%run) = @_;
+	my $query = $run{query};
+	my $once = '{' . join(',', @{ $run{once} }) . '}';
+
+	foreach my $name (sort keys %{ $run{steady} })
+	{
+		is($query->(<<SQL), '', "what can be delivered was: $name");
+SELECT string_agg(DISTINCT concat_ws(' ', status, error_message), ', ') FROM webhook_events.dispatches
+WHERE webhook_id = '$run{steady}{$name}' AND status <> 'SUCCEEDED' AND error_message <> 'Skipped by resume().'
+SQL
+	}
+	is($query->(<<SQL), '', 'every dispatch has ended by the rules');
+SELECT string_agg(concat_ws(' ', d.id, d.status, d.attempts, d.error_message), ', ') FROM (
+	SELECT d.*, d.webhook_id = ANY ('$once') AS is_once, c.calls, c.last_status
+	FROM webhook_events.dispatches AS d LEFT JOIN (SELECT dispatch_id, count(*) AS calls, (array_agg(response_status ORDER BY attempt DESC))[1] AS last_status
+			FROM webhook_events.calls GROUP BY 1) AS c ON c.dispatch_id = d.id) AS d
+WHERE finished_at IS NULL OR attempts <> coalesce(calls, 0) OR CASE status
+	WHEN 'SUCCEEDED' THEN last_status IS NULL OR last_status NOT BETWEEN 200 AND 299
+	WHEN 'FAILED' THEN error_message IS NULL OR error_message NOT IN (
+			'Webhook was removed.', 'Webhook was disabled.', 'Skipped by resume().')
+		AND attempts <> CASE WHEN is_once THEN 1 ELSE $run{max_retries} + 1 END AND last_status IS DISTINCT FROM 410
+	ELSE true END
+SQL
+	is($query->("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = ANY ('$once') AND attempts > 1"),
+		0, 'what is not to be retried is not');
+	return;
+}
+
+# Against what the receivers saw.  Returns a summary.
+sub check_requests
+{
+	my (%run) = @_;
+	my $query = $run{query};
+	my @stops = @{ $run{stops} };
+	my %seen;
+	my $map = sub { return map { split /\|/ } split /\n/, $query->($_[0]) };
+
+	push @{ $seen{ $_->[0] } }, $_->[1] foreach map { $_->values_of('x-apify-webhook-dispatch-id') } @{ $run{receivers} };
+	my %calls = $map->('SELECT dispatch_id, count(*) FROM webhook_events.calls GROUP BY 1');
+
+	# A proxy answers 502 and 504 by itself.
+	my %answers = $map->('SELECT dispatch_id, count(*) FROM webhook_events.calls'
+		  . ' WHERE response_status NOT IN (502, 504) GROUP BY 1');
+	my %known = map { $_ => 1 } split /\n/, $query->('SELECT id FROM webhook_events.dispatches');
+	my %delivered = map { $_ => 1 } split /\n/, $query->(q{SELECT id FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'});
+
+	# Of an event that is skipped what was under way at a kill has no row.
+	is(scalar(grep {
+		my $at = $seen{$_}[-1];
+		!$known{$_} && !($run{skipped_events} && grep { $_->[2] && $at < $_->[1] + $late && $at > $_->[0] - 30 } @stops);
+	} keys %seen), 0, 'no request is of a dispatch that there is not');
+	is(scalar(grep { @{ $seen{$_} // [] } < $answers{$_} } keys %answers), 0, 'no answer was recorded that was not given');
+	is(scalar(grep { !$seen{$_} } keys %delivered), 0, 'what was delivered has reached its receiver');
+
+	# What was called and not recorded is called again, once for each time that the worker went.
+	my ($nkills, $repeated, $unexplained, $killed) = (scalar(grep { $_->[2] } @stops), 0, 0, 0);
+	foreach my $id (grep { @{ $seen{$_} } > ($calls{$_} // 0) } keys %seen)
+	{
+		my @at = sort { $a <=> $b } @{ $seen{$id} };
+		my $more = @at - ($calls{$id} // 0);
+		my $explained = 0;
+
+		foreach my $i (1 .. $#at)
+		{
+			my @between = grep { $at[ $i - 1 ] < $_->[1] + $late && $at[$i] > $_->[0] } @stops;
+
+			$explained++ if @between;
+			$killed++ if $delivered{$id} && grep { $_->[2] } @between;
+		}
+
+		# One that was given up while it was under way is not called again.
+		$explained++ if !$delivered{$id} && grep { $at[-1] < $_->[1] + $late && $at[-1] > $_->[0] - 30 } @stops;
+		$repeated += $more;
+		$unexplained++, diag("dispatch $id: requests at @at, " . ($calls{$id} // 0) . ' calls') if $more > $explained;
+	}
+	is($unexplained, 0, 'none was called more often than recorded but around a stop of the worker');
+	cmp_ok($repeated, '<=', @stops * $unrecorded_limit, 'and then only what was under way');
+	return "$nkills kills, " . (@stops - $nkills) . " stops, $repeated called again ($killed deliveries after a kill)";
+}
+
+# The dispatches of a run go out as its events happened.
+sub check_order
+{
+	my (%run) = @_;
+	my %first;
+
+	foreach my $seen (map { $_->values_of('x-apify-webhook-dispatch-id') } @{ $run{receivers} })
+	{
+		my ($id, $at) = @$seen;
+
+		$first{$id} = $at if !exists $first{$id} || $first{$id} > $at;
+	}
+	my ($last_run, $last_at, @overtaking) = ('', 0);
+	foreach my $row (split /\n/, $run{query}->(<<SQL))
+SELECT t.run, d.id FROM transitions AS t
+	JOIN webhook_events.events AS e ON e.actor_run_id = t.run AND e.event_type::text = t.event_type
+	JOIN webhook_events.dispatches AS d ON d.event_id = e.id AND d.webhook_id = '$run{steady}{ordered}' AND d.replay_of IS NULL
+WHERE d.status = 'SUCCEEDED' ORDER BY t.run, t.n
+SQL
+	{
+		my ($run, $id) = split /\|/, $row;
+		my $at = $first{$id} // 0;
+
+		push @overtaking, $run if $run eq $last_run && $at < $last_at;
+		($last_run, $last_at) = ($run, $at);
+	}
+	is_deeply(\@overtaking, [], 'where order was asked for, there is one');
+	return;
+}
+
+# Of those skipped, audit() misses also what webhooks that come and go would have got.  An
+# event may have been routed before its webhook was committed or changed: only of transactions
+# that began later it is certain that they were not.
+sub check_audit
+{
+	my (%run) = @_;
+	my $query = $run{query};
+
+	$query->('CREATE TABLE findings AS SELECT a.*, e.xid AS event_xid, k.xid AS known_xid'
+		  . " FROM webhook_events.audit('-infinity', 'infinity') AS a"
+		  . ' LEFT JOIN webhook_events_internal.outbox AS e ON e.id = a.event_id'
+		  . ' LEFT JOIN known_since AS k ON k.webhook_id = a.webhook_id'
+		  . " WHERE (a.problem = 'dispatch is missing' AND e.xid < k.xid) IS NOT TRUE");
+	is($query->(<<SQL), '', 'audit() finds nothing but what was skipped');
+SELECT f.*, row_to_json(w) FROM findings AS f LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = f.webhook_id
+WHERE f.problem <> 'dispatch is missing' OR f.event_xid >= '$run{skipped_until}' LIMIT 10
+SQL
+	cmp_ok($query->(q{SELECT count(*) FROM (SELECT event_id FROM findings WHERE problem = 'dispatch is missing' UNION SELECT id FROM skipped) AS e}),
+		'<=', $run{skipped_events}, 'and no more of that than was said');
+	return;
+}
+
+# What the extension's processes say is about what an operator can act on, and is said once:
+# a trouble, a host that does not answer, a webhook that was disabled, a worker's beginning
+# and end.  Anything else would be news.
+sub check_log
+{
+	my ($file, $query, %run) = @_;
+	my ($nrests, $nstarted, $nended, $nlost, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0, 0);
+	my $process = qr/^\S+ \S+ \S+ \[(\d+)\] webhook_events (worker|launcher|maintenance): /;
+
+	# True if the beginning of something follows its end, or the other way round.
+	my $is_turn = sub {
+		my ($pid, $what, $begins) = @_;
+		my $was = $open{"$pid $what"} // 0;
+
+		$open{"$pid $what"} = $begins;
+		return $was != $begins;
+	};
+
+	open(my $log, '<', $file) or die "could not open $file: $!";
+	while (my $line = <$log>)
+	{
+		my ($pid, $kind) = $line =~ $process or next;
+		my ($level, $text) = $' =~ /^([A-Z]+):  (.*)/ or next;
+		my $is_once = 1;
+
+		next if $level =~ /^(DETAIL|HINT|CONTEXT|STATEMENT)$/;
+		if ($text =~ /^(.*) (fails and will be tried again: .*|works again)$/)
+		{
+			my ($what, $is_end) = ($1, $2 eq 'works again');
+
+			$is_once = $is_turn->($pid, $what, $is_end ? 0 : 1);
+			$troubles{$what}++ if !$is_end;
+		}
+		elsif ($text =~ /^host (\S+) (?:(does not answer webhooks of database "postgres" and rests)|answers webhooks of database "postgres" again)$/)
+		{
+			my ($host, $rests) = ($1, defined $2 ? 1 : 0);
+
+			$is_once = $is_turn->($pid, $host, $rests);
+			$nrests += $rests;
+		}
+		elsif ($text =~ /^webhook "(\w+)" of database "postgres" was disabled$/)
+		{
+			$disabled{$1}++;
+		}
+		elsif ($text =~ /^webhook_events worker of database "postgres" has started$/)
+		{
+			$is_once = $is_turn->($pid, 'worker', 1);
+			$nstarted++;
+		}
+		elsif ($text =~ /^webhook_events worker of database "postgres" has ended: it was asked to$/)
+		{
+			$is_once = $is_turn->($pid, 'worker', 0);
+			$nended++;
+		}
+		elsif ($text eq 'some of what was sent could not be recorded, and will be sent again')
+		{
+			$nlost++;
+		}
+		elsif ($text =~ /^webhook_events will try again to look after its tables of days, after an error while /)
+		{
+			$troubles{days}++;
+		}
+		else
+		{
+			push @news, "$kind: $level: $text";
+		}
+		push @twice, $text if !$is_once;
+	}
+	close $log;
+	is(join("\n", @news), '', 'the log has nothing that nobody expects');
+	is(join("\n", @twice), '', 'what is said is said once');
+	cmp_ok($nstarted, '>=', scalar(grep { $_->[2] } @{ $run{stops} }), 'it tells of each worker that begins');
+	cmp_ok($nended, '<=', scalar(grep { !$_->[2] } @{ $run{stops} }), 'and of those that ended because they were asked to');
+	cmp_ok($nlost, '<=', $nended, 'and of results that one of them could not record');
+	is($query->("SELECT string_agg(id, ' ') FROM webhook_events_internal.webhooks"
+			. " WHERE disabled_reason LIKE '%410 Gone%' AND id <> ALL ('{" . join(',', keys %disabled) . "}')"),
+		'', 'of each webhook that was disabled');
+	cmp_ok($nrests, '>', 0, 'and of hosts that do not answer') if $run{minutes} >= 2;
+	foreach my $what (sort keys %troubles)
+	{
+		cmp_ok($troubles{$what}, '<=', 2 * $run{nobstacles}, "of what failed no more often than there was a reason: $what");
+	}
+	diag("log: $nstarted workers, $nrests rests, " . keys(%disabled) . ' webhooks disabled'
+		  . join('', map { ", $_ fails: $troubles{$_}" } sort keys %troubles) . "; $run{nobstacles} obstacles");
+	return;
+}
+
+sub descriptors
+{
+	my ($pid) = @_;
+	my %kinds;
+
+	# Files of tables come and go.
+	foreach my $path (grep { defined && !m{/(?:base|global|pg_\w+)/} } map { readlink } glob "/proc/$pid/fd/*")
+	{
+		$kinds{ $path =~ /^(socket|pipe|anon_inode):/ ? $1 : 'file' }++;
+	}
+	return \%kinds;
+}
+
+sub memory
+{
+	my ($pid) = @_;
+	my ($kilobytes) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
+
+	return $kilobytes;
+}
+
+# After more of the same work the worker has the memory and the descriptors that it had before.
+sub check_growth
+{
+	my ($node, $query, $max_in_flight) = @_;
+	my $pid = $query->('SELECT worker_pid FROM webhook_events.status()');
+	my $round = 0;
+	my $work = sub {
+		my ($nruns) = @_;
+
+		$round++;
+		$query->("INSERT INTO actor_runs (id, actor_id) SELECT 'growth-$round-' || n, 'growth' FROM generate_series(1, $nruns) AS n");
+		$query->("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id LIKE 'growth-$round-%'");
+		wait_until { $query->('SELECT events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0 FROM webhook_events.status()') eq 't' }
+		'all is delivered';
+		return { memory => memory($pid), %{ descriptors($pid) } };
+	};
+	my $text = sub {
+		my ($state) = @_;
+
+		return join ', ', map { "$state->{$_} $_" } sort keys %$state;
+	};
+
+  SKIP:
+	{
+		skip 'nobody tells here what a process has', 4 unless -d "/proc/$pid/fd";
+		my $before = $work->(400);
+		$work->(400) for 1 .. 4;
+		my $after = $work->(400);
+
+		is($query->('SELECT worker_pid FROM webhook_events.status()'), $pid, 'the worker is the same');
+		cmp_ok($after->{memory}, '<', $before->{memory} + 4096, 'its memory has not grown');
+		cmp_ok($after->{socket}, '<=', $max_in_flight + 8, 'it has no more sockets than it may have');
+		is(join(' ', map { "$after->{$_} $_" } qw(anon_inode pipe file)), join(' ', map { "$before->{$_} $_" } qw(anon_inode pipe file)),
+			'and no more of anything else');
+		diag('the worker after much: ' . $text->($before) . '; after more: ' . $text->($after));
+	}
+	return;
+}
+
+1;
