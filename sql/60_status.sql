@@ -89,6 +89,13 @@ COMMENT ON FUNCTION webhook_events_internal.emit_off() IS
     'the databases and roles for which webhook_events.emit is set to off';
 REVOKE ALL ON FUNCTION webhook_events_internal.emit_off() FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.lost_accesses() RETURNS text[]
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_lost_accesses';
+COMMENT ON FUNCTION webhook_events_internal.lost_accesses() IS
+    'roles that may query what an access opens but have none, as in a restored copy: they see nothing';
+REVOKE ALL ON FUNCTION webhook_events_internal.lost_accesses() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason text,
         OUT worker_pid integer, OUT started_at timestamptz, OUT events_waiting bigint,
         OUT oldest_event_at timestamptz, OUT lag_seconds numeric,
@@ -101,7 +108,8 @@ CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason t
         OUT maintenance_at timestamptz, OUT maintenance_error text,
         OUT oldest_dispatch_at timestamptz, OUT held_webhooks bigint,
         OUT problem_events bigint, OUT routing_behind_since timestamptz,
-        OUT delivery_behind_since timestamptz, OUT maintenance_did text) RETURNS record
+        OUT delivery_behind_since timestamptz, OUT maintenance_did text,
+        OUT lost_accesses text[]) RETURNS record
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_status';
 COMMENT ON FUNCTION webhook_events_internal.status() IS

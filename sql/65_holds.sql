@@ -181,6 +181,11 @@ BEGIN
         RAISE NOTICE '% events that were not routed and % dispatches that waited are %',
             nevents, ndispatches, CASE WHEN skips THEN 'skipped' ELSE 'sent' END;
     END IF;
+    IF webhook_events_internal.lost_accesses() IS NOT NULL THEN
+        RAISE WARNING 'roles that had an access have none here: %',
+            array_to_string(webhook_events_internal.lost_accesses(), ', ')
+            USING HINT = 'Call webhook_events.grant_access() for them again.';
+    END IF;
     PERFORM webhook_events_internal.wake_worker();
 END
 $function$;

@@ -47,6 +47,8 @@ AS $function$
 DECLARE
     dispatch webhook_events_internal.dispatches;
     webhook webhook_events_internal.webhooks;
+    -- A redelivery waits beside what it was made of, so a loop would have no end.
+    max_waiting CONSTANT integer := 10000;
 BEGIN
     SELECT d.* INTO dispatch FROM webhook_events_internal.dispatches AS d
     WHERE d.id = redeliver.dispatch_id AND webhook_events_internal.may_see(d.user_id);
@@ -67,6 +69,14 @@ BEGIN
     IF NOT (webhook.is_enabled OR webhook.is_retired) AND dispatch.event_type <> 'TEST' THEN
         RAISE EXCEPTION 'webhook "%" is disabled', webhook.id
             USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    IF EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
+        WHERE d.status = 'ACTIVE' AND d.webhook_id = webhook.id AND d.next_attempt_at IS NOT NULL
+        OFFSET max_waiting - 1 LIMIT 1) THEN
+        RAISE EXCEPTION 'webhook "%" has % dispatches waiting already', webhook.id, max_waiting
+            USING ERRCODE = 'program_limit_exceeded',
+                HINT = 'Redeliver when some of them have ended, or call webhook_events.replay(), which queues no event twice.';
     END IF;
 
     SELECT q.* INTO dispatch.id FROM webhook_events_internal.queue_dispatches(webhook.id,

@@ -17,6 +17,7 @@
 #include "capture/mapping.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_depend.h"
@@ -34,6 +35,7 @@
 #include "sql/sources.h"
 #include "storage/lwlock.h"
 #include "store/day_table.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -44,6 +46,7 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_broken_tables);
 PG_FUNCTION_INFO_V1(webhook_events_emit_off);
+PG_FUNCTION_INFO_V1(webhook_events_lost_accesses);
 
 /* A trigger of ours that was found. */
 typedef struct FoundTrigger
@@ -367,6 +370,88 @@ faults_subscriptions(void)
 	return faults_of_catalog(SubscriptionRelationId, name_subscription);
 }
 
+/* The roles of "grants". */
+static List *
+roles_with_access(void)
+{
+	List	   *roles = NIL;
+	Relation	table = table_open(get_relname_relid("grants", day_table_namespace()),
+								   AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
+										  0, NULL);
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		roles = lappend_oid(roles,
+							DatumGetObjectId(heap_getattr(row, 1, RelationGetDescr(table),
+														  &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(table, AccessShareLock);
+	return roles;
+}
+
+/* As accesses count: a member's are those of the roles that it is a member of. */
+static bool
+has_access(Oid role, List *roles)
+{
+	ListCell   *cell;
+
+	foreach(cell, roles)
+	{
+		if (has_privs_of_role(role, lfirst_oid(cell)))
+			return true;
+	}
+	return false;
+}
+
+/* Adds those who may query a relation and have no access. */
+static void
+add_without_access(Oid relation, List *roles, List **names)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Acl		   *privileges;
+	Datum		value;
+	Oid			owner;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	value = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	privileges = isnull ? NULL : DatumGetAclPCopy(value);
+	ReleaseSysCache(tuple);
+	for (int i = 0; privileges != NULL && i < ACL_NUM(privileges); i++)
+	{
+		const AclItem *item = &ACL_DAT(privileges)[i];
+		char	   *name = OidIsValid(item->ai_grantee) ?
+		GetUserNameFromId(item->ai_grantee, true) : NULL;
+
+		if (name == NULL || (ACLITEM_GET_PRIVS(*item) & ACL_SELECT) == 0 ||
+			has_privs_of_role(item->ai_grantee, owner) ||
+			has_access(item->ai_grantee, roles))
+			continue;
+		*names = lappend(*names, name);
+	}
+}
+
+/* Whoever sees events may query their view; who dumps, the table. */
+List *
+faults_lost_accesses(void)
+{
+	List	   *names = NIL;
+	List	   *roles = roles_with_access();
+	Oid			outside = get_namespace_oid("webhook_events", false);
+
+	add_without_access(get_relname_relid("events", outside), roles, &names);
+	add_without_access(get_relname_relid("outbox", day_table_namespace()), roles, &names);
+	list_sort(names, compare_strings);
+	return names;
+}
+
 Datum
 faults_array(List *faults)
 {
@@ -395,6 +480,17 @@ Datum
 webhook_events_emit_off(PG_FUNCTION_ARGS)
 {
 	List	   *faults = faults_emit_off();
+
+	if (faults == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(faults_array(faults));
+}
+
+/* lost_accesses() RETURNS text[]; NULL if nobody has lost one. */
+Datum
+webhook_events_lost_accesses(PG_FUNCTION_ARGS)
+{
+	List	   *faults = faults_lost_accesses();
 
 	if (faults == NIL)
 		PG_RETURN_NULL();

@@ -27,6 +27,12 @@ extern List *faults_emit_off(void);
 /* Enabled subscriptions of this database whose apply worker does not run. */
 extern List *faults_subscriptions(void);
 
+/*
+ * Roles that may query what an access opens and have none, as in a restored dump,
+ * which has privileges but no accesses: they see nothing.
+ */
+extern List *faults_lost_accesses(void);
+
 /* text[]; (Datum) 0 for NIL. */
 extern Datum faults_array(List *faults);
 

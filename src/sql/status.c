@@ -346,6 +346,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	add_time(&row, behind_since(LIVE_ROUTING, works, queues.oldest_event_at, now));
 	add_time(&row, behind_since(LIVE_DELIVERY, works, queues.oldest_due_at, now));
 	add_text(&row, known && report.days_did[0] != '\0' ? report.days_did : NULL);
+	add_list(&row, faults_lost_accesses());
 	PopActiveSnapshot();
 	if (row.count != desc->natts)
 		elog(ERROR, "status() has other columns than its function");

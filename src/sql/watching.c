@@ -18,6 +18,7 @@
 #include "rules/url.h"
 #include "server/live.h"
 #include "server/settings.h"
+#include "store/access.h"
 #include "store/counters.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -73,7 +74,7 @@ webhook_events_live_flights(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = live_flights(MyDatabaseId, &flights);
+	count = access_to_any() ? live_flights(MyDatabaseId, &flights) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const LiveFlight *flight = &flights[i];
@@ -109,7 +110,7 @@ webhook_events_live_hosts(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	count = live_hosts(MyDatabaseId, &hosts);
+	count = access_to_any() ? live_hosts(MyDatabaseId, &hosts) : 0;
 	for (int i = 0; i < count; i++)
 	{
 		const LiveHost *host = &hosts[i];

@@ -303,6 +303,13 @@ access_to(AccessKind kind, const char *user_id)
 	return own != NULL && user_id != NULL && strcmp(own, user_id) == 0;
 }
 
+bool
+access_to_any(void)
+{
+	return has_privs_of_role(GetUserId(), access_owner()) ||
+		access_to_all(ACCESS_READ) || access_user(ACCESS_READ) != NULL;
+}
+
 static AccessKind
 kind_argument(bool manages)
 {

@@ -62,6 +62,12 @@ extern Oid	access_owner(void);
 /* Is it everybody's rows that the role may see or manage? */
 extern bool access_to_all(AccessKind kind);
 
+/*
+ * May the role that is current see rows of anybody?  For functions that views call,
+ * which anybody may execute; within a documented function it is their owner.
+ */
+extern bool access_to_any(void);
+
 /* May the role see or manage rows of this user?  NULL: rows of nobody. */
 extern bool access_to(AccessKind kind, const char *user_id);
 

@@ -51,6 +51,47 @@ SELECT p.oid::regprocedure AS with_rights_of_owner FROM pg_proc AS p
 SELECT p.proname AS no_door FROM pg_proc AS p
     WHERE p.pronamespace = 'webhook_events'::regnamespace AND p.prosrc <> 'webhook_events_door' ORDER BY 1;
 
+-- roles of PostgreSQL's own that reach all tables call nothing inside but what reads
+-- none, and see nothing by that; who writes all tables reads none of them
+SET client_min_messages = warning;
+CREATE ROLE pre_connect; CREATE ROLE pre_monitor; CREATE ROLE pre_read; CREATE ROLE pre_write;
+GRANT pg_monitor TO pre_monitor; GRANT pg_read_all_data TO pre_read; GRANT pg_write_all_data TO pre_write;
+RESET client_min_messages;
+SELECT r.rolname, has_schema_privilege(r.oid, n.oid, 'USAGE') AS reaches,
+        (SELECT count(*) FROM pg_proc AS p WHERE p.pronamespace = n.oid
+            AND has_function_privilege(r.oid, p.oid, 'EXECUTE')) AS executes,
+        (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'S', 'v')
+            AND has_table_privilege(r.oid, c.oid, 'SELECT')) > 0 AS reads
+    FROM pg_roles AS r, pg_namespace AS n
+    WHERE r.rolname ~ '^pre_' AND n.nspname = 'webhook_events_internal' ORDER BY r.rolname;
+SELECT r.rolname, count(*) AS executes_outside FROM pg_roles AS r, pg_proc AS p
+    WHERE r.rolname ~ '^pre_' AND p.pronamespace = 'webhook_events'::regnamespace
+        AND has_function_privilege(r.oid, p.oid, 'EXECUTE') GROUP BY r.rolname ORDER BY r.rolname;
+SET ROLE pre_write;
+SELECT (SELECT count(*) FROM webhook_events_internal.live_flights()) AS flights,
+    (SELECT count(*) FROM webhook_events_internal.live_hosts()) AS hosts,
+    webhook_events_internal.own_user(true), webhook_events_internal.sees_all(false);
+SELECT count(*) FROM webhook_events_internal.webhooks;
+SELECT webhook_events_internal.create_days('2022-01-01', '2022-01-01');
+SELECT webhook_events_internal.grant_access('pre_write', 'manager');
+SET ROLE pre_read;
+SELECT webhook_events_internal.resume('skip');
+SELECT count(*) FROM webhook_events.webhooks WHERE false;
+SELECT webhook_events.status();
+RESET ROLE;
+DROP ROLE pre_connect; DROP ROLE pre_monitor; DROP ROLE pre_read; DROP ROLE pre_write;
+
+-- accesses that a restored dump lacks, where it has the privileges
+BEGIN;
+SELECT lost_accesses FROM webhook_events.status();
+DELETE FROM webhook_events_internal.grants WHERE access IN ('tenant', 'dump', 'monitor');
+SELECT lost_accesses FROM webhook_events.status();
+SELECT webhook_events.grant_access('rights_tenant', 'tenant', 'a');
+SELECT lost_accesses FROM webhook_events.status();
+GRANT rights_tenant TO rights_dump;
+SELECT lost_accesses FROM webhook_events.status();
+ROLLBACK;
+
 -- what default privileges give is taken from new objects
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO rights_nobody;
 ALTER DEFAULT PRIVILEGES IN SCHEMA webhook_events_internal GRANT SELECT ON TABLES TO PUBLIC;

@@ -56,6 +56,22 @@ my $third = query("SELECT webhook_events.redeliver('$second')");
 wait_for_sql($node, "SELECT status, replay_of FROM webhook_events.dispatches WHERE id = '$third'", "SUCCEEDED|$first");
 is(sent('/ok?a'), 'r1', 'a redelivery can be redelivered');
 sql_fails($node, "SELECT webhook_events.redeliver('nope')", qr/P0002: dispatch "nope" does not exist/, 'unknown dispatches are errors');
+# Redeliveries are no way to fill the queue.
+query(<<"SQL");
+BEGIN;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, attempts, next_attempt_at)
+SELECT webhook_events_internal.new_id(), event_id, webhook_id, user_id, event_type, 'ACTIVE', now(), 0, now() + interval '1 day'
+FROM webhook_events_internal.dispatches, generate_series(1, 9999) WHERE id = '$first';
+SELECT webhook_events.redeliver('$first');
+DO \$\$ BEGIN
+	PERFORM webhook_events.redeliver('$first');
+	RAISE EXCEPTION 'there is no limit';
+EXCEPTION WHEN program_limit_exceeded THEN
+	IF SQLERRM !~ '^webhook "\\w{17}" has 10000 dispatches waiting already\$' THEN RAISE; END IF;
+END \$\$;
+ROLLBACK;
+SQL
+pass('while ten thousand wait for its webhook nothing is redelivered');
 
 # Many events.
 my $hour = "now() - interval '1 hour'";

@@ -227,6 +227,10 @@ $node->command_ok([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-q', '-h', $node->ho
 is($node->safe_psql('copy', 'SELECT count(*) FROM webhook_events.webhooks'), query('SELECT count(*) FROM webhook_events.webhooks'), 'with its webhooks');
 my ($status, $stdout, $stderr) = $node->psql('copy', $users, extra_params => [ '-U', 'tenant_a' ]);
 is($stdout, '', 'where a tenant sees nothing before it is granted again');
+my $lost = $node->safe_psql('copy', "SELECT array_to_string(lost_accesses, ', ') FROM webhook_events.status()");
+is($lost, 'dumper, keeper, manager, reader, tenant_a, tenant_b', 'status() names those');
+($status, $stdout, $stderr) = $node->psql('copy', "SELECT webhook_events.resume('skip')");
+like($stderr, qr/WARNING:  roles that had an access have none here: \Q$lost\E\n/, 'resume() warns of it');
 is($node->safe_psql('copy', "SELECT webhook_events.grant_access('tenant_a', 'tenant', 'a'); SET ROLE tenant_a; $users"), "\na", 'and its own then');
 
 # An extension among others' objects is refused.

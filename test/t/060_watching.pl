@@ -39,6 +39,9 @@ wait_for_sql($node, q{SELECT string_agg(state, ', ' ORDER BY actor_id) FROM webh
 is(query("SELECT dispatch_id = (SELECT id FROM webhook_events.dispatches WHERE webhook_id = f.webhook_id), webhook_id,"
 	  . " host, attempt, age > '0' AND age < now() - '2000-01-01' FROM webhook_events.in_flight AS f"),
 	"t|$webhook{held}|" . (split m{/}, $receiver->url(''))[2] . '|1|t', 'a call that is under way is seen');
+is(query('CREATE ROLE writer; GRANT pg_write_all_data TO writer; SET ROLE writer;'
+	  . ' SELECT (SELECT count(*) FROM webhook_events_internal.live_flights()), (SELECT count(*) FROM webhook_events_internal.live_hosts())'),
+	'0|0', 'but not by who reaches the schema and sees nobody\'s rows');
 is(query("SELECT request_url, host, user_id, actor_id, attempts, last_status FROM webhook_events.deliveries WHERE webhook_id = '$webhook{held}'"),
 	($receiver->url('') =~ s{/ok$}{}r) . '|' . (split m{/}, $receiver->url(''))[2] . '|ada|held|0|',
 	'and its delivery, with nothing of the URL that could be secret');
