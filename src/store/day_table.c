@@ -202,7 +202,7 @@ remember_day(Oid namespace, const DayKind *kind, int64 day, Oid oid)
 	is_watching = true;
 	known_days[next] = (KnownDay)
 	{
-		kind, namespace, day, oid
+		.kind = kind, .day = day, .namespace = namespace, .oid = oid
 	};
 	next = (next + 1) % N_KNOWN_DAYS;
 }
