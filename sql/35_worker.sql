@@ -45,7 +45,7 @@ CREATE TABLE webhook_events_internal.ended_runs (
 );
 CREATE INDEX ended_runs_run_id_idx ON webhook_events_internal.ended_runs (run_id);
 COMMENT ON TABLE webhook_events_internal.ended_runs IS
-    'runs that have ended and whose ad-hoc webhooks could not be retired then, as somebody had locked them';
+    'runs that have ended and whose ad-hoc webhooks could not retire then: dispatches wait for them, or somebody had locked them';
 COMMENT ON COLUMN webhook_events_internal.ended_runs.time IS
     'of the event that says so';
 

@@ -97,6 +97,7 @@ delivery_close(void)
 	if (delivery_context == NULL)
 		return;
 	http_close();
+	subscribers_close();
 	MemoryContextDelete(delivery_context);
 	delivery_context = NULL;
 	shared_set_in_flight(0);

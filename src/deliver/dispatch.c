@@ -149,21 +149,23 @@ batches_drop_held_marks(void)
 	}
 }
 
-/* All webhooks of a run say so one after the other: once is enough. */
 void
-batch_add_ended_run(Batch *batch, const char *id, TimestampTz time)
+batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
+					const char *webhook)
 {
 	EndedRun   *last = batch->ended_runs ? llast(batch->ended_runs) : NULL;
 	MemoryContext old_context;
 	EndedRun   *run;
 
-	if (last != NULL && last->time == time && strcmp(last->id, id) == 0)
+	if (last != NULL && last->time == time && strcmp(last->id, id) == 0 &&
+		strcmp(last->webhook, webhook) == 0)
 		return;
 	old_context = MemoryContextSwitchTo(dispatches_context);
 	run = palloc(sizeof(EndedRun) + strlen(id) + 1);
 	run->time = time;
 	run->id = (char *) (run + 1);
 	strcpy(run->id, id);
+	strlcpy(run->webhook, webhook, sizeof(Id));
 	batch->ended_runs = lappend(batch->ended_runs, run);
 	MemoryContextSwitchTo(old_context);
 }

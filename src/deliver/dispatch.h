@@ -39,11 +39,12 @@ typedef struct Batch
 	dlist_node	node;			/* in routed batches, oldest first */
 } Batch;
 
-/* A run that has ended. */
+/* A run that has ended, for one of its ad-hoc webhooks. */
 typedef struct EndedRun
 {
 	TimestampTz time;			/* of the event that said so */
 	char	   *id;
+	Id			webhook;
 } EndedRun;
 
 typedef enum DispatchStage
@@ -166,7 +167,8 @@ extern void batches_drop_held_marks(void);
  * Notes that a run has ended, if one of the batches does not know of a later
  * end; or that it was resurrected, after all ends before that time.
  */
-extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time);
+extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
+								const char *webhook);
 extern void batches_forget_ended_run(const char *id, TimestampTz time);
 
 /* Takes the mark, and the batch out of routed_batches. */

@@ -17,6 +17,7 @@
 #include "deliver/trouble.h"
 #include "server/clock.h"
 #include "store/counters.h"
+#include "store/retirement.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -60,11 +61,10 @@ typedef struct Gone
 static MemoryContext jobs_context;
 static List *gone_webhooks;		/* Gone * */
 static List *ending_webhooks;	/* char * */
-static List *ended_runs;		/* EndedRun: those that the tables don't hold */
+static List *ended_runs;		/* EndedRun: those that the table doesn't hold */
 
-/* When the tables are to be looked at for what was left there; and from where on. */
+/* When the table is to be looked at for what was left there; and from where on. */
 static TimestampTz look_at;
-static Id	ending_position;
 static Id	run_position;
 static Id	check_position;
 static TimestampTz check_at;	/* at the earliest */
@@ -90,31 +90,39 @@ static Statement left_statement = {
 
 /*
  * Notes that runs have ended, and disables their webhooks once nothing waits
- * for them.  The table's trigger only looks at what a person could change.
+ * for them: those of these runs, and of the runs of these webhooks, $3.  The table's
+ * trigger only looks at what a person could change.
  */
 static Statement retire_statement = {
 	"UPDATE webhook_events_internal.webhooks AS w"
-	" SET run_ended = true, run_changed_at = coalesce(r.time, w.run_changed_at),"
+	" SET run_ended = true, run_changed_at = greatest(r.time, w.run_changed_at),"
 	" is_enabled = r.waits, is_retired = NOT r.waits,"
-	" disabled_reason = CASE WHEN NOT r.waits THEN 'Its run has ended.' END"
+	" disabled_reason = CASE WHEN NOT r.waits THEN '" RETIREMENT_REASON "' END"
 	" FROM (SELECT w.id, e.time, EXISTS ("
 	" SELECT FROM webhook_events_internal.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id) AS waits"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id"
+	" AND d.id >= webhook_events.id_lower_bound(w.created_at - interval '1 day')) AS waits"
 	" FROM (SELECT * FROM unnest($1, $2) UNION ALL"
 	" SELECT o.actor_run_id, NULL FROM webhook_events_internal.webhooks AS o"
 	" WHERE o.id = ANY ($3) AND o.run_ended) AS e (run_id, time)"
 	" JOIN webhook_events_internal.webhooks AS w"
 	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
 	" AND w.is_ad_hoc AND w.is_enabled"
-	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL"
-	" OR e.time IS NULL)"
+	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL)"
 	" FOR UPDATE OF w SKIP LOCKED) AS r"
-	" WHERE w.id = r.id AND (r.time IS NOT NULL OR NOT r.waits)",
+	" WHERE w.id = r.id AND NOT (w.run_ended AND r.waits)",
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
 };
 
-/* Has this run, "e", ended for a webhook that does not show it?  It was locked. */
+/* Has this run, "e", ended for a webhook that has not retired? */
 #define IS_LEFT \
+	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
+	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
+	" AND w.is_ad_hoc AND w.is_enabled" \
+	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
+
+/* Or for one that does not even show it?  That was locked. */
+#define IS_LOCKED \
 	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
 	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
 	" AND w.is_ad_hoc AND w.is_enabled AND NOT w.run_ended" \
@@ -122,9 +130,12 @@ static Statement retire_statement = {
 
 /* With $3 all of them, whatever webhooks there are. */
 static Statement keep_statement = {
-	"INSERT INTO webhook_events_internal.ended_runs (run_id, time)"
+	"INSERT INTO webhook_events_internal.ended_runs AS e (run_id, time)"
 	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)"
-	" WHERE $3 OR " IS_LEFT,
+	" WHERE ($3 OR " IS_LEFT ")"
+	" AND NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k"
+	" WHERE k.run_id = e.run_id AND k.time >= e.time)"
+	" RETURNING " IS_LOCKED,
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLOID}, NULL
 };
 
@@ -140,11 +151,19 @@ static Statement forget_statement = {
 	1, {TEXTARRAYOID}, NULL
 };
 
-/* Those for which nothing may wait any more, though nobody has noted it. */
-static Statement ending_statement = {
-	"SELECT id FROM webhook_events_internal.webhooks"
-	" WHERE run_ended AND is_enabled AND id > $1 ORDER BY id LIMIT $2",
-	2, {TEXTOID, INT4OID}, NULL
+static Statement locked_statement = {
+	"SELECT FROM webhook_events_internal.ended_runs AS e"
+	" WHERE e.id = ANY ($1) AND " IS_LOCKED " LIMIT 1",
+	1, {TEXTARRAYOID}, NULL
+};
+
+/* Forgets the runs of these webhooks, if all have retired. */
+static Statement forget_runs_statement = {
+	"DELETE FROM webhook_events_internal.ended_runs AS e"
+	" WHERE e.run_id = ANY (ARRAY(SELECT w.actor_run_id"
+	" FROM webhook_events_internal.webhooks AS w WHERE w.id = ANY ($1)))"
+	" AND NOT " IS_LEFT,
+	1, {TEXTARRAYOID}, NULL
 };
 
 static bool
@@ -213,12 +232,10 @@ forget_gone(TimestampTz now)
 /* What a transaction has to do with, and what came of it. */
 typedef struct Retiring
 {
-	bool		looks;			/* at the tables, too */
+	bool		looks;			/* at the table, too */
 	ArrayParameter runs;
 	ArrayParameter times;
-	ArrayParameter webhooks;
 	ArrayParameter kept;		/* ids of rows of ended_runs */
-	Id			ending_position;
 	Id			run_position;
 	Id			check_position;
 	bool		is_full;		/* there may be more behind these */
@@ -234,21 +251,14 @@ any_ended(TimestampTz now)
 	return retiring.looks || ending_webhooks != NIL || ended_runs != NIL;
 }
 
-/* Adds what is in the tables, some of it. */
+/* Adds what is in the table, some of it. */
 static void
 look(Retiring *all)
 {
-	Datum		values[] = {CStringGetTextDatum(ending_position), Int32GetDatum(MAX_LOOKED)};
-	uint64		count = statement_read(&ending_statement, values, NULL, 0);
+	Datum		values[] = {CStringGetTextDatum(run_position), Int32GetDatum(MAX_LOOKED)};
+	uint64		count = statement_read(&kept_statement, values, NULL, 0);
 	bool		isnull;
 
-	for (uint64 row = 0; row < count; row++)
-		array_add(&all->webhooks, statement_value(row, 1, &isnull), false);
-	strlcpy(all->ending_position, count < MAX_LOOKED ? "" : statement_text(count - 1, 1),
-			sizeof(Id));
-	all->is_full = (count == MAX_LOOKED);
-	values[0] = CStringGetTextDatum(run_position);
-	count = statement_read(&kept_statement, values, NULL, 0);
 	for (uint64 row = 0; row < count; row++)
 	{
 		array_add(&all->kept, statement_value(row, 1, &isnull), false);
@@ -257,31 +267,83 @@ look(Retiring *all)
 	}
 	strlcpy(all->run_position, count < MAX_LOOKED ? "" : statement_text(count - 1, 1),
 			sizeof(Id));
-	all->is_full |= (count == MAX_LOOKED);
+	all->is_full = (count == MAX_LOOKED);
 }
 
-/* Keeps the ends of runs in the table, all or those that could not be seen to. */
-static uint64
-keep(bool all)
+/*
+ * Keeps the ends of these runs in the table, all or those that could not be seen to.
+ * Returns whether webhooks of some are locked.
+ */
+static bool
+keep(Datum runs, Datum times, bool all)
 {
-	ArrayParameter runs = {TEXTOID, NULL};
-	ArrayParameter times = {TIMESTAMPTZOID, NULL};
-	Datum		values[3];
+	Datum		values[] = {runs, times, BoolGetDatum(all)};
+	uint64		count = statement_write(&keep_statement, values, NULL);
+	bool		any_locked = false;
+	bool		isnull;
+
+	for (uint64 row = 0; row < count; row++)
+		any_locked |= DatumGetBool(statement_value(row, 1, &isnull));
+	return any_locked;
+}
+
+/* Retires one whose row is where it was seen, and for which nothing has waited. */
+static bool
+retire_in_place(DayUpdate *changes, const EndedRun *run)
+{
+	const Subscriber *subscriber = subscriber_find(run->webhook);
+
+	return subscriber != NULL && subscriber_is_idle(subscriber) &&
+		retirement_write(changes, &subscriber->place, run->webhook, run->time);
+}
+
+/* The runs that have ended, each once, but for those whose webhooks "changes" retires. */
+static void
+add_runs(Retiring *all, DayUpdate *changes)
+{
+	const EndedRun *last = NULL;
 	ListCell   *cell;
 
-	if (ended_runs == NIL)
-		return 0;
 	foreach(cell, ended_runs)
 	{
-		EndedRun   *run = lfirst(cell);
+		const EndedRun *run = lfirst(cell);
 
-		array_add_text(&runs, run->id);
-		array_add_time(&times, run->time);
+		if (changes != NULL && retire_in_place(changes, run))
+			continue;
+		if (last == NULL || last->time != run->time || strcmp(last->id, run->id) != 0)
+		{
+			array_add_text(&all->runs, run->id);
+			array_add_time(&all->times, run->time);
+		}
+		last = run;
 	}
-	values[0] = array_result(&runs);
-	values[1] = array_result(&times);
-	values[2] = BoolGetDatum(all);
-	return statement_write(&keep_statement, values, NULL);
+}
+
+/* Retires those of which it takes the tables to know whether they can. */
+static void
+retire_others(Retiring *all)
+{
+	Datum		runs = array_result(&all->runs);
+	Datum		times = array_result(&all->times);
+	ArrayParameter ending = {TEXTOID, NULL};
+	Datum		webhooks;
+	Datum		values[3] = {runs, times};
+	ListCell   *cell;
+
+	foreach(cell, ending_webhooks)
+		array_add_text(&ending, lfirst(cell));
+	webhooks = values[2] = array_result(&ending);
+	statement_write(&retire_statement, values, NULL);
+	all->leaves |= keep(runs, times, false);
+	if (ending_webhooks != NIL)
+		statement_write(&forget_runs_statement, &webhooks, NULL);
+	if (all->kept.state != NULL)
+	{
+		Datum		kept = array_result(&all->kept);
+
+		statement_write(&forget_statement, &kept, NULL);
+		all->leaves |= statement_write(&locked_statement, &kept, NULL) > 0;
+	}
 }
 
 static void
@@ -289,39 +351,20 @@ retire(void *argument pg_attribute_unused())
 {
 	Retiring	all = {
 		.looks = retiring.looks,
-		.runs = {TEXTOID, NULL}, .times = {TIMESTAMPTZOID, NULL},
-		.webhooks = {TEXTOID, NULL}, .kept = {TEXTOID, NULL}
+		.runs = {TEXTOID, NULL}, .times = {TIMESTAMPTZOID, NULL}, .kept = {TEXTOID, NULL}
 	};
-	Datum		values[3];
-	ListCell   *cell;
+	DayUpdate  *changes = day_update_create(&retirement_kind);
 
-	foreach(cell, ended_runs)
-	{
-		EndedRun   *run = lfirst(cell);
-
-		array_add_text(&all.runs, run->id);
-		array_add_time(&all.times, run->time);
-	}
-	foreach(cell, ending_webhooks)
-		array_add_text(&all.webhooks, lfirst(cell));
+	add_runs(&all, changes);
+	day_update_finish(changes);
 	if (all.looks)
 	{
 		look(&all);
 		strcpy(all.check_position, check_position);
 		all.leaves = !run_checks_work(all.check_position, &all.is_full);
 	}
-	values[0] = array_result(&all.runs);
-	values[1] = array_result(&all.times);
-	values[2] = array_result(&all.webhooks);
-	statement_write(&retire_statement, values, NULL);
-	all.leaves |= keep(false) > 0;
-	if (all.kept.state != NULL)
-	{
-		uint64		nkept = all.kept.state->nelems;
-
-		values[0] = array_result(&all.kept);
-		all.leaves |= statement_write(&forget_statement, values, NULL) < nkept;
-	}
+	if (all.runs.state != NULL || ending_webhooks != NIL)
+		retire_others(&all);
 	retiring = all;
 }
 
@@ -334,7 +377,6 @@ forget_ended(TimestampTz now)
 	ending_webhooks = NIL;
 	if (retiring.looks)
 	{
-		strcpy(ending_position, retiring.ending_position);
 		strcpy(run_position, retiring.run_position);
 		strcpy(check_position, retiring.check_position);
 		check_at = now + CHECK_INTERVAL;
@@ -348,7 +390,12 @@ forget_ended(TimestampTz now)
 static void
 keep_all(void *argument pg_attribute_unused())
 {
-	(void) keep(true);
+	Retiring	all = {.runs = {TEXTOID, NULL}, .times = {TIMESTAMPTZOID, NULL}};
+	Datum		runs;
+
+	add_runs(&all, NULL);
+	runs = array_result(&all.runs);
+	(void) keep(runs, array_result(&all.times), true);
 }
 
 /* What the tables hold is found there later. */
@@ -389,7 +436,6 @@ jobs_open(MemoryContext context)
 	ending_webhooks = NIL;
 	ended_runs = NIL;
 	look_at = clock_work_time() + LOOK_TIME;
-	ending_position[0] = '\0';
 	run_position[0] = '\0';
 	check_position[0] = '\0';
 	check_at = 0;

@@ -280,6 +280,9 @@ note_written(const Recording *recording, TimestampTz now)
 			put_off(entry->dispatch);
 			continue;
 		}
+		subscriber_count_waiting(entry->dispatch->subscriber,
+								 (entry->status == DISPATCH_ACTIVE) -
+								 entry->dispatch->has_row);
 		dispatch_got_row(entry->dispatch);
 		if (entry->dispatch->stage == STAGE_ENDED)
 			forget_ended(entry);

@@ -218,7 +218,7 @@ add_match(Event *event, Subscriber *subscriber, MatchResult result,
 		event->actor_run_id != NULL &&
 		strcmp(subscriber->webhook->actor_run_id, event->actor_run_id) == 0)
 		batch_add_ended_run(matches->batch, event->actor_run_id,
-							event->created_at);
+							event->created_at, subscriber->id);
 	if (result != MATCH_YES ||
 		(matches->slicing && slicing_is_done(matches->slicing, subscriber->id)))
 		return;

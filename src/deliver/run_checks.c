@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/run_checks.h"
+#include "store/retirement.h"
 #include "store/statement.h"
 #include "utils/builtins.h"
 
@@ -42,14 +43,27 @@ static Statement runs_statement = {
 static Statement retire_late_statement = {
 	"UPDATE webhook_events_internal.webhooks AS w"
 	" SET run_ended = true, is_enabled = r.waits, is_retired = NOT r.waits,"
-	" disabled_reason = CASE WHEN NOT r.waits THEN 'Its run has ended.' END"
+	" disabled_reason = CASE WHEN NOT r.waits THEN '" RETIREMENT_REASON "' END"
 	" FROM (SELECT w.id, EXISTS ("
 	" SELECT FROM webhook_events_internal.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id) AS waits"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id"
+	" AND d.id >= webhook_events.id_lower_bound(w.created_at - interval '1 day')) AS waits"
 	" FROM unnest($1) AS e (run_id)"
 	" JOIN webhook_events_internal.webhooks AS w ON" IS_LATE
 	" FOR UPDATE OF w SKIP LOCKED) AS r"
 	" WHERE w.id = r.id",
+	1, {TEXTARRAYOID}, NULL
+};
+
+/* Dispatches wait for some: then the ends of their runs are kept. */
+static Statement keep_late_statement = {
+	"INSERT INTO webhook_events_internal.ended_runs (run_id, time)"
+	" SELECT e.run_id, now() FROM unnest($1) AS e (run_id)"
+	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
+	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
+	" AND w.is_ad_hoc AND w.is_enabled AND w.run_ended)"
+	" AND NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k"
+	" WHERE k.run_id = e.run_id)",
 	1, {TEXTARRAYOID}, NULL
 };
 
@@ -116,6 +130,7 @@ run_checks_work(Id position, bool *is_full)
 	}
 	values[0] = array_result(&ended);
 	statement_write(&retire_late_statement, values, NULL);
+	statement_write(&keep_late_statement, values, NULL);
 	values[1] = values[0];
 	values[0] = values[2] = array_result(&going_on);
 	statement_write(&revive_late_statement, values, NULL);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "deliver/subscribers.h"
 #include "deliver/versions.h"
@@ -26,6 +27,12 @@
 static HTAB *subscribers;
 static uint64 look_up;			/* number of the last one */
 
+/*
+ * Of webhooks that a transaction with this id or a later one made all is known: it is the
+ * next one when the process starts.  0: not yet.
+ */
+static uint64 known_from;
+
 dlist_head	replaying_subscribers;
 
 /* Those whose failing_since is not what is known to be written. */
@@ -37,7 +44,8 @@ static Statement versions_statement = {
 };
 
 static Statement rows_statement = {
-	"SELECT w.*, s.failing_since FROM webhook_events_internal.webhooks AS w"
+	"SELECT w.*, w.tableoid, w.ctid, s.failing_since, s.webhook_id AS counted"
+	" FROM webhook_events_internal.webhooks AS w"
 	" LEFT JOIN webhook_events_internal.webhook_stats AS s ON s.webhook_id = w.id"
 	" WHERE w.id = ANY ($1)",
 	1, {TEXTARRAYOID}, NULL
@@ -52,11 +60,32 @@ subscribers_open(MemoryContext context)
 		.hcxt = context
 	};
 
+	if (known_from == 0)
+		known_from = U64FromFullTransactionId(ReadNextFullTransactionId());
 	versions_open(context);
 	dlist_init(&replaying_subscribers);
 	dlist_init(&unwritten_failing);
 	subscribers = hash_create("webhook_events subscribers", 256, &control,
 							  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/* What waits for a webhook is not remembered any longer. */
+static void
+forget_waiting(const Subscriber *subscriber)
+{
+	if (subscriber->nwaiting > 0)
+		known_from = Max(known_from, subscriber->created_xid + 1);
+}
+
+void
+subscribers_close(void)
+{
+	HASH_SEQ_STATUS scan;
+	const Subscriber *subscriber;
+
+	hash_seq_init(&scan, subscribers);
+	while ((subscriber = hash_seq_search(&scan)) != NULL)
+		forget_waiting(subscriber);
 }
 
 Subscriber *
@@ -112,6 +141,19 @@ subscriber_take_token(Subscriber *subscriber)
 		subscriber->tokens--;
 }
 
+/* Others make rows of replays: their ends can come without beginnings. */
+void
+subscriber_count_waiting(Subscriber *subscriber, int change)
+{
+	subscriber->nwaiting = Max(subscriber->nwaiting + change, 0);
+}
+
+bool
+subscriber_is_idle(const Subscriber *subscriber)
+{
+	return subscriber->is_known && subscriber->nwaiting == 0;
+}
+
 const char *
 subscriber_refusal(const Subscriber *subscriber, EventType event_type, int epoch)
 {
@@ -150,6 +192,24 @@ set_host(Subscriber *subscriber, const char *name)
 		host_release(old);
 }
 
+/* The transaction of this server that made a webhook; 0 if that is another one's. */
+static uint64
+made_by(const Webhook *webhook)
+{
+	return webhook->created_xmin > FirstNormalTransactionId ? webhook->created_xid : 0;
+}
+
+static void
+note_place(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		table = SPI_getbinval(row, desc, SPI_fnumber(desc, "tableoid"), &isnull);
+	Datum		tid = SPI_getbinval(row, desc, SPI_fnumber(desc, "ctid"), &isnull);
+
+	subscriber->place.table = DatumGetObjectId(table);
+	subscriber->place.tid = *(ItemPointer) DatumGetPointer(tid);
+}
+
 /* What a row says that is kept when its version is forgotten. */
 static void
 note_version(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
@@ -161,6 +221,14 @@ note_version(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 	if (!subscriber->was_seen)
 		subscriber_knows_failing(subscriber,
 								 isnull ? 0 : DatumGetTimestampTz(since));
+	note_place(subscriber, row, desc);
+	if (!subscriber->was_seen && subscriber->webhook != NULL)
+	{
+		subscriber->created_xid = made_by(subscriber->webhook);
+		subscriber->is_known = subscriber->created_xid >= known_from;
+		(void) SPI_getbinval(row, desc, SPI_fnumber(desc, "counted"), &isnull);
+		subscriber->is_uncounted = subscriber->is_known && isnull;
+	}
 	subscriber->has_lane_rows |= !subscriber->was_seen;
 	subscriber->was_seen = true;
 	/* What disabled it has taken that from its row. */
@@ -210,6 +278,7 @@ forget_unused(void)
 			version_use(subscriber);
 			continue;
 		}
+		forget_waiting(subscriber);
 		subscriber_knows_failing(subscriber, subscriber->failing_since);
 		set_host(subscriber, NULL);
 		version_forget(subscriber);

@@ -16,6 +16,7 @@
 
 #include "deliver/hosts.h"
 #include "rules/webhook.h"
+#include "store/day_table.h"
 #include "store/dispatch_rows.h"
 
 typedef struct Subscriber
@@ -26,6 +27,7 @@ typedef struct Subscriber
 	Webhook    *webhook;		/* as last seen; NULL if never, or not valid */
 	char	   *error;			/* why it is not valid, else NULL */
 	TimestampTz modified_at;	/* the version that webhook or error is of */
+	RowPlace	place;			/* of that version */
 	MemoryContext context;		/* of webhook and error; NULL if never seen,
 								 * or forgotten for want of memory */
 	MemoryContext templates;	/* of those that were left out at first */
@@ -61,6 +63,12 @@ typedef struct Subscriber
 	DispatchStatus last_status;
 	TimestampTz last_finished_at;
 
+	/* Made since the worker started: then what is known of it is all. */
+	bool		is_known;
+	bool		is_uncounted;	/* and no dispatch of it was counted */
+	int			nwaiting;		/* so many of its dispatches wait in the table */
+	uint64		created_xid;	/* 0 if it was made elsewhere */
+
 	/* May dispatches that go out in order wait in the table? */
 	bool		has_lane_rows;
 
@@ -75,6 +83,9 @@ extern dlist_head replaying_subscribers;
 
 /* Starts with none; allocates in "context". */
 extern void subscribers_open(MemoryContext context);
+
+/* Ends that, before the context is deleted. */
+extern void subscribers_close(void);
 
 /*
  * Brings the subscribers with these ids (text[]) up to date; those that are
@@ -97,6 +108,13 @@ extern bool subscribers_load(Statement *statement, Datum *values, const bool *nu
  * work_begin() and work_commit().
  */
 extern bool subscriber_complete(Subscriber *subscriber, char **error, bool *passes);
+
+/*
+ * Notes that more of its dispatches wait in the table, or less; and whether none does, as
+ * far as the worker has written them: false if that is not known.
+ */
+extern void subscriber_count_waiting(Subscriber *subscriber, int change);
+extern bool subscriber_is_idle(const Subscriber *subscriber);
 
 /* Finds one that is known; NULL if it isn't. */
 extern Subscriber *subscriber_find(const char *id);

@@ -89,11 +89,13 @@ void
 tally_write(void)
 {
 	StatsLog   *log;
+	StatsLog   *first;
 	ListCell   *cell;
 
 	if (counted_subscribers == NIL)
 		return;
 	log = stats_log_create();
+	first = stats_log_create();
 	foreach(cell, counted_subscribers)
 	{
 		Subscriber *subscriber = lfirst(cell);
@@ -105,9 +107,13 @@ tally_write(void)
 			.last_finished_at = subscriber->last_finished_at
 		};
 
-		stats_log_add(log, &row);
+		if (subscriber->is_uncounted)
+			stats_add_first(first, &row);
+		else
+			stats_log_add(log, &row);
 	}
 	stats_log_write(log);
+	stats_write_first(first);
 }
 
 void
@@ -117,7 +123,12 @@ tally_written(void)
 
 	has_counted |= (counted_subscribers != NIL);
 	foreach(cell, counted_subscribers)
-		((Subscriber *) lfirst(cell))->has_stats = false;
+	{
+		Subscriber *subscriber = lfirst(cell);
+
+		subscriber->has_stats = false;
+		subscriber->is_uncounted = false;
+	}
 	list_free(counted_subscribers);
 	counted_subscribers = NIL;
 }

@@ -134,6 +134,12 @@ day_update_is_locked(const DayUpdate *update)
 		TransactionIdIsInProgress(locker);
 }
 
+bool
+day_update_is_null(const DayUpdate *update, int column)
+{
+	return update->old_row->tts_isnull[update->columns[column] - 1];
+}
+
 Datum
 day_update_value(const DayUpdate *update, int column)
 {

@@ -33,7 +33,8 @@ extern bool day_update_begin_row(DayUpdate *update, const RowPlace *place,
 /* Is somebody else about to change that row, or to keep it from being changed? */
 extern bool day_update_is_locked(const DayUpdate *update);
 
-/* A column of the row as it is, which is not null, and as it shall be. */
+/* A column of the row as it is, and as it shall be. */
+extern bool day_update_is_null(const DayUpdate *update, int column);
 extern Datum day_update_value(const DayUpdate *update, int column);
 extern void day_update_set(DayUpdate *update, int column, Datum value, bool isnull);
 

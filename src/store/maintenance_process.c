@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "rules/ids.h"
 #include "server/clock.h"
 #include "server/settings.h"
 #include "server/slots.h"
@@ -107,15 +108,22 @@ static Statement delete_undated_statement = {
 	3, {TEXTOID, DATEOID, INT4OID}, NULL
 };
 
-/* What happened to ad-hoc webhooks of that age is dropped as well. */
+/*
+ * What happened to ad-hoc webhooks of that age is dropped as well.  None has retired
+ * before it was made; those whose run never ends are passed over, once in each hour.
+ */
 static Statement delete_webhooks_statement = {
 	"DELETE FROM webhook_events_internal.webhooks WHERE id IN ("
 	" SELECT id FROM webhook_events_internal.webhooks"
 	" WHERE is_ad_hoc AND NOT is_enabled"
 	" AND modified_at < $1::timestamp AT TIME ZONE 'UTC'"
-	" ORDER BY modified_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
-	2, {DATEOID, INT4OID}, NULL
+	" AND id < webhook_events.id_lower_bound($1::timestamp AT TIME ZONE 'UTC')"
+	" AND id > $3"
+	" ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id",
+	3, {DATEOID, INT4OID, TEXTOID}, NULL
 };
+
+static Id	deleted_to;			/* the last one of which that was done */
 
 /* What is done with tables, and how often it was. */
 typedef struct DayWork
@@ -155,6 +163,19 @@ day_of(TimestampTz time)
 		(time % USECS_PER_DAY < 0 ? 1 : 0);
 }
 
+/* Notes how far the deletion of webhooks has come. */
+static void
+note_deleted(uint64 count)
+{
+	for (uint64 row = 0; row < count; row++)
+	{
+		char	   *id = statement_text(row, 1);
+
+		if (strcmp(deleted_to, id) < 0)
+			strlcpy(deleted_to, id, sizeof(Id));
+	}
+}
+
 static void
 run_task(void *argument)
 {
@@ -167,7 +188,9 @@ run_task(void *argument)
 		task->work->count++;
 	if (!task->is_deletion)
 		return;
-	if (task->statement != &delete_webhooks_statement)
+	if (task->statement == &delete_webhooks_statement)
+		note_deleted(count);
+	else
 		count = count == 0 ? 0 : DatumGetInt32(statement_value(0, 1, &isnull));
 	task->has_more = (count == MAX_DELETED);
 }
@@ -319,7 +342,8 @@ delete_old_rows(DateADT before)
 	Task		webhooks = {
 		.activity = "deleting ad-hoc webhooks",
 		.statement = &delete_webhooks_statement,
-		.values = {DateADTGetDatum(before), Int32GetDatum(MAX_DELETED)},
+		.values = {DateADTGetDatum(before), Int32GetDatum(MAX_DELETED),
+		CStringGetTextDatum(deleted_to)},
 		.is_deletion = true
 	};
 	bool		more = try_task(&webhooks);

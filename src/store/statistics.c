@@ -66,6 +66,21 @@ static Statement log_statement = {
 	NULL
 };
 
+static Statement first_statement = {
+	"INSERT INTO webhook_events_internal.webhook_stats (webhook_id,"
+	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
+	" SELECT n.webhook_id, n.dispatches, n.last_dispatch_id,"
+	" n.last_status::webhook_events.dispatch_status, n.last_finished_at"
+	" FROM unnest($1, $2, $3, $4, $5) AS n (webhook_id, dispatches,"
+	" last_dispatch_id, last_status, last_finished_at)"
+	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
+	" WHERE w.id = n.webhook_id OFFSET 0)",
+	N_STATS,
+	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	TIMESTAMPTZARRAYOID},
+	NULL
+};
+
 static Statement newest_statement = {
 	"SELECT id FROM webhook_events_internal.webhook_stats_log"
 	" ORDER BY id DESC LIMIT 1",
@@ -183,6 +198,18 @@ void
 stats_log_write(StatsLog *log)
 {
 	write_rows(log, &log_statement);
+}
+
+void
+stats_add_first(StatsLog *first, const StatsRow *row)
+{
+	gather(first, row);
+}
+
+void
+stats_write_first(StatsLog *first)
+{
+	write_rows(first, &first_statement);
 }
 
 void

@@ -43,42 +43,144 @@
 #define MIN_RATE (1.0 / (24 * 60 * 60))
 #define MAX_RATE 1000000.0
 
-/* A column of the row, found by its name. */
-static Datum
-column(HeapTuple row, TupleDesc desc, const char *name, bool *isnull)
+/* The columns that are read. */
+typedef enum Column
 {
-	int			attnum = SPI_fnumber(desc, name);
+	COLUMN_PAYLOAD_TEMPLATE,
+	COLUMN_HEADERS_TEMPLATE,
+	COLUMN_SHOULD_INTERPOLATE_STRINGS,
+	COLUMN_REQUEST_URL,
+	COLUMN_ORDERING,
+	COLUMN_SECRET,
+	COLUMN_ID,
+	COLUMN_CREATED_AT,
+	COLUMN_IS_ENABLED,
+	COLUMN_IS_RETIRED,
+	COLUMN_DISABLED_REASON,
+	COLUMN_USER_ID,
+	COLUMN_ACTOR_ID,
+	COLUMN_ACTOR_TASK_ID,
+	COLUMN_ACTOR_RUN_ID,
+	COLUMN_MODIFIED_AT,
+	COLUMN_IS_AD_HOC,
+	COLUMN_IGNORE_SSL_ERRORS,
+	COLUMN_DO_NOT_RETRY,
+	COLUMN_DESCRIPTION,
+	COLUMN_IDEMPOTENCY_KEY,
+	COLUMN_EPOCH,
+	COLUMN_EVENT_TYPES,
+	COLUMN_MAX_RATE,
+	COLUMN_CREATED_IN,
+	COLUMN_CREATED_XID,
+	COLUMN_OLD_SECRETS,
+	COLUMN_OLD_SECRETS_UNTIL,
+	N_COLUMNS
+} Column;
 
+static const char *const column_names[N_COLUMNS] = {
+	"payload_template",
+	"headers_template",
+	"should_interpolate_strings",
+	"request_url",
+	"ordering",
+	"secret",
+	"id",
+	"created_at",
+	"is_enabled",
+	"is_retired",
+	"disabled_reason",
+	"user_id",
+	"actor_id",
+	"actor_task_id",
+	"actor_run_id",
+	"modified_at",
+	"is_ad_hoc",
+	"ignore_ssl_errors",
+	"do_not_retry",
+	"description",
+	"idempotency_key",
+	"epoch",
+	"event_types",
+	"max_rate",
+	"created_in",
+	"created_xid",
+	"old_secrets",
+	"old_secrets_until"
+};
+
+/* A row of the table, or of a query that has all of its columns. */
+typedef struct Row
+{
+	TupleDesc	desc;
+	Datum	   *values;
+	bool	   *nulls;
+} Row;
+
+static Row
+open_row(HeapTuple tuple, TupleDesc desc)
+{
+	Row			row = {
+		desc,
+		palloc(sizeof(Datum) * desc->natts),
+		palloc(sizeof(bool) * desc->natts)
+	};
+
+	heap_deform_tuple(tuple, desc, row.values, row.nulls);
+	return row;
+}
+
+static void
+close_row(Row *row)
+{
+	pfree(row->values);
+	pfree(row->nulls);
+}
+
+/*
+ * A column of the row, found by its name.  Most rows have the same columns as the one
+ * before.
+ */
+static Datum
+column(const Row *row, Column number, bool *isnull)
+{
+	static AttrNumber attnums[N_COLUMNS];
+	AttrNumber	attnum = attnums[number];
+	const char *name = column_names[number];
+
+	if (attnum <= 0 || attnum > row->desc->natts ||
+		strcmp(NameStr(TupleDescAttr(row->desc, attnum - 1)->attname), name) != 0)
+		attnum = attnums[number] = SPI_fnumber(row->desc, name);
 	if (attnum <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("table \"webhooks\" lacks column \"%s\"", name)));
-	return heap_getattr(row, attnum, desc, isnull);
+	*isnull = row->nulls[attnum - 1];
+	return row->values[attnum - 1];
 }
 
 static char *
-text_column(HeapTuple row, TupleDesc desc, const char *name)
+text_column(const Row *row, Column number)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, name, &isnull);
+	Datum		value = column(row, number, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 static bool
-bool_column(HeapTuple row, TupleDesc desc, const char *name)
+bool_column(const Row *row, Column number)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, name, &isnull);
+	Datum		value = column(row, number, &isnull);
 
 	return !isnull && DatumGetBool(value);
 }
 
 static TimestampTz
-time_column(HeapTuple row, TupleDesc desc, const char *name)
+time_column(const Row *row, Column number)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, name, &isnull);
+	Datum		value = column(row, number, &isnull);
 
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
@@ -103,33 +205,33 @@ check_length(const char *text, const char *what, int min, int max)
 
 /* A part of the condition, or the user: any text but an empty one. */
 static const char *
-id_column(HeapTuple row, TupleDesc desc, const char *name)
+id_column(const Row *row, Column number)
 {
-	char	   *id = text_column(row, desc, name);
+	char	   *id = text_column(row, number);
 
 	if (id != NULL && id[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a webhook is empty", name),
+				 errmsg("%s of a webhook is empty", column_names[number]),
 				 errhint("Leave it NULL to match every value.")));
 	return id;
 }
 
 static int
-read_epoch(HeapTuple row, TupleDesc desc)
+read_epoch(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, "epoch", &isnull);
+	Datum		value = column(row, COLUMN_EPOCH, &isnull);
 
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
 /* The labels of event_types as bits. */
 static uint32
-read_event_types(HeapTuple row, TupleDesc desc)
+read_event_types(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, "event_types", &isnull);
+	Datum		value = column(row, COLUMN_EVENT_TYPES, &isnull);
 	ArrayType  *array;
 	Oid			output;
 	bool		is_varlena;
@@ -195,12 +297,12 @@ default_payload(bool interpolate)
 	return defaults[interpolate];
 }
 
-void
-webhook_read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
+static void
+read_templates(Webhook *webhook, const Row *row)
 {
-	char	   *payload = text_column(row, desc, "payload_template");
-	char	   *headers = text_column(row, desc, "headers_template");
-	bool		interpolate = bool_column(row, desc, "should_interpolate_strings");
+	char	   *payload = text_column(row, COLUMN_PAYLOAD_TEMPLATE);
+	char	   *headers = text_column(row, COLUMN_HEADERS_TEMPLATE);
+	bool		interpolate = bool_column(row, COLUMN_SHOULD_INTERPOLATE_STRINGS);
 
 	check_length(payload, "payload template", 0, MAX_TEMPLATE_LENGTH);
 	check_length(headers, "headers template", 0, MAX_TEMPLATE_LENGTH);
@@ -216,12 +318,21 @@ webhook_read_templates(Webhook *webhook, HeapTuple row, TupleDesc desc)
 		pfree(payload);
 }
 
+void
+webhook_read_templates(Webhook *webhook, HeapTuple tuple, TupleDesc desc)
+{
+	Row			row = open_row(tuple, desc);
+
+	read_templates(webhook, &row);
+	close_row(&row);
+}
+
 /* Bytes of a text column, which need not be fetched for that. */
 static size_t
-column_size(HeapTuple row, TupleDesc desc, const char *name)
+column_size(const Row *row, Column number)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, name, &isnull);
+	Datum		value = column(row, number, &isnull);
 
 	return isnull ? 0 : toast_raw_datum_size(value);
 }
@@ -237,12 +348,12 @@ shorten(const char *text)
 }
 
 static void
-read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
+read_url(Webhook *webhook, const Row *row)
 {
 	Url			url;
 	char	   *error;
 
-	webhook->request_url = text_column(row, desc, "request_url");
+	webhook->request_url = text_column(row, COLUMN_REQUEST_URL);
 	if (webhook->request_url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -264,10 +375,10 @@ read_url(Webhook *webhook, HeapTuple row, TupleDesc desc)
 }
 
 static double
-read_max_rate(HeapTuple row, TupleDesc desc)
+read_max_rate(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, "max_rate", &isnull);
+	Datum		value = column(row, COLUMN_MAX_RATE, &isnull);
 	double		rate = isnull ? 0 : DatumGetFloat8(value);
 
 	if (!isnull && !(rate >= MIN_RATE && rate <= MAX_RATE))
@@ -280,9 +391,9 @@ read_max_rate(HeapTuple row, TupleDesc desc)
 }
 
 static Ordering
-read_ordering(HeapTuple row, TupleDesc desc)
+read_ordering(const Row *row)
 {
-	char	   *name = text_column(row, desc, "ordering");
+	char	   *name = text_column(row, COLUMN_ORDERING);
 	Ordering	ordering = ORDERING_NONE;
 
 	if (name == NULL || !ordering_from_name(name, &ordering))
@@ -309,11 +420,11 @@ add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
 
 /* An array column without its nulls; 0 elements if it is null itself. */
 static int
-array_column(HeapTuple row, TupleDesc desc, const char *name, Oid type,
+array_column(const Row *row, Column number, Oid type,
 			 Datum **elements)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, name, &isnull);
+	Datum		value = column(row, number, &isnull);
 	int			count = 0;
 	bool	   *nulls;
 
@@ -331,20 +442,20 @@ array_column(HeapTuple row, TupleDesc desc, const char *name, Oid type,
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s of a webhook holds a null", name)));
+					 errmsg("%s of a webhook holds a null", column_names[number])));
 	}
 	return count;
 }
 
 static void
-read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
+read_secrets(Webhook *webhook, const Row *row)
 {
-	char	   *current = text_column(row, desc, "secret");
+	char	   *current = text_column(row, COLUMN_SECRET);
 	Datum	   *old;
 	Datum	   *expire;
-	int			nold = array_column(row, desc, "old_secrets", TEXTOID, &old);
+	int			nold = array_column(row, COLUMN_OLD_SECRETS, TEXTOID, &old);
 
-	if (array_column(row, desc, "old_secrets_until", TIMESTAMPTZOID, &expire) != nold)
+	if (array_column(row, COLUMN_OLD_SECRETS_UNTIL, TIMESTAMPTZOID, &expire) != nold)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("old_secrets and old_secrets_until of a webhook differ in length")));
@@ -366,10 +477,10 @@ read_secrets(Webhook *webhook, HeapTuple row, TupleDesc desc)
  * other ones' transaction ids, of a restored dump or by replication, mean nothing here.
  */
 static void
-read_created_in(Webhook *webhook, HeapTuple row, TupleDesc desc)
+read_created_in(Webhook *webhook, const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, desc, "created_in", &isnull);
+	Datum		value = column(row, COLUMN_CREATED_IN, &isnull);
 	ArrayType  *array = isnull ? NULL : DatumGetArrayTypeP(value);
 	const int64 *place;
 
@@ -383,13 +494,13 @@ read_created_in(Webhook *webhook, HeapTuple row, TupleDesc desc)
 	webhook->created_xmax = (uint64) place[2];
 }
 
-Webhook *
-webhook_condition_from_row(HeapTuple row, TupleDesc desc)
+static Webhook *
+read_condition(const Row *row)
 {
 	Webhook    *webhook = palloc0(sizeof(Webhook));
 	bool		isnull;
-	Datum		xid = column(row, desc, "created_xid", &isnull);
-	char	   *id = text_column(row, desc, "id");
+	Datum		xid = column(row, COLUMN_CREATED_XID, &isnull);
+	char	   *id = text_column(row, COLUMN_ID);
 
 	if (!isnull)
 		webhook->created_xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
@@ -397,48 +508,68 @@ webhook_condition_from_row(HeapTuple row, TupleDesc desc)
 		id = "";
 	(void) id_time_of(id, strlen(id));
 	strlcpy(webhook->id, id, sizeof(Id));
-	webhook->created_at = time_column(row, desc, "created_at");
-	read_created_in(webhook, row, desc);
-	webhook->is_enabled = bool_column(row, desc, "is_enabled");
-	webhook->epoch = read_epoch(row, desc);
-	webhook->is_retired = bool_column(row, desc, "is_retired");
-	webhook->disabled_reason = text_column(row, desc, "disabled_reason");
-	webhook->event_types = read_event_types(row, desc);
-	webhook->user_id = id_column(row, desc, "user_id");
-	webhook->actor_id = id_column(row, desc, "actor_id");
-	webhook->actor_task_id = id_column(row, desc, "actor_task_id");
-	webhook->actor_run_id = id_column(row, desc, "actor_run_id");
+	webhook->created_at = time_column(row, COLUMN_CREATED_AT);
+	read_created_in(webhook, row);
+	webhook->is_enabled = bool_column(row, COLUMN_IS_ENABLED);
+	webhook->epoch = read_epoch(row);
+	webhook->is_retired = bool_column(row, COLUMN_IS_RETIRED);
+	webhook->disabled_reason = text_column(row, COLUMN_DISABLED_REASON);
+	webhook->event_types = read_event_types(row);
+	webhook->user_id = id_column(row, COLUMN_USER_ID);
+	webhook->actor_id = id_column(row, COLUMN_ACTOR_ID);
+	webhook->actor_task_id = id_column(row, COLUMN_ACTOR_TASK_ID);
+	webhook->actor_run_id = id_column(row, COLUMN_ACTOR_RUN_ID);
 	return webhook;
 }
 
 Webhook *
-webhook_from_row(HeapTuple row, TupleDesc desc)
+webhook_condition_from_row(HeapTuple tuple, TupleDesc desc)
 {
-	return webhook_from_row_without(row, desc, SIZE_MAX);
+	Row			row = open_row(tuple, desc);
+	Webhook    *webhook = read_condition(&row);
+
+	close_row(&row);
+	return webhook;
+}
+
+static Webhook *
+read_all(const Row *row, size_t max_templates)
+{
+	Webhook    *webhook = read_condition(row);
+
+	webhook->modified_at = time_column(row, COLUMN_MODIFIED_AT);
+	webhook->is_ad_hoc = bool_column(row, COLUMN_IS_AD_HOC);
+	webhook->ignore_ssl_errors = bool_column(row, COLUMN_IGNORE_SSL_ERRORS);
+	webhook->do_not_retry = bool_column(row, COLUMN_DO_NOT_RETRY);
+	webhook->max_rate = read_max_rate(row);
+	webhook->ordering = read_ordering(row);
+	check_length(text_column(row, COLUMN_DESCRIPTION), "description", 0,
+				 MAX_DESCRIPTION_LENGTH);
+	check_length(text_column(row, COLUMN_IDEMPOTENCY_KEY), "idempotency key", 1,
+				 MAX_IDEMPOTENCY_KEY_LENGTH);
+	read_url(webhook, row);
+	webhook->templates_left_out =
+		column_size(row, COLUMN_PAYLOAD_TEMPLATE) +
+		column_size(row, COLUMN_HEADERS_TEMPLATE) > max_templates;
+	if (!webhook->templates_left_out)
+		read_templates(webhook, row);
+	read_secrets(webhook, row);
+	return webhook;
 }
 
 Webhook *
-webhook_from_row_without(HeapTuple row, TupleDesc desc, size_t max_templates)
+webhook_from_row(HeapTuple tuple, TupleDesc desc)
 {
-	Webhook    *webhook = webhook_condition_from_row(row, desc);
+	return webhook_from_row_without(tuple, desc, SIZE_MAX);
+}
 
-	webhook->modified_at = time_column(row, desc, "modified_at");
-	webhook->is_ad_hoc = bool_column(row, desc, "is_ad_hoc");
-	webhook->ignore_ssl_errors = bool_column(row, desc, "ignore_ssl_errors");
-	webhook->do_not_retry = bool_column(row, desc, "do_not_retry");
-	webhook->max_rate = read_max_rate(row, desc);
-	webhook->ordering = read_ordering(row, desc);
-	check_length(text_column(row, desc, "description"), "description", 0,
-				 MAX_DESCRIPTION_LENGTH);
-	check_length(text_column(row, desc, "idempotency_key"), "idempotency key", 1,
-				 MAX_IDEMPOTENCY_KEY_LENGTH);
-	read_url(webhook, row, desc);
-	webhook->templates_left_out =
-		column_size(row, desc, "payload_template") +
-		column_size(row, desc, "headers_template") > max_templates;
-	if (!webhook->templates_left_out)
-		webhook_read_templates(webhook, row, desc);
-	read_secrets(webhook, row, desc);
+Webhook *
+webhook_from_row_without(HeapTuple tuple, TupleDesc desc, size_t max_templates)
+{
+	Row			row = open_row(tuple, desc);
+	Webhook    *webhook = read_all(&row, max_templates);
+
+	close_row(&row);
 	return webhook;
 }
 

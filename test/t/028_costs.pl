@@ -92,6 +92,7 @@ my %arguments = (
 	'dispatches.webhooks' => [q{''}, 50],
 	'dispatches.waiting_of' => [q{'few'}, 'false', 100, 1],
 	'statistics.log' => [q{'{a,b}'}, q{'{1,1}'}, q{'{a,b}'}, q{'{ACTIVE,ACTIVE}'}, q{'{NULL,NULL}'}],
+	'statistics.first' => [q{'{actor,none}'}, q{'{1,1}'}, q{'{a,b}'}, q{'{ACTIVE,ACTIVE}'}, q{'{NULL,NULL}'}],
 	'statistics.newest' => [],
 	'statistics.logged' => [q{'log00005'}, q{'~'}, 10],
 	'statistics.take' => [q{'{log00005,log00006}'}],
@@ -102,13 +103,15 @@ my %arguments = (
 	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
 	'jobs.disable' => [$hooks, $versions],
 	'jobs.left' => [$hooks, $versions],
-	'jobs.ending' => [q{''}, 10],
 	'jobs.keep' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, 'false'],
 	'jobs.kept' => [q{''}, 10],
 	'jobs.forget' => [q{'{ended00001,ended00002}'}],
+	'jobs.forget_runs' => [$hooks],
+	'jobs.locked' => [q{'{ended00001,ended00002}'}],
 	'jobs.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
 	'run_checks.checks' => [q{''}, 10],
 	'run_checks.runs' => [q{'{run3,run4,absent}'}],
+	'run_checks.keep_late' => [q{'{run3,run4}'}],
 	'run_checks.retire_late' => [q{'{run3,run4}'}],
 	'run_checks.revive_late' => [q{'{run3,run4}'}],
 	'run_checks.checked' => [q{'{check00001,check00002,check00003}'}, q{'{gone,run3}'}, q{'{run4}'}],
@@ -219,7 +222,7 @@ INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, request_
 RESET session_replication_role;
 INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since)
 	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook0000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
-	FROM webhook_events_internal.webhooks;
+	FROM webhook_events_internal.webhooks WHERE id <> 'actor';
 INSERT INTO webhook_events_internal.ended_runs (id, run_id, time)
 	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now() FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.runs_to_check (id, run_id)

@@ -277,6 +277,22 @@ is(query('BEGIN; SAVEPOINT s; ' . q{INSERT INTO actor_runs (id, actor_id) VALUES
 	wait_until_checked();
 }
 
+# Nor is the end of a run for whose webhooks something waits, whoever starts anew.
+query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('survives', 'a');
+	SELECT webhook_events.create_ad_hoc_webhooks('survives', '[{"eventTypes": ["ACTOR.RUN.SUCCEEDED"], "requestUrl": "$base/flaky/survives/1"},
+		{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok?never"}]'::jsonb); COMMIT;
+	UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'survives'});
+wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id
+	WHERE w.actor_run_id = 'survives' AND d.status = 'ACTIVE' AND d.attempts = 1}, 1);
+wait_for_webhooks('survives', '1|Its run has ended.');
+is(query(q{SELECT count(*) FROM webhook_events_internal.ended_runs WHERE run_id = 'survives'}), 1, 'the end of a run is kept while a dispatch waits');
+$node->stop('immediate');
+$node->start;
+is(webhooks_of('survives'), '1|Its run has ended.', 'nor does a crash end that');
+query(q{UPDATE webhook_events_internal.dispatches SET next_attempt_at = now() WHERE status = 'ACTIVE'; SELECT webhook_events_internal.wake_worker()});
+wait_for_webhooks('survives', '0|Its run has ended.');
+wait_for_sql($node, 'SELECT count(*) FROM webhook_events_internal.ended_runs', 0);
+
 # Settings that would refuse its URL today are no obstacle to its end.
 query(qq{BEGIN; INSERT INTO actor_runs (id, actor_id) VALUES ('refused', 'a');
 	SELECT webhook_events.create_ad_hoc_webhooks('refused', '[{"eventTypes": ["ACTOR.RUN.FAILED"], "requestUrl": "$base/ok"}]'::jsonb); COMMIT;
@@ -289,10 +305,14 @@ like(query(q{SELECT status, error_message FROM webhook_events.dispatches AS d JO
 	ON w.id = d.webhook_id WHERE w.actor_run_id = 'refused'}), qr/^FAILED\|address 127\.0\.0\.1 is not allowed/, 'one whose address was forbidden retires as well');
 
 # After the retention they are gone, along with their statistics.
-query(q{SET session_replication_role = replica; UPDATE webhook_events_internal.webhooks SET modified_at = now() - interval '40 days' WHERE is_ad_hoc});
+query(q{SET session_replication_role = replica;
+	CREATE TEMP TABLE past AS SELECT id, left(webhook_events.id_lower_bound(now() - interval '40 days'), length(id) - 6) || right(id, 6) AS new
+		FROM webhook_events_internal.webhooks WHERE is_ad_hoc;
+	UPDATE webhook_events_internal.webhooks AS w SET id = p.new, modified_at = now() - interval '40 days' FROM past AS p WHERE p.id = w.id;
+	UPDATE webhook_events_internal.webhook_stats AS s SET webhook_id = p.new FROM past AS p WHERE p.id = s.webhook_id});
 $node->restart;
 wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
-is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY id) FROM webhook_events.webhooks WHERE actor_run_id IS NOT NULL'), 'run run lives goes on older own own undone', 'after the retention retired ones are deleted');
+is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY actor_run_id COLLATE "C") FROM webhook_events.webhooks WHERE actor_run_id IS NOT NULL'), 'goes on lives older own own run run undone', 'after the retention retired ones are deleted');
 is(query('SELECT count(*) FROM webhook_events_internal.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;

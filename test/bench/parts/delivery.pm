@@ -255,29 +255,54 @@ sub webhooks
 	return;
 }
 
-# The end of so many runs for two webhooks each: the worker's CPU in microseconds, bytes
-# of WAL and rows written for one delivery, retiring included.
-sub ends_of_runs
+# A statement, with the nanoseconds of CPU that its session took for it.
+sub session_cpu
+{
+	my ($node, $statement) = @_;
+	my $cpu = q{SELECT split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)};
+	my ($before, $after) = split /\n/, sql($node, "$cpu;\nDO \$do\$ BEGIN $statement; END \$do\$;\n$cpu;");
+
+	return $after - $before;
+}
+
+# The lives of so many runs with two webhooks each, shared ones or their own; for one
+# delivery: of their ends, until all is added up and retired, the worker's CPU in
+# microseconds, bytes of WAL and rows written; and of all, with the sessions that make
+# runs and webhooks, end the runs, and delete the webhooks, CPU and WAL.
+sub lives_with_webhooks
 {
 	my ($node, $kind, $count, $url) = @_;
 	my $name = "$kind$count";
+	my $sessions = 0;
+	my $added_up = 'SELECT NOT EXISTS (SELECT FROM webhook_events_internal.webhook_stats_log)';
+	my $lsn = sub { sql($node, 'SELECT pg_current_wal_insert_lsn()') };
+	my $bytes = sub { sql($node, "SELECT '$_[1]'::pg_lsn - '$_[0]'") };
 
-	sql($node, "INSERT INTO actor_runs (id, actor_id, status) SELECT '$name-' || n, '$kind', 'RUNNING' FROM generate_series(1, $count) AS n");
-	sql($node, <<"SQL") if $kind eq 'own';
-SELECT count(*) FROM generate_series(1, $count) AS n, webhook_events.create_ad_hoc_webhooks('$name-' || n,
-	'[{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}, {"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb);
+	wait_for($node, $added_up);
+	my ($start, $cpu) = ($lsn->(), worker_cpu($node));
+	my $make = "INSERT INTO actor_runs (id, actor_id, status) SELECT '$name-' || n, '$kind', 'RUNNING' FROM generate_series(1, $count) AS n";
+
+	# In the transaction that makes the runs, as a platform does.
+	$make .= <<"SQL" if $kind eq 'own';
+;
+PERFORM count(*) FROM generate_series(1, $count) AS n, webhook_events.create_ad_hoc_webhooks('$name-' || n,
+	'[{"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}, {"requestUrl": "$url", "eventTypes": ["ACTOR.RUN.SUCCEEDED"]}]'::jsonb)
 SQL
+	$sessions += session_cpu($node, $make);
 	sql($node, 'ANALYZE webhook_events_internal.webhooks');
 	wait_for($node, 'SELECT events_waiting = 0 FROM webhook_events.status()');
-	sql($node, "SELECT webhook_events.pause('benchmark'); UPDATE actor_runs SET status = 'SUCCEEDED' WHERE actor_id = '$kind' AND status = 'RUNNING'");
-	my ($rows, $cpu) = (rows_written($node), worker_cpu($node));
-	my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+	sql($node, "SELECT webhook_events.pause('benchmark')");
+	$sessions += session_cpu($node, "UPDATE actor_runs SET status = 'SUCCEEDED' WHERE actor_id = '$kind' AND status = 'RUNNING'");
+	my ($rows, $cpu_of_end, $end) = (rows_written($node), worker_cpu($node), $lsn->());
 	drain($node, 2 * $count);
 	wait_for($node, 'SELECT NOT EXISTS (SELECT FROM webhook_events_internal.webhooks WHERE is_ad_hoc AND is_enabled)');
-	my $after = worker_cpu($node);
-	my $wal = sql($node, "SELECT pg_current_wal_insert_lsn() - '$lsn'");
+	wait_for($node, $added_up);
+	my ($after, $ended) = (worker_cpu($node), $lsn->());
+	$rows = rows_written($node) - $rows;
+	$sessions += session_cpu($node, 'DELETE FROM webhook_events_internal.webhooks WHERE is_ad_hoc') if $kind eq 'own';
 
-	return (($after - $cpu) / 1e3 / (2 * $count), $wal / (2 * $count), (rows_written($node) - $rows) / (2 * $count));
+	return map { $_ / (2 * $count) } ($after - $cpu_of_end) / 1e3, $bytes->($end, $ended), $rows,
+	  ($after - $cpu + $sessions) / 1e3, $bytes->($start, $lsn->());
 }
 
 sub ad_hoc
@@ -287,14 +312,15 @@ sub ad_hoc
 		my $nginx = start_nginx() or return;
 
 		create_webhook($node, $nginx->{url}, 'ACTOR.RUN.SUCCEEDED', actor_id => "'shared'") foreach 1 .. 2;
-		ends_of_runs($node, $_, 500, $nginx->{url}) foreach qw(shared own);
+		lives_with_webhooks($node, $_, 500, $nginx->{url}) foreach qw(shared own);
 		foreach my $count (1000, $scale{ad_hoc_runs})
 		{
 			progress("ad_hoc: $count runs");
-			my @shared = ends_of_runs($node, 'shared', $count, $nginx->{url});
-			my @own = ends_of_runs($node, 'own', $count, $nginx->{url});
+			my @shared = lives_with_webhooks($node, 'shared', $count, $nginx->{url});
+			my @own = lives_with_webhooks($node, 'own', $count, $nginx->{url});
 
-			foreach my $case ([ "worker's CPU", '%.1f us' ], [ 'WAL', '%.0f B' ], [ 'rows written', '%.2f' ])
+			foreach my $case ([ "worker's CPU", '%.1f us' ], [ 'WAL', '%.0f B' ], [ 'rows written', '%.2f' ],
+				[ 'CPU of all, from creation to deletion', '%.1f us' ], [ 'WAL of all that', '%.0f B' ])
 			{
 				my ($what, $format) = @$case;
 				my ($shared, $own) = (shift @shared, shift @own);
