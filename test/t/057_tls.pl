@@ -61,7 +61,7 @@ my $nginx_pid;
 
 SKIP:
 {
-	skip 'needs nginx', 8 unless $nginx;
+	skip 'needs nginx', 14 unless $nginx;
 
 	my @ports = map { PostgreSQL::Test::Cluster::get_free_port() } 1, 2;
 	my $port = $ports[0];
@@ -94,7 +94,8 @@ http {
 		ssl_certificate @{[ $receiver->certificate ]};
 		ssl_certificate_key @{[ $receiver->key ]};
 		keepalive_requests 1000000;
-		location /hold/ { proxy_pass http://127.0.0.1:@{[ $plain->port ]}; }
+		proxy_buffering off;
+		location ~ ^/(hold|cut|gzip) { proxy_pass http://127.0.0.1:@{[ $plain->port ]}; }
 		location / { return 200 "ok"; }
 	}
 }
@@ -169,6 +170,28 @@ CONF
 	wait_for_all();
 	is(join(' ', $connections->('/hold/busy')), $first, 'and what is under way on it ends there');
 	is(query("SELECT count(*) FROM webhook_events.dispatches WHERE status <> 'SUCCEEDED'"), 0, 'nothing fails');
+
+	# Answers that break off or are compressed, as with HTTP/1.1.
+	foreach my $path ('cut/10', 'cut/10?status=500', 'gzip')
+	{
+		my $webhook = create_webhook($node, "https://127.0.0.1:$ports[1]/$path", 'ACTOR.RUN.CREATED', actor_id => "'$path'",
+			ignore_ssl_errors => 'true', do_not_retry => 'true');
+
+		insert_runs($node, 1, $path);
+		wait_for_all();
+		my ($status, $code, $error, $body) = split /\|/, query('SELECT d.status, c.response_status, c.error_message, c.response_body'
+			  . " FROM webhook_events.dispatches AS d JOIN webhook_events.calls AS c ON c.dispatch_id = d.id WHERE d.webhook_id = '$webhook'");
+		if ($path eq 'gzip')
+		{
+			is("$status $code $error $body", 'SUCCEEDED 200  ok', 'a compressed answer is decoded');
+			next;
+		}
+		my $went_well = $path !~ /500/;
+		like("$status $code $error", $went_well ? qr/^SUCCEEDED 200 answer broke off: \S/ : qr/^FAILED 500 \S/,
+			'an answer that breaks off after ' . ($went_well ? '200 is a delivery, with a note' : '500 is none'));
+		like($body // '', qr/^x*$/, 'what came of its body is kept');
+	}
+	is(join(' ', map { $_->[2] } grep { $_->[3] =~ /gzip|cut/ } $log->()), 'HTTP/2.0 HTTP/2.0 HTTP/2.0', 'all of these by HTTP/2');
 	kill 'TERM', $nginx_pid;
 	waitpid $nginx_pid, 0;
 	$nginx_pid = undef;
