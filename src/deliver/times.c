@@ -33,9 +33,13 @@
 static TimestampTz next_write_at = 0;
 
 static Statement find_statement = {
-	"SELECT (SELECT time FROM webhook_events_internal.clocks WHERE name = 'work'),"
-	" EXISTS (SELECT FROM webhook_events_internal.dispatches"
-	" WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL)",
+	"SELECT time FROM webhook_events_internal.clocks WHERE name = 'work'",
+	0, {0}, NULL
+};
+
+static Statement waits_statement = {
+	"SELECT FROM webhook_events_internal.dispatches"
+	" WHERE status = 'ACTIVE' AND next_attempt_at IS NOT NULL LIMIT 1",
 	0, {0}, NULL
 };
 
@@ -45,27 +49,47 @@ static Statement write_statement = {
 	1, {TIMESTAMPTZOID}, NULL
 };
 
+/* What the tables say; unless they can be read something waits. */
+typedef struct Found
+{
+	TimestampTz written;		/* DT_NOBEGIN: nothing was */
+	bool		waits;
+} Found;
+
+static void
+look_for_rows(void *argument)
+{
+	((Found *) argument)->waits = statement_read(&waits_statement, NULL, NULL, 1) > 0;
+}
+
+/* Somebody can have locked a day's table, which must not keep the worker from starting. */
+static void
+look(void *argument)
+{
+	Found	   *found = argument;
+	bool		isnull;
+
+	if (statement_read(&find_statement, NULL, NULL, 1) > 0)
+		found->written = DatumGetTimestampTz(statement_value(0, 1, &isnull));
+	(void) work_try(look_for_rows, found);
+}
+
 bool
 times_open(void)
 {
 	TimestampTz now = clock_now();
 	int64		wall_offset = GetCurrentTimestamp() - now;
 	int64		offset;
-	bool		isnull;
-	Datum		written;
-	bool		waits;
+	Found		found = {.written = DT_NOBEGIN, .waits = true};
+	WorkError	error;
 
-	if (!work_begin("looking for the time"))
+	if (work_run("looking for the time", true, look, &found, &error) == WORK_GONE)
 		return false;
-	statement_read(&find_statement, NULL, NULL, 1);
-	waits = DatumGetBool(statement_value(0, 2, &isnull));
-	written = statement_value(0, 1, &isnull);
-	if (!waits)
+	if (!found.waits)
 		offset = wall_offset;
 	else if (!shared_work_offset(&offset))
-		offset = isnull ? wall_offset :
-			Max(wall_offset, DatumGetTimestampTz(written) - now);
-	work_commit();
+		offset = found.written == DT_NOBEGIN ? wall_offset :
+			Max(wall_offset, found.written - now);
 	clock_set_work_offset(offset);
 	shared_set_work_offset(offset);
 	next_write_at = 0;

@@ -125,6 +125,7 @@ my %arguments = (
 	'matching.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook0000000000009}'}],
 	'matching.slice' => [q{'run3'}, q{'task3'}, q{'actor3'}, q{'user3'}, q{''}, 5],
 	'times.find' => [],
+	'times.waits' => [],
 	'times.write' => ['now()'],
 	'worker.claim' => [],
 	'worker.hold' => [1],
