@@ -117,6 +117,18 @@ finish_tally(void)
 	}
 }
 
+/*
+ * Does anything lie in the table that is due by the worker's time, or will if the worker
+ * ends: what is in memory, and in the table already unless it is young?
+ */
+static bool
+time_matters(bool at_end)
+{
+	int			nheld = nqueued_dispatches + http_in_flight();
+
+	return waiting_has_rows() || nheld > (at_end ? 0 : nrowless_dispatches);
+}
+
 void
 delivery_finish(void)
 {
@@ -125,7 +137,7 @@ delivery_finish(void)
 	caller_take_answers();
 	recorder_finish();
 	finish_tally();
-	if (waiting_has_rows())
+	if (time_matters(true))
 		(void) times_write();
 	wal_flush_commits();
 	delivery_close();
@@ -235,7 +247,7 @@ time_to_wait(bool may_send)
 		deadline = Min(deadline, router_deadline());
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
 		deadline = Min(deadline, hosts_deadline());
-		if (waiting_has_rows())
+		if (time_matters(false))
 			deadline = Min(deadline, times_deadline());
 	}
 	if (deadline <= now)
@@ -305,7 +317,7 @@ delivery_run(uint32 wake, bool may_send)
 		if (!find_work())
 			return -1;
 		call();
-		if (waiting_has_rows() && times_deadline() <= clock_work_time() &&
+		if (time_matters(false) && times_deadline() <= clock_work_time() &&
 			!times_write())
 			return -1;
 	}

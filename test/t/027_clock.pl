@@ -123,6 +123,31 @@ my $now = query('SELECT extract(epoch FROM clock_timestamp())');
 cmp_ok(abs($now - time - $noon), '<', 600, 'the server has the clock of the test');
 my $this_year = query("SELECT extract(year FROM clock_timestamp())");
 
+# The server ends while a request is under way, and starts where the clock is behind.
+foreach my $mode ('immediate', 'fast')
+{
+	subscribe("/hold/$mode", $mode);
+	insert_run($mode);
+	wait_for_requests_of("/hold/$mode", 1);
+	if ($mode eq 'immediate')
+	{
+		wait_for_sql($node, 'SELECT dispatches_active FROM webhook_events.status()', 1);
+		wait_for_sql($node, q{SELECT count(*) FROM webhook_events_internal.clocks WHERE name = 'work'}, 1);
+	}
+	else
+	{
+		query('DELETE FROM webhook_events_internal.clocks');
+	}
+	$node->stop($mode);
+	set_clock(-75 * 60);
+	with_clock(sub { $node->start });
+	$receiver->release($mode);
+	wait_for_requests_of("/hold/$mode", 2);
+	wait_for_end($node);
+	pass("$mode shutdown: what was under way does not wait for the time that comes again");
+	set_clock(0);
+}
+
 # Set back while a retry waits; and an event of the time that comes twice has its webhooks.
 subscribe('/flaky/back/1', 'back');
 subscribe('/ok?after', 'after');
