@@ -56,7 +56,8 @@ static const DayKind outbox_kind = {
 		"actor_task_id", "actor_run_id", "actor_build_id", "old_status",
 		"new_status", "webhook_id", "resource", "?problem",
 		"?next_xid"
-	}
+	},
+	false
 };
 
 /* Longer ids are not remembered. */

@@ -89,13 +89,14 @@ void
 tally_write(void)
 {
 	StatsLog   *log;
-	StatsLog   *first;
+	StatsRow   *first;
+	int			nfirst = 0;
 	ListCell   *cell;
 
 	if (counted_subscribers == NIL)
 		return;
 	log = stats_log_create();
-	first = stats_log_create();
+	first = palloc(sizeof(StatsRow) * list_length(counted_subscribers));
 	foreach(cell, counted_subscribers)
 	{
 		Subscriber *subscriber = lfirst(cell);
@@ -108,12 +109,13 @@ tally_write(void)
 		};
 
 		if (subscriber->is_uncounted)
-			stats_add_first(first, &row);
+			first[nfirst++] = row;
 		else
 			stats_log_add(log, &row);
 	}
 	stats_log_write(log);
-	stats_write_first(first);
+	if (nfirst > 0)
+		stats_write_first(first, nfirst);
 }
 
 void

@@ -233,7 +233,7 @@ open_day(Oid namespace, const DayKind *kind, TimestampTz time)
 	Oid			oid;
 	Relation	relation;
 
-	if (TIMESTAMP_IS_NOBEGIN(time))
+	if (TIMESTAMP_IS_NOBEGIN(time) || kind->is_whole)
 		return NULL;
 	known = find_known_day(namespace, kind, day);
 	if (known != NULL)
@@ -279,7 +279,7 @@ day_table_open(const DayKind *kind, TimestampTz time)
 		relation = open_day(namespace, kind, time);
 		if (relation != NULL)
 			return relation;
-		snprintf(name, sizeof(name), "%s_default", kind->name);
+		snprintf(name, sizeof(name), kind->is_whole ? "%s" : "%s_default", kind->name);
 		oid = get_relname_relid(name, namespace);
 		relation = OidIsValid(oid) ? try_table_open(oid, RowExclusiveLock) : NULL;
 		if (relation != NULL)

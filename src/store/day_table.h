@@ -22,13 +22,15 @@
 
 /*
  * A table that is partitioned by day, and the columns of it that are written.  One that
- * came with a later version is "?name": where it lacks it is left out.
+ * came with a later version is "?name": where it lacks it is left out.  One that is not
+ * partitioned is its own default, for all times.
  */
 typedef struct DayKind
 {
 	const char *name;
 	int			ncolumns;
 	const char *columns[DAY_TABLE_MAX_COLUMNS];
+	bool		is_whole;		/* it is not partitioned */
 } DayKind;
 
 /* Where a row lies; its tid is not valid if that is not known. */

@@ -59,7 +59,8 @@ static const DayKind dispatches_kind = {
 		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
 		"created_at", "finished_at", "attempts", "next_attempt_at",
 		"error_message", "order_key", "holds_until", "epoch"
-	}
+	},
+	false
 };
 
 static const DayKind calls_kind = {
@@ -68,7 +69,8 @@ static const DayKind calls_kind = {
 		"dispatch_id", "attempt", "started_at", "finished_at",
 		"response_status", "response_body", "error_message", "url", "duration",
 		"address"
-	}
+	},
+	false
 };
 
 enum

@@ -35,7 +35,8 @@ const DayKind retirement_kind = {
 	{
 		"id", "is_ad_hoc", "is_enabled", "is_retired", "run_ended",
 		"run_changed_at", "disabled_reason", "modified_at"
-	}
+	},
+	true
 };
 
 /* The version that the row gets: the time, but later than the one that it has. */

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "store/day_rows.h"
 #include "store/statistics.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -66,19 +67,20 @@ static Statement log_statement = {
 	NULL
 };
 
-static Statement first_statement = {
-	"INSERT INTO webhook_events_internal.webhook_stats (webhook_id,"
-	" total_dispatches, last_dispatch_id, last_status, last_finished_at)"
-	" SELECT n.webhook_id, n.dispatches, n.last_dispatch_id,"
-	" n.last_status::webhook_events.dispatch_status, n.last_finished_at"
-	" FROM unnest($1, $2, $3, $4, $5) AS n (webhook_id, dispatches,"
-	" last_dispatch_id, last_status, last_finished_at)"
-	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
-	" WHERE w.id = n.webhook_id OFFSET 0)",
-	N_STATS,
-	{TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID},
-	NULL
+static const DayKind stats_kind = {
+	"webhook_stats", N_STATS,
+	{
+		"webhook_id", "total_dispatches", "last_dispatch_id", "last_status",
+		"last_finished_at"
+	},
+	true
+};
+
+/* Of each webhook: is it there? */
+static Statement exist_statement = {
+	"SELECT (SELECT true FROM webhook_events_internal.webhooks AS w WHERE w.id = n.webhook_id)"
+	" FROM unnest($1) AS n (webhook_id)",
+	1, {TEXTARRAYOID}, NULL
 };
 
 static Statement newest_statement = {
@@ -201,18 +203,6 @@ stats_log_write(StatsLog *log)
 }
 
 void
-stats_add_first(StatsLog *first, const StatsRow *row)
-{
-	gather(first, row);
-}
-
-void
-stats_write_first(StatsLog *first)
-{
-	write_rows(first, &first_statement);
-}
-
-void
 statistics_begin(void)
 {
 	add_until[0] = '\0';
@@ -281,6 +271,38 @@ has_value(uint64 row, int column)
 
 	(void) statement_value(row, column, &isnull);
 	return !isnull;
+}
+
+void
+stats_write_first(const StatsRow *rows, int count)
+{
+	ArrayParameter webhooks = {TEXTOID, NULL};
+	DayRows    *inserts = day_rows_create(&stats_kind);
+	Datum		ids;
+
+	for (int i = 0; i < count; i++)
+		array_add_text(&webhooks, rows[i].webhook_id);
+	ids = array_result(&webhooks);
+	(void) statement_read(&exist_statement, &ids, NULL, 0);
+	for (int i = 0; i < count; i++)
+	{
+		const StatsRow *row = &rows[i];
+
+		if (!has_value(i, 1))
+			continue;
+		(void) day_rows_begin_row(inserts, DT_NOBEGIN);
+		day_rows_set_text(inserts, STATS_WEBHOOK_ID, row->webhook_id);
+		day_rows_set(inserts, STATS_DISPATCHES, Int64GetDatum(row->dispatches));
+		day_rows_set_text(inserts, STATS_LAST_DISPATCH_ID, row->last_dispatch_id);
+		day_rows_set(inserts, STATS_LAST_STATUS,
+					 ObjectIdGetDatum(day_table_label("dispatch_status",
+													  dispatch_status_label(row->last_status))));
+		if (row->last_finished_at != 0)
+			day_rows_set(inserts, STATS_LAST_FINISHED_AT,
+						 TimestampTzGetDatum(row->last_finished_at));
+		day_rows_end_row(inserts, 0, NULL);
+	}
+	day_rows_finish(inserts);
 }
 
 void

@@ -38,11 +38,10 @@ extern void stats_log_add(StatsLog *log, const StatsRow *row);
 extern void stats_log_write(StatsLog *log);
 
 /*
- * The same for webhooks that have no statistics: they get them at once.  Of one that is
- * gone meanwhile nothing is written.
+ * Writes the first statistics of webhooks that have none, not even logged ones.  Of one
+ * that is gone meanwhile nothing is written.
  */
-extern void stats_add_first(StatsLog *first, const StatsRow *row);
-extern void stats_write_first(StatsLog *first);
+extern void stats_write_first(const StatsRow *rows, int count);
 
 /* Begins to add up what was logged so far. */
 extern void statistics_begin(void);
