@@ -38,6 +38,9 @@ CREATE TABLE webhook_events_internal.outbox_default PARTITION OF webhook_events_
     CONSTRAINT outbox_default_pkey PRIMARY KEY (id)
 ) DEFAULT;
 CREATE INDEX outbox_default_xid_id_idx ON webhook_events_internal.outbox_default (xid, id);
+-- Builds are few, and an event of a run pays nothing for this one.  No id is too long for it.
+CREATE INDEX outbox_default_build_idx ON webhook_events_internal.outbox_default USING hash (actor_build_id)
+    WHERE actor_build_id IS NOT NULL;
 COMMENT ON TABLE webhook_events_internal.outbox_default IS
     'events of days that have no table of their own';
 
@@ -109,6 +112,12 @@ CREATE INDEX dispatches_default_order_idx
 CREATE INDEX dispatches_default_holds_idx
     ON webhook_events_internal.dispatches_default (holds_until, id)
     WHERE holds_until IS NOT NULL AND order_key IS NOT NULL AND status = 'ACTIVE';
+-- For who looks for the dispatches of an event or for those that failed, from the first
+-- day on: dispatches come nearly in the order of their events.
+CREATE INDEX dispatches_default_event_idx ON webhook_events_internal.dispatches_default
+    USING brin (event_id) WITH (pages_per_range = 16);
+CREATE INDEX dispatches_default_failed_idx ON webhook_events_internal.dispatches_default (id)
+    WHERE status = 'FAILED';
 COMMENT ON TABLE webhook_events_internal.dispatches_default IS
     'dispatches of days that have no table of their own';
 

@@ -27,6 +27,50 @@ COMMENT ON FUNCTION webhook_events_internal.day_table(text, date) IS
     'the name of the table of a kind (outbox, dispatches or calls) for a day (UTC)';
 REVOKE ALL ON FUNCTION webhook_events_internal.day_table(text, date) FROM PUBLIC;
 
+-- A day that is being written has no statistics, or those of its first minutes, and
+-- plans of look-ups need some: it begins with those of the last day that has them.  Of
+-- what follows the time they would be wrong.
+CREATE FUNCTION webhook_events_internal.inherit_statistics(kind text, day date) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    child constant regclass := webhook_events_internal.day_table(kind, day)::regclass;
+    source oid;
+BEGIN
+    -- attach() can be called by others, when there is no day to take them from.
+    IF NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RETURN;
+    END IF;
+    SELECT c.oid INTO source
+    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = ('webhook_events_internal.' || kind)::regclass AND c.oid <> child
+        AND c.relname ~ '_[0-9]{8}$' AND to_date(right(c.relname, 8), 'YYYYMMDD') < day
+        AND c.reltuples >= 1000
+        AND EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid)
+    ORDER BY c.relname DESC LIMIT 1;
+    IF source IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE (SELECT format('INSERT INTO pg_statistic (%s) SELECT %s FROM pg_statistic AS s'
+            ' JOIN pg_attribute AS o ON o.attrelid = s.starelid AND o.attnum = s.staattnum'
+            ' JOIN pg_attribute AS n ON n.attrelid = $1 AND n.attname = o.attname'
+            ' WHERE s.starelid = $2 AND o.attname IN (''actor_run_id'', ''actor_build_id'','
+            ' ''actor_task_id'', ''actor_id'', ''user_id'', ''event_id'', ''webhook_id'', ''event_type'')',
+            string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+            string_agg(CASE
+                WHEN a.attname = 'starelid' THEN '$1'
+                WHEN a.attname = 'staattnum' THEN 'n.attnum'
+                ELSE 's.' || quote_ident(a.attname) END, ', ' ORDER BY a.attnum))
+        FROM pg_attribute AS a
+        WHERE a.attrelid = 'pg_statistic'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
+    USING child, source;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.inherit_statistics(text, date) IS
+    'gives the table of a kind for a day (UTC), which is new, the planner''s statistics of the last day that has some';
+REVOKE ALL ON FUNCTION webhook_events_internal.inherit_statistics(text, date) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.create_day(kind text, day date) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
@@ -56,6 +100,7 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE webhook_events_internal.%I ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
         kind, child, lower, upper);
+    PERFORM webhook_events_internal.inherit_statistics(kind, day);
     RETURN true;
 END
 $function$;
@@ -215,7 +260,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.drop_days(date) FROM PUBLIC;
 -- over, where nothing is written any more.
 CREATE FUNCTION webhook_events_internal.lookup_indexes()
     RETURNS TABLE (kind text, name text, definition text)
-    LANGUAGE sql IMMUTABLE ROWS 9
+    LANGUAGE sql IMMUTABLE ROWS 8
     SET search_path = pg_catalog, pg_temp
 AS $function$
     VALUES ('outbox', 'run', '(actor_run_id, id) WHERE actor_run_id IS NOT NULL'),
@@ -225,8 +270,7 @@ AS $function$
         ('outbox', 'user', '(user_id, id) WHERE user_id IS NOT NULL'),
         ('dispatches', 'event', '(event_id, id)'),
         ('dispatches', 'webhook', '(webhook_id, id)'),
-        ('dispatches', 'user', '(user_id, id) WHERE user_id IS NOT NULL'),
-        ('dispatches', 'failed', '(id) WHERE status = ''FAILED''')
+        ('dispatches', 'user', '(user_id, id) WHERE user_id IS NOT NULL')
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.lookup_indexes() IS
     'what tables of days that are over have indexes on beside what they had before';
@@ -292,6 +336,60 @@ $function$;
 COMMENT ON FUNCTION webhook_events_internal.index_day(text, date) IS
     'makes the next index that the table of a kind for a day (UTC) lacks; returns whether it did';
 REVOKE ALL ON FUNCTION webhook_events_internal.index_day(text, date) FROM PUBLIC;
+
+-- While a day is written its BRIN indexes know nothing of ranges of pages that are new:
+-- a look-up reads these.  Those that are full get a summary; of one that is not each
+-- row to come would have to change it.
+CREATE FUNCTION webhook_events_internal.open_days(over date) RETURNS TABLE (kind text, day date)
+    LANGUAGE sql STABLE STRICT ROWS 2
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT p.relname::text, d.day
+    FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhparent
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
+    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
+            'webhook_events_internal.dispatches'::regclass)
+        AND c.relname ~ '^(outbox|dispatches)_[0-9]{8}$'
+        AND d.day >= over AND pg_relation_size(c.oid) > 0
+    ORDER BY d.day DESC, p.relname
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.open_days(date) IS
+    'tables of events and dispatches of days (UTC) from this one on that have rows';
+REVOKE ALL ON FUNCTION webhook_events_internal.open_days(date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.summarize_day(kind text, day date) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    child constant regclass := to_regclass(webhook_events_internal.day_table(kind, day));
+    full_pages constant bigint := pg_relation_size(child) / current_setting('block_size')::integer - 1;
+    index record;
+    done bigint := 0;
+BEGIN
+    FOR index IN
+        SELECT x.indexrelid AS id, o.option_value::bigint AS pages
+        FROM pg_index AS x
+            JOIN pg_class AS c ON c.oid = x.indexrelid
+            JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
+            CROSS JOIN LATERAL pg_options_to_table(c.reloptions) AS o
+        WHERE x.indrelid = child AND o.option_name = 'pages_per_range'
+    LOOP
+        done := done + (SELECT coalesce(sum(brin_summarize_range(index.id, r.range * index.pages)), 0)
+            FROM generate_series(0, full_pages / index.pages - 1) AS r (range));
+    END LOOP;
+    RETURN done > 0;
+EXCEPTION
+    -- VACUUM is at it, or another one of us; the next time will do.
+    WHEN lock_not_available THEN
+        RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.summarize_day(text, date) IS
+    'summarizes what is new in the BRIN indexes of the table of a kind for a day (UTC); returns whether there was something';
+REVOKE ALL ON FUNCTION webhook_events_internal.summarize_day(text, date) FROM PUBLIC;
 
 -- Rows can't be dropped by the day here, so they are deleted, oldest first, up to
 -- the first one that somebody may still need.  A row that somebody has locked stays.

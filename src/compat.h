@@ -132,6 +132,39 @@ typedef struct JsonbBuilder
 #define index_insert_cleanup(index, info) ((void) (index), (void) (info))
 #endif
 
+/* PostgreSQL 17 reads the map of a BRIN index without a snapshot. */
+#if PG_VERSION_NUM < 170000
+#define brin_map_open(index, pages) brinRevmapInitialize(index, pages, NULL)
+#define brin_map_find(map, block, buffer, offset, size) \
+	brinGetTupleForHeapBlock(map, block, buffer, offset, size, \
+							 BUFFER_LOCK_SHARE, NULL)
+#else
+#define brin_map_open(index, pages) brinRevmapInitialize(index, pages)
+#define brin_map_find(map, block, buffer, offset, size) \
+	brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE)
+#endif
+
+/* PostgreSQL 16 keeps with a view's query which view it was; before, its OLD row tells. */
+#if PG_VERSION_NUM < 160000
+#define view_of_subquery(entry) \
+	((entry)->subquery->rtable == NIL ? InvalidOid : \
+	 linitial_node(RangeTblEntry, (entry)->subquery->rtable)->relid)
+#else
+#define view_of_subquery(entry) ((entry)->relid)
+#endif
+
+/* PostgreSQL 19 has the planner tell what EXPLAIN wants to know. */
+#if PG_VERSION_NUM < 190000
+#define PLANNER_ARGUMENTS \
+	Query *query, const char *text, int options, ParamListInfo parameters
+#define PLANNER_PASSED query, text, options, parameters
+#else
+#define PLANNER_ARGUMENTS \
+	Query *query, const char *text, int options, ParamListInfo parameters, \
+	ExplainState *explain
+#define PLANNER_PASSED query, text, options, parameters, explain
+#endif
+
 /* PostgreSQL 17 lets extensions name what they wait for. */
 #if PG_VERSION_NUM < 170000
 #define wait_event_named(name) PG_WAIT_EXTENSION

@@ -22,6 +22,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "nodes/primnodes.h"
 #include "store/day_table.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -99,6 +100,21 @@ day_table_label(const char *type, const char *label)
 	return value;
 }
 
+/* The column that a partial index wants to have a value, if it wants nothing else. */
+static AttrNumber
+wanted_column(const IndexInfo *index)
+{
+	const NullTest *test;
+
+	if (list_length(index->ii_Predicate) != 1 ||
+		!IsA(linitial(index->ii_Predicate), NullTest))
+		return InvalidAttrNumber;
+	test = linitial_node(NullTest, index->ii_Predicate);
+	if (test->nulltesttype != IS_NOT_NULL || test->argisrow || !IsA(test->arg, Var))
+		return InvalidAttrNumber;
+	return Max(castNode(Var, test->arg)->varattno, InvalidAttrNumber);
+}
+
 static void
 build_table(DayTable *table, const DayKind *kind, Relation relation)
 {
@@ -122,13 +138,16 @@ build_table(DayTable *table, const DayKind *kind, Relation relation)
 		table->event_types[i] = day_table_label("event_type", event_type_label(i));
 	table->index_oids = palloc(sizeof(Oid) * list_length(oids));
 	table->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
+	table->wanted = palloc(sizeof(AttrNumber) * list_length(oids));
 	table->nindexes = 0;
 	foreach(cell, oids)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
 
 		table->index_oids[table->nindexes] = lfirst_oid(cell);
-		table->indexes[table->nindexes++] = BuildIndexInfo(index);
+		table->indexes[table->nindexes] = BuildIndexInfo(index);
+		table->wanted[table->nindexes] = wanted_column(table->indexes[table->nindexes]);
+		table->nindexes++;
 		index_close(index, NoLock);
 	}
 }

@@ -51,6 +51,8 @@ typedef struct DayTable
 	int			nindexes;
 	Oid		   *index_oids;
 	IndexInfo **indexes;
+	AttrNumber *wanted;			/* an index has only rows with a value here;
+								 * InvalidAttrNumber: it has others */
 } DayTable;
 
 /*

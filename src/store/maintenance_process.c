@@ -39,6 +39,9 @@
 #define INTERVAL (INT64CONST(3600) * USECS_PER_SEC)
 #define RETRY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
+/* What was added since is summarized so soon again, where there was something now. */
+#define SUMMARY_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
+
 /*
  * So many webhooks are deleted at once, and so many rows that are in no table of a
  * day; so soon come the next ones, and after so long it is another database's turn.
@@ -69,7 +72,10 @@ static Statement find_tasks_statement = {
 	" WHERE $2 IS NOT NULL AND webhook_events_internal.has_own_outbox()"
 	" UNION ALL"
 	" SELECT 'index', u.kind, u.day FROM webhook_events_internal.unindexed_days($3) AS u"
-	" WHERE ($2 IS NULL OR u.day >= $2) AND webhook_events_internal.has_own_outbox()",
+	" WHERE ($2 IS NULL OR u.day >= $2) AND webhook_events_internal.has_own_outbox()"
+	" UNION ALL"
+	" SELECT 'summarize', o.kind, o.day FROM webhook_events_internal.open_days($3) AS o"
+	" WHERE webhook_events_internal.has_own_outbox()",
 	3, {DATEOID, DATEOID, DATEOID}, NULL
 };
 
@@ -102,6 +108,11 @@ static Statement index_day_statement = {
 	2, {TEXTOID, DATEOID}, NULL
 };
 
+static Statement summarize_day_statement = {
+	"SELECT webhook_events_internal.summarize_day($1, $2)",
+	2, {TEXTOID, DATEOID}, NULL
+};
+
 static Statement delete_undated_statement = {
 	"SELECT webhook_events_internal.delete_undated($1, $2, $3)"
 	" WHERE webhook_events_internal.has_own_outbox()",
@@ -131,14 +142,15 @@ typedef struct DayWork
 	const char *what;			/* in find_tasks_statement */
 	Statement  *statement;
 	const char *doing;
-	const char *done;
+	const char *done;			/* NULL: nobody wants to know */
 	int			count;
 } DayWork;
 
 static DayWork day_works[] = {
 	{"make", &create_day_statement, "making", "made", 0},
 	{"drop", &drop_day_statement, "dropping", "dropped", 0},
-	{"index", &index_day_statement, "indexing", "indexed", 0}
+	{"index", &index_day_statement, "indexing", "indexed", 0},
+	{"summarize", &summarize_day_statement, "summarizing", NULL, 0}
 };
 
 /* One thing to do, which may fail without harm to the others. */
@@ -279,7 +291,7 @@ tell_what_was_done(void)
 	initStringInfo(&text);
 	for (int i = 0; i < (int) lengthof(day_works); i++)
 	{
-		if (day_works[i].count > 0)
+		if (day_works[i].count > 0 && day_works[i].done != NULL)
 			appendStringInfo(&text, "%s%s %d", text.len > 0 ? ", " : "",
 							 day_works[i].done, day_works[i].count);
 	}
@@ -289,8 +301,19 @@ tell_what_was_done(void)
 	shared_maintenance_did(text.data);
 }
 
+static bool
+has_summarized(void)
+{
+	for (int i = 0; i < (int) lengthof(day_works); i++)
+	{
+		if (day_works[i].statement == &summarize_day_statement)
+			return day_works[i].count > 0;
+	}
+	return false;
+}
+
 /*
- * Makes, drops and indexes tables.  Returns whether there is more to index: that
+ * Makes, drops, indexes and summarizes tables.  Returns whether there is more to index: that
  * takes seconds each, and ends when it is another database's turn.
  */
 static bool
@@ -456,6 +479,7 @@ webhook_events_maintenance_main(Datum arg)
 		rest(DELETE_INTERVAL);
 	more |= has_deleted;
 	shared_report_maintenance(first_error, first_error != NULL ? RETRY_INTERVAL :
-							  more ? DELETE_INTERVAL : INTERVAL);
+							  more ? DELETE_INTERVAL :
+							  has_summarized() ? SUMMARY_INTERVAL : INTERVAL);
 	proc_exit(0);
 }

@@ -115,7 +115,7 @@ look_after_days();
 wait_for_sql($node, "SELECT count(*) $unindexed", 0);
 is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT regexp_replace(tablename, '_.*', '') || ' ' || n, ', ')
 	FROM (SELECT tablename, count(*) AS n FROM pg_indexes WHERE indexname ~ '_[0-9]{8}_[a-z]+$' AND indexname !~ 'pkey$' GROUP BY tablename) AS i}),
-	'dispatches 4, outbox 5', 'until the process has made them');
+	'dispatches 3, outbox 5', 'until the process has made them');
 $node->safe_psql('postgres', q{UPDATE webhook_events_internal.dispatches SET status = 'FAILED', finished_at = now(), next_attempt_at = NULL
 	WHERE status = 'ACTIVE'});
 cmp_ok($node->safe_psql('postgres', "SELECT count(*) $unindexed"), '>', 0, 'where nothing waits any more it is made up for');

@@ -114,6 +114,13 @@ foreach my $tenant (qw(a b))
 		SELECT count(*) FROM webhook_events.webhooks_masked WHERE pg_temp.leak(user_id);
 		SELECT count(*) FROM webhook_events.events WHERE pg_temp.leak(user_id);
 		SELECT count(*) FROM webhook_events.dispatches WHERE pg_temp.leak(user_id);
+		SELECT count(*) FROM (SELECT * FROM webhook_events.events WHERE user_id <> '') AS e WHERE pg_temp.leak(user_id);
+		SELECT count(*) FROM webhook_events.events AS e, LATERAL (SELECT WHERE pg_temp.leak(e.user_id)) AS s WHERE user_id <> '';
+		SELECT count(*) FROM webhook_events.events AS e, LATERAL pg_temp.leak(e.user_id) AS s (l) WHERE user_id <> '';
+		SELECT count(*) FROM webhook_events.events AS e LEFT JOIN (VALUES (1)) AS v (n) ON pg_temp.leak(e.user_id) WHERE user_id <> '';
+		SELECT user_id FROM webhook_events.events WHERE user_id <> '' GROUP BY user_id HAVING pg_temp.leak(user_id);
+		SELECT count(*) FROM webhook_events.events WHERE user_id <> '' AND (SELECT pg_temp.leak(user_id));
+		SELECT pg_temp.leak(user_id) FROM webhook_events.events WHERE user_id <> '' ORDER BY pg_temp.leak(user_id), id DESC LIMIT 1;
 		SELECT string_agg(DISTINCT t, ' ') FROM seen}) =~ s/.*\n//sr, $tenant, 'a leaky function sees nothing else');
 	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/$foreign{webhook}/, 'nor does EXPLAIN tell ids');
 	query("SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%spy'");

@@ -14,26 +14,35 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 
-# Adds so many events and dispatches that ended to each of the days before today.
+# Adds so many events and dispatches that ended, spread over the time, to a day that is so
+# many before today.  A run has two, an Actor one of 5,000 and a user one of 1,000.
+sub fill_day
+{
+	my ($node, $day, $count) = @_;
+	my $start = "((now() AT TIME ZONE 'UTC')::date - $day)::timestamp AT TIME ZONE 'UTC'";
+
+	sql($node, <<"SQL");
+SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - $day, (now() AT TIME ZONE 'UTC')::date - $day);
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, actor_run_id, actor_build_id, actor_id, actor_task_id, user_id, resource)
+	SELECT webhook_events.id_lower_bound($start + n * interval '1 day' / ($count + 1)) || to_char(n, 'FM00000000'), $start + n * interval '1 day' / ($count + 1),
+		'1', 'ACTOR.RUN.CREATED', CASE WHEN n % 100 > 0 THEN 'run' || $day || '-' || md5((n / 2)::text) END,
+		CASE WHEN n % 100 = 0 THEN 'build' || $day || '-' || md5((n / 2)::text) END, 'actor' || (hashint4(n) & 8191) % 5000,
+		'task' || (hashint4(n + 1) & 65535), 'user' || (hashint4(n + 2) & 1023), to_json(repeat('x', 200))
+	FROM generate_series(1, $count) AS n;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts)
+	SELECT left(o.id, 9) || right(md5(o.id), 8), o.id, 'hook' || (hashtext(o.id) & 2047), o.user_id, o.event_type,
+		CASE WHEN hashtext(o.id) % 1000 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, o.created_at, o.created_at, 1
+	FROM webhook_events_internal.outbox AS o
+	WHERE o.id >= webhook_events.id_lower_bound($start) AND o.id < webhook_events.id_lower_bound($start + interval '1 day');
+SQL
+	return;
+}
+
 sub fill_days
 {
 	my ($node, $days, $count) = @_;
 
-	sql($node, "SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - $days, (now() AT TIME ZONE 'UTC')::date)");
-	foreach my $day (1 .. $days)
-	{
-		sql($node, <<"SQL");
-SELECT webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - $day)::timestamp AT TIME ZONE 'UTC') AS lower \\gset
-INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, actor_run_id, actor_id, user_id, resource)
-	SELECT :'lower' || to_char(n, 'FM00000000'), now(), '1', 'ACTOR.RUN.CREATED', 'run' || $day || '-' || n / 3, 'actor' || n % 5000,
-		'user' || n % 1000, to_json(repeat('x', 200))
-	FROM generate_series(1, $count) AS n;
-INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts)
-	SELECT :'lower' || to_char(n, 'FM00000000'), :'lower' || to_char(n, 'FM00000000'), 'hook' || n % 2000, 'user' || n % 1000, 'ACTOR.RUN.CREATED',
-		CASE n % 1000 WHEN 0 THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, now(), now(), 1
-	FROM generate_series(1, $count) AS n;
-SQL
-	}
+	fill_day($node, $_, $count) foreach 1 .. $days;
 	return;
 }
 
@@ -52,13 +61,14 @@ sub history_lookup
 	with_node('lookup', "autovacuum = off\n", sub {
 		my $node = shift;
 		my ($days, $count) = (10, $scale{lookup_events});
-		my $hour = "AND id >= webhook_events.id_lower_bound(date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '72 hours')"
-		  . " AND id < webhook_events.id_lower_bound(date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '71 hours')";
+		my $midnight = "date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'";
+		my $over = "AND id < webhook_events.id_lower_bound($midnight)";
+		my $hour = "AND id >= webhook_events.id_lower_bound($midnight - interval '72 hours') AND id < webhook_events.id_lower_bound($midnight - interval '71 hours')";
 		my $started;
 
-		if (free_disk() < 3 + $days * $count * 1.5e3 / 2**30)
+		if (free_disk() < 3 + ($days + 1) * $count * 1.5e3 / 2**30)
 		{
-			note('no room for ' . $days * $count . ' events');
+			note('no room for ' . ($days + 1) * $count . ' events');
 			return;
 		}
 		progress("history_lookup: adding $days days of $count events");
@@ -68,16 +78,25 @@ sub history_lookup
 		sql($node, 'SELECT count(webhook_events_internal.index_day(u.kind, u.day))'
 			  . " FROM webhook_events_internal.unindexed_days((now() AT TIME ZONE 'UTC')::date) AS u");
 		result(what => 'indexes of a day', figure => sprintf('%.1f s', (time - $started) / $days), reference => "$count events");
-		foreach my $case ([ 'events of a run', 'events', "actor_run_id = 'run3-7'" ], [ 'events of an Actor', 'events', "actor_id = 'actor7'" ],
+		progress('history_lookup: adding as many of today');
+		sql($node, "DO \$\$ BEGIN EXECUTE (SELECT string_agg('DROP TABLE ' || webhook_events_internal.day_table(kind, (now() AT TIME ZONE 'UTC')::date), '; ')"
+			  . " FROM unnest('{outbox,dispatches}'::text[]) AS kind); END \$\$");
+		fill_day($node, 0, $count);
+		sql($node, "SELECT webhook_events_internal.summarize_day('dispatches', (now() AT TIME ZONE 'UTC')::date)");
+
+		my ($run, $build, $event) = map { sql($node, "SELECT $_->[1] FROM webhook_events_internal.$_->[0]"
+				  . " WHERE id >= webhook_events.id_lower_bound($midnight - interval '72 hours') AND $_->[1] IS NOT NULL ORDER BY id LIMIT 1") }
+		  [ 'outbox', 'actor_run_id' ], [ 'outbox', 'actor_build_id' ], [ 'dispatches', 'event_id' ];
+		foreach my $case ([ 'events of a run', 'events', "actor_run_id = '$run'" ], [ 'events of a build', 'events', "actor_build_id = '$build'" ],
+			[ 'events of an Actor', 'events', "actor_id = 'actor7'" ], [ 'events of a task', 'events', "actor_task_id = 'task7'" ],
 			[ 'events of a user', 'events', "user_id = 'user7'" ], [ 'dispatches of a webhook', 'dispatches', "webhook_id = 'hook7'" ],
-			[ 'dispatches of a user', 'dispatches', "user_id = 'user7'" ],
-			[ 'dispatches of an event', 'dispatches', "event_id = (SELECT id FROM webhook_events_internal.outbox ORDER BY id LIMIT 1)" ],
+			[ 'dispatches of a user', 'dispatches', "user_id = 'user7'" ], [ 'dispatches of an event', 'dispatches', "event_id = '$event'" ],
 			[ 'dispatches that failed', 'dispatches', 'is_failed' ])
 		{
 			my ($what, $view, $condition) = @$case;
 			my $query = "SELECT * FROM webhook_events.$view WHERE $condition";
 
-			foreach my $part ([ $what, '', 300 ], [ "$what, of an hour", $hour, 60 ])
+			foreach my $part ([ "$what, of days that are over", $over, 300 ], [ "$what, of an hour of them", $hour, 60 ], [ "$what, today as well", '', 300 ])
 			{
 				my $buffers = buffers_of($node, "$query $part->[1]");
 
