@@ -25,6 +25,9 @@ extern int	transfers_connecting;
 /* Has one of them an address that is news? */
 extern bool transfers_have_news;
 
+/* So long the heads of an answer, and what stands between chunks, may be. */
+#define TRANSFER_MAX_HEAD (256 * 1024)
+
 /* So many sockets that a request made are looked after one by one. */
 #define TRANSFER_MAX_SOCKETS 8
 
@@ -112,6 +115,10 @@ extern void transfer_note_end(Transfer *transfer, CURLcode code);
  * asked while it reads.
  */
 extern bool transfer_is_flooded(Transfer *transfer);
+
+/* For transfer.c: what its handle calls; and whether it has a socket and no connection. */
+extern void transfer_set_callbacks(Transfer *transfer);
+extern void transfer_set_connecting(Transfer *transfer, bool is_connecting);
 
 /* The result, whose strings belong to the transfer. */
 extern void transfer_result(Transfer *transfer, HttpResult *result);
