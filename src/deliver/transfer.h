@@ -39,7 +39,6 @@ typedef struct Transfer
 	CURL	   *handle;
 	struct curl_slist *headers;
 	void	   *owner;
-	bool		may_use_http2;
 	TimestampTz started_at;
 	TimestampTz finished_at;
 	int64		duration;		/* microseconds */
@@ -48,12 +47,13 @@ typedef struct Transfer
 	int64		retry_after;
 	size_t		received;		/* bytes of the body */
 	size_t		head;			/* bytes of all heads, and of trailers */
+	bool		may_use_http2;
 	bool		has_head;		/* of the final answer, to its end */
 	bool		was_cut;		/* we stopped it, having read enough */
 	bool		was_flooded;	/* ... of what is no body */
+	bool		was_given_up;	/* we stopped it for another database */
 	uint64		flood_base;		/* bytes that its socket had received then; 0:
 								 * not asked yet */
-	bool		was_given_up;	/* we stopped it for another database */
 	bool		was_refused;	/* because of "address x" or "port n" */
 	char		refused[ADDRESS_TEXT_SIZE + 16];
 	bool		lacks_descriptors;
