@@ -16,6 +16,7 @@
 #   make test-majors     on other versions           make indent      as PostgreSQL indents
 #   make bench PARTS=drain                           make demo        a server at work
 #   make chaos MINUTES=1 SEED=7                      everything at once, with kills
+#   make valgrind                                    reads and writes beside memory
 #   make dist, make deb  a tarball, Debian packages  make pages       generated documentation
 
 EXTENSION = webhook_events
@@ -120,7 +121,7 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$(tmp)/$@/data \
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
 .PHONY: setup test temp-install test-regress test-isolation test-tap test-majors \
-	installcheck demo bench chaos fuzz indent lint coverage check-all dist deb pages
+	installcheck demo bench chaos valgrind fuzz indent lint coverage check-all dist deb pages
 .NOTPARALLEL: test check-all
 
 setup:
@@ -201,6 +202,13 @@ chaos: setup temp-install
 	@rm -rf $(tmp)/test-$@/tmp_check
 	@cd $(here) && $(as_user) env $(call tap_env,test-$@) MINUTES=$(MINUTES) SEED=$(SEED) \
 		$(PROVE) $(PROVE_FLAGS) test/chaos/faults.pl test/chaos/chaos.pl
+
+# The regression tests, and VALGRIND_TESTS, on a server under valgrind: half an hour.
+VALGRIND_TESTS ?= test/t/054_random_sql.pl
+valgrind: temp-install
+	@PG_TEST_TIMEOUT_DEFAULT=3600 PGCTLTIMEOUT=3600 $(here)/test/valgrind.sh '$(root)$(bindir)' $(tmp)/valgrind \
+		sh -c '$(MAKE) -s --no-print-directory test-regress; \
+			$(if $(VALGRIND_TESTS),$(MAKE) -s --no-print-directory test-tap PROVE_TESTS="$(VALGRIND_TESTS)")'
 
 # Random input for the pure rooms, for so many seconds.
 SECONDS ?= 60

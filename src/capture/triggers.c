@@ -23,6 +23,7 @@
 #include "capture/triggers.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "rules/transition.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
@@ -237,6 +238,8 @@ handle_write(FunctionCallInfo fcinfo, SourceKind kind)
 				 errmsg("function %s can only be called by an AFTER ROW trigger",
 						kind == SOURCE_RUN ? "run_changed()" : "build_changed()"),
 				 errhint("Use attach() to put it on a table.")));
+	/* PostgreSQL has no check between the triggers of a statement's rows. */
+	CHECK_FOR_INTERRUPTS();
 	if (!setting_emit)
 		return PointerGetDatum(NULL);
 

@@ -113,6 +113,7 @@ find_triggers_of(const char *function, List **found)
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 
+		CHECK_FOR_INTERRUPTS();
 		if (form->classid == TriggerRelationId)
 			find_trigger(catalog, form->objid, found);
 	}
@@ -142,6 +143,7 @@ attached_tables(void)
 		get_relname_relid(NameStr(*name), namespace) : InvalidOid;
 		char		kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
 
+		CHECK_FOR_INTERRUPTS();
 		if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
 			relations = lappend_oid(relations, relation);
 	}
@@ -300,8 +302,10 @@ faults_of_catalog(Oid oid, char *(*name_of) (HeapTuple row, TupleDesc desc))
 
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		char	   *name = name_of(row, RelationGetDescr(catalog));
+		char	   *name;
 
+		CHECK_FOR_INTERRUPTS();
+		name = name_of(row, RelationGetDescr(catalog));
 		if (name != NULL)
 			names = lappend(names, name);
 	}

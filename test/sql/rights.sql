@@ -36,7 +36,7 @@ SELECT r.access, has_schema_privilege(r.rolname, 'webhook_events', 'USAGE') AS o
     GROUP BY r.access, r.rolname ORDER BY r.access;
 SELECT p.oid::regprocedure AS inside_and_executable FROM pg_proc AS p
     WHERE p.pronamespace = 'webhook_events_internal'::regnamespace
-        AND has_function_privilege('rights_nobody', p.oid, 'EXECUTE') ORDER BY 1::text;
+        AND has_function_privilege('rights_nobody', p.oid, 'EXECUTE') ORDER BY p.oid::regprocedure::text;
 
 -- no function looks up names in a path that is not its own, and each view is a barrier
 SELECT p.oid::regprocedure AS without_path FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
@@ -46,7 +46,7 @@ SELECT c.relname AS without_barrier FROM pg_class AS c
     WHERE c.relnamespace = 'webhook_events'::regnamespace AND c.relkind = 'v'
         AND NOT coalesce(c.reloptions @> '{security_barrier=true}', false);
 SELECT p.oid::regprocedure AS with_rights_of_owner FROM pg_proc AS p
-    WHERE p.pronamespace::regnamespace::text ~ '^webhook_events' AND p.prosecdef ORDER BY 1::text;
+    WHERE p.pronamespace::regnamespace::text ~ '^webhook_events' AND p.prosecdef ORDER BY p.oid::regprocedure::text;
 -- every function outside is a door, but for those that read no table and the platform's triggers
 SELECT p.proname AS no_door FROM pg_proc AS p
     WHERE p.pronamespace = 'webhook_events'::regnamespace AND p.prosrc <> 'webhook_events_door' ORDER BY 1;
