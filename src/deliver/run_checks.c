@@ -55,10 +55,13 @@ static Statement retire_late_statement = {
 	1, {TEXTARRAYOID}, NULL
 };
 
-/* Dispatches wait for some: then the ends of their runs are kept. */
+/*
+ * Dispatches wait for some: then the ends of their runs are kept, with a time that no
+ * resurrection is older than, also one whose transaction is under way.
+ */
 static Statement keep_late_statement = {
 	"INSERT INTO webhook_events_internal.ended_runs (run_id, time)"
-	" SELECT e.run_id, now() FROM unnest($1) AS e (run_id)"
+	" SELECT e.run_id, '-infinity' FROM unnest($1) AS e (run_id)"
 	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
 	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
 	" AND w.is_ad_hoc AND w.is_enabled AND w.run_ended)"

@@ -235,6 +235,38 @@ foreach my $first ('webhook', 'end')
 	$_->quit foreach values %session;
 }
 
+# Something may wait for it, and its run may be resurrected, in a transaction that had begun before.
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+	my $sent = () = types_sent('/ok?late') =~ /\w+/g;
+
+	query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('waits', 'a')});
+	query(qq{SELECT webhook_events.create_webhook('$base/hold/waits', '{ACTOR.RUN.ABORTED}', actor_run_id => 'waits', is_ad_hoc => true);}
+		  . create_ad_hoc('waits') . q{SELECT webhook_events.test_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%/hold/waits'});
+	wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id
+		WHERE w.actor_run_id = 'waits' AND d.status = 'ACTIVE'}, 1);
+	wait_until_checked();
+	query(q{BEGIN; SET LOCAL webhook_events.emit = off; UPDATE actor_runs SET status = 'FAILED' WHERE id = 'waits'; COMMIT});
+	$session->query_safe(q{BEGIN; UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'waits'});
+	query(q{SELECT webhook_events_internal.check_run('waits')});
+	wait_for_webhooks('waits', '1|Its run has ended.');
+	is(query(q{SELECT count(*) FROM webhook_events_internal.ended_runs WHERE run_id = 'waits'}), 1, 'a late end is kept while a dispatch waits');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	$receiver->wait_for_requests($sent + 1, path => '/ok?late');
+	wait_for_webhooks('waits', '2|');
+	is(query(q{SELECT count(*) FROM webhook_events_internal.ended_runs WHERE run_id = 'waits'}), 0, 'unless the run was resurrected meanwhile');
+	$receiver->release('waits');
+	wait_until
+	{
+		query(q{UPDATE webhook_events_internal.dispatches SET next_attempt_at = now() WHERE status = 'ACTIVE' AND attempts > 0;
+			SELECT webhook_events_internal.wake_worker()});
+		query('SELECT dispatches_active FROM webhook_events.status()') == 0;
+	}
+	'all has ended';
+	is(webhooks_of('waits'), '2|', 'then nothing retires when that ends');
+}
+
 # Where the transaction has made the run itself nobody needs to look.
 is(query('BEGIN; ' . q{INSERT INTO actor_runs (id, actor_id) VALUES ('own', 'a');} . create_ad_hoc('own') . create_ad_hoc('own')
 	  . q{SELECT 'rows: ' || count(*) FROM webhook_events_internal.runs_to_check; COMMIT}) =~ /^rows: (\d+)$/m ? $1 : '', 0,
@@ -312,7 +344,7 @@ query(q{SET session_replication_role = replica;
 	UPDATE webhook_events_internal.webhook_stats AS s SET webhook_id = p.new FROM past AS p WHERE p.id = s.webhook_id});
 $node->restart;
 wait_for_sql($node, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND NOT is_enabled', 0);
-is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY actor_run_id COLLATE "C") FROM webhook_events.webhooks WHERE actor_run_id IS NOT NULL'), 'goes on lives older own own run run undone', 'after the retention retired ones are deleted');
+is(query('SELECT string_agg(actor_run_id, $$ $$ ORDER BY actor_run_id COLLATE "C") FROM webhook_events.webhooks WHERE actor_run_id IS NOT NULL'), 'goes on lives older own own run run undone waits waits', 'after the retention retired ones are deleted');
 is(query('SELECT count(*) FROM webhook_events_internal.webhook_stats WHERE webhook_id NOT IN (SELECT id FROM webhook_events.webhooks)'), 0, 'with what was counted of them');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
 $node->stop;

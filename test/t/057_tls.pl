@@ -139,7 +139,7 @@ CONF
 		  . query('SELECT count(*) FROM webhook_events.calls WHERE response_status IS NULL'));
 
 	# A connection that has a request under way all the time is replaced at its age all the same.
-	set(connection_age => '0', http2 => 'on');
+	set(connection_age => '0', http2 => 'on', request_timeout => '10min');
 	create_webhook($node, "https://127.0.0.1:$ports[1]/hold/busy", 'ACTOR.RUN.CREATED', actor_id => "'busy'",
 		ignore_ssl_errors => 'true', do_not_retry => 'true');
 	create_webhook($node, "https://127.0.0.1:$ports[1]/age", 'ACTOR.RUN.CREATED', actor_id => "'age'",
@@ -195,7 +195,7 @@ CONF
 	kill 'TERM', $nginx_pid;
 	waitpid $nginx_pid, 0;
 	$nginx_pid = undef;
-	set(connection_age => '5min', http2 => 'auto');
+	set(connection_age => '5min', http2 => 'auto', request_timeout => '2min');
 }
 
 #
