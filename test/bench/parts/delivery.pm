@@ -266,19 +266,17 @@ sub session_cpu
 }
 
 # The lives of so many runs with two webhooks each, shared ones or their own; for one
-# delivery: of their ends, until all is added up and retired, the worker's CPU in
-# microseconds, bytes of WAL and rows written; and of all, with the sessions that make
-# runs and webhooks, end the runs, and delete the webhooks, CPU and WAL.
+# delivery: of their ends, retiring included, the worker's CPU in microseconds, bytes of
+# WAL and rows written; and of all, with the sessions that make runs and webhooks, end the
+# runs, and delete the webhooks, CPU and WAL.
 sub lives_with_webhooks
 {
 	my ($node, $kind, $count, $url) = @_;
 	my $name = "$kind$count";
 	my $sessions = 0;
-	my $added_up = 'SELECT NOT EXISTS (SELECT FROM webhook_events_internal.webhook_stats_log)';
 	my $lsn = sub { sql($node, 'SELECT pg_current_wal_insert_lsn()') };
 	my $bytes = sub { sql($node, "SELECT '$_[1]'::pg_lsn - '$_[0]'") };
 
-	wait_for($node, $added_up);
 	my ($start, $cpu) = ($lsn->(), worker_cpu($node));
 	my $make = "INSERT INTO actor_runs (id, actor_id, status) SELECT '$name-' || n, '$kind', 'RUNNING' FROM generate_series(1, $count) AS n";
 
@@ -296,7 +294,6 @@ SQL
 	my ($rows, $cpu_of_end, $end) = (rows_written($node), worker_cpu($node), $lsn->());
 	drain($node, 2 * $count);
 	wait_for($node, 'SELECT NOT EXISTS (SELECT FROM webhook_events_internal.webhooks WHERE is_ad_hoc AND is_enabled)');
-	wait_for($node, $added_up);
 	my ($after, $ended) = (worker_cpu($node), $lsn->());
 	$rows = rows_written($node) - $rows;
 	$sessions += session_cpu($node, 'DELETE FROM webhook_events_internal.webhooks WHERE is_ad_hoc') if $kind eq 'own';
