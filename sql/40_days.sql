@@ -100,7 +100,12 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE webhook_events_internal.%I ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
         kind, child, lower, upper);
-    PERFORM webhook_events_internal.inherit_statistics(kind, day);
+    -- A day is worth more than its statistics.
+    BEGIN
+        PERFORM webhook_events_internal.inherit_statistics(kind, day);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE LOG 'table % has no statistics yet: %', child, SQLERRM;
+    END;
     RETURN true;
 END
 $function$;
