@@ -199,12 +199,23 @@ transfer_get(void)
 	return transfer;
 }
 
+/*
+ * libcurl remembers with the handle that a server of HTTP/2 has refused a request,
+ * until it has sent that again; if we didn't let it, it would do so with the
+ * next request of the handle, whatever had become of that.
+ */
+static bool
+remembers_refusal(const Transfer *transfer)
+{
+	return transfer->was_lost && transfer->may_use_http2;
+}
+
 void
 transfer_put(Transfer *transfer)
 {
 	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
-	if (nidle >= MAX_IDLE_HANDLES)
+	if (nidle >= MAX_IDLE_HANDLES || remembers_refusal(transfer))
 	{
 		transfer_free(transfer);
 		return;

@@ -61,7 +61,7 @@ my $nginx_pid;
 
 SKIP:
 {
-	skip 'needs nginx', 14 unless $nginx;
+	skip 'needs nginx', 15 unless $nginx;
 
 	my @ports = map { PostgreSQL::Test::Cluster::get_free_port() } 1, 2;
 	my $port = $ports[0];
@@ -192,6 +192,26 @@ CONF
 		like($body // '', qr/^x*$/, 'what came of its body is kept');
 	}
 	is(join(' ', map { $_->[2] } grep { $_->[3] =~ /gzip|cut/ } $log->()), 'HTTP/2.0 HTTP/2.0 HTTP/2.0', 'all of these by HTTP/2');
+
+	# What HTTP/2's server has refused of one request says nothing of the next one.
+	set(connection_age => '5min');
+	create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'answered'",
+		ignore_ssl_errors => 'true');
+	my $reset = create_webhook($node, $receiver->url('/reset'), 'ACTOR.RUN.CREATED', actor_id => "'reset'",
+		ignore_ssl_errors => 'true', do_not_retry => 'true');
+	foreach (1 .. 8)
+	{
+		insert_runs($node, 300, 'again');
+		insert_runs($node, 6, 'reset');
+		insert_runs($node, 1, 'answered');
+		wait_for_all();
+	}
+	%seen = ();
+	$seen{ $_->[0] }++ foreach $receiver->values_of('x-apify-webhook-dispatch-id');
+	my @reset = split /\n/, query("SELECT id FROM webhook_events.dispatches WHERE webhook_id = '$reset'");
+	is(join(' ', scalar(@reset), grep { $_ > 1 } map { $seen{$_} // 0 } @reset), 48,
+		'one that is reset by a server of HTTP/1.1 is not sent again because of that');
+
 	kill 'TERM', $nginx_pid;
 	waitpid $nginx_pid, 0;
 	$nginx_pid = undef;
