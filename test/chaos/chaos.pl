@@ -474,6 +474,7 @@ reckon(
 	skipped_events => $skipped_events,
 	skipped_dispatches => $skipped_dispatches,
 	skipped_until => $skipped_until,
+	nclock => ($count{clock} // 0) + 2 * ($count{clock_by_days} // 0),
 	max_retries => 11);
 my $nobstacles = 0;
 $nobstacles += $count{$_} // 0
