@@ -95,7 +95,7 @@ static Statement left_statement = {
  */
 static Statement retire_statement = {
 	"UPDATE webhook_events_internal.webhooks AS w"
-	" SET run_ended = true, run_changed_at = greatest(r.time, w.run_changed_at),"
+	" SET run_ended = true, run_changed_at = nullif(greatest(r.time, w.run_changed_at), '-infinity'),"
 	" is_enabled = r.waits, is_retired = NOT r.waits,"
 	" disabled_reason = CASE WHEN NOT r.waits THEN '" RETIREMENT_REASON "' END"
 	" FROM (SELECT w.id, e.time, EXISTS ("

@@ -5,6 +5,7 @@ package parts::delivery;
 
 use strict;
 use warnings;
+use feature 'state';
 
 use Bench;
 use IPC::Run ();
@@ -272,7 +273,8 @@ sub session_cpu
 sub lives_with_webhooks
 {
 	my ($node, $kind, $count, $url) = @_;
-	my $name = "$kind$count";
+	state $turn = 0;
+	my $name = $kind . ++$turn;
 	my $sessions = 0;
 	my $lsn = sub { sql($node, 'SELECT pg_current_wal_insert_lsn()') };
 	my $bytes = sub { sql($node, "SELECT '$_[1]'::pg_lsn - '$_[0]'") };
