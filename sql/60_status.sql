@@ -49,9 +49,11 @@ AS $function$
         SELECT o.id, o.created_at, o.xid FROM place CROSS JOIN webhook_events_internal.outbox AS o
         WHERE o.xid >= pg_snapshot_xmax(place.seen)
         UNION ALL
+        -- Each is looked up, however few transactions the planner knows of.
         SELECT o.id, o.created_at, o.xid FROM place
             CROSS JOIN LATERAL pg_snapshot_xip(place.seen) AS late (xid)
-            JOIN webhook_events_internal.outbox AS o ON o.xid = late.xid
+            CROSS JOIN LATERAL (SELECT e.id, e.created_at, e.xid
+                FROM webhook_events_internal.outbox AS e WHERE e.xid = late.xid OFFSET 0) AS o
     )
     SELECT w.id, w.created_at FROM waiting AS w CROSS JOIN place
     WHERE place.position_xid IS NULL

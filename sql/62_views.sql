@@ -16,9 +16,9 @@ COMMENT ON FUNCTION webhook_events_internal.url_host(text) IS
 -- so that it becomes part of the query that calls it.
 CREATE FUNCTION webhook_events_internal.mask_url(url text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN pg_catalog.regexp_replace(url, '^([A-Za-z]+://)([^/?#]*@)?([^/?#]*).*$', E'\\1\\3');
+    RETURN pg_catalog.regexp_replace(url, '^(?:([A-Za-z]+://)([^/?#]*@)?([^/?#]*))?.*$', E'\\1\\3');
 COMMENT ON FUNCTION webhook_events_internal.mask_url(text) IS
-    'of a URL what is no secret: scheme, host and port';
+    'of a URL what is no secret: scheme, host and port; nothing of what is none';
 
 CREATE FUNCTION webhook_events_internal.live_flights(OUT dispatch_id text, OUT webhook_id text,
         OUT host text, OUT attempt integer, OUT started_at timestamptz) RETURNS SETOF record

@@ -181,6 +181,11 @@ BEGIN
         RAISE NOTICE '% events that were not routed and % dispatches that waited are %',
             nevents, ndispatches, CASE WHEN skips THEN 'skipped' ELSE 'sent' END;
     END IF;
+    -- A dump has them not, and nobody who lacks one is told why.
+    IF is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.grants) THEN
+        RAISE NOTICE 'no role has an access in this database: those of the one that it is a copy of are no part of dumps'
+            USING HINT = 'Grant them again with webhook_events.grant_access().';
+    END IF;
     IF webhook_events_internal.lost_accesses() IS NOT NULL THEN
         RAISE WARNING 'roles that had an access have none here: %',
             array_to_string(webhook_events_internal.lost_accesses(), ', ')

@@ -114,6 +114,7 @@ CREATE FUNCTION webhook_events_internal.missing_dispatches(since timestamptz, un
     SET jit = off
     SET enable_nestloop = off
     SET enable_mergejoin = off
+    SET enable_sort = off
     SET work_mem = '64MB'
 AS $function$
 DECLARE

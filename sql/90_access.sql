@@ -27,7 +27,7 @@ COMMENT ON COLUMN webhook_events.dispatches.is_failed IS
 CREATE VIEW webhook_events.calls WITH (security_barrier = true) AS
     SELECT dispatch_id, attempt, started_at, finished_at, response_status, response_body,
         error_message, pg_catalog.regexp_replace(url,
-            '^([A-Za-z]+://)([^/?#]*@)?([^/?#]*).*$', E'\\1\\3') AS url, duration, address
+            '^(?:([A-Za-z]+://)([^/?#]*@)?([^/?#]*))?.*$', E'\\1\\3') AS url, duration, address
     FROM webhook_events_internal.calls AS c
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR EXISTS (SELECT FROM webhook_events_internal.dispatches AS d WHERE d.id = c.dispatch_id
@@ -38,7 +38,7 @@ COMMENT ON VIEW webhook_events.calls IS 'HTTP attempts of dispatches';
 CREATE VIEW webhook_events.webhooks_masked WITH (security_barrier = true) AS
     SELECT id, user_id, is_enabled, is_ad_hoc, event_types, actor_id, actor_task_id,
         actor_run_id, pg_catalog.regexp_replace(request_url,
-            '^([A-Za-z]+://)([^/?#]*@)?([^/?#]*).*$', E'\\1\\3') AS request_url,
+            '^(?:([A-Za-z]+://)([^/?#]*@)?([^/?#]*))?.*$', E'\\1\\3') AS request_url,
         should_interpolate_strings, ignore_ssl_errors, do_not_retry, description, max_rate,
         disabled_reason, is_retired, created_at, modified_at
     FROM webhook_events_internal.webhooks

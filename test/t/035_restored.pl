@@ -75,6 +75,7 @@ foreach my $backlog (qw(skip send))
 	my $fate = $backlog eq 'skip' ? 'skipped' : 'sent';
 
 	like($err, qr/NOTICE:  2 events that were not routed and 0 dispatches that waited are $fate/, "resume() says what is $fate");
+	like($err, qr/NOTICE:  no role has an access in this database/, 'and that accesses are to be granted again');
 }
 $new->safe_psql('sending', 'SELECT webhook_events.resume()');
 wait_until_done('sending');

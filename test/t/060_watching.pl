@@ -104,6 +104,10 @@ create_webhook($node, $receiver->url('/gone'), 'ACTOR.RUN.CREATED', actor_id => 
 insert_runs($node, 1, 'gone');
 $node->wait_for_log(qr/webhook "\w{17}" of database "postgres" was disabled\n.*DETAIL:  The endpoint answered 410 Gone/, $offset);
 pass('and a webhook that we disable');
+is(scalar(() = slurp_file($node->logfile) =~ /webhook "\w{17}" of database "postgres" was disabled/g), 1, 'once');
+is(scalar(() = slurp_file($node->logfile) =~ /webhook_events worker of database "postgres" has started/g), 3, 'each start of a worker is one line');
+is(query(qq{SELECT string_agg(webhook_events_internal.mask_url(u), ' ' ORDER BY n) FROM unnest('{https://u:p\@h:1/secret?k#f,https://u\@v\@h,HTTPS://h?k=\@x,no url\@secret,""}'::text[]) WITH ORDINALITY AS u (u, n)}),
+	'https://h:1 https://h HTTPS://h  ', 'of a URL nothing is shown that can be secret, and nothing of what is none');
 
 # A backlog, as it drains.
 my $slow = create_webhook($node, $receiver->url("/ok"), "ACTOR.RUN.CREATED", actor_id => "'rated'");
@@ -112,6 +116,8 @@ insert_runs($node, 5, "rated");
 wait_for_sql($node, q{SELECT delivery_behind_since < now() FROM webhook_events.status()}, "t");
 wait_for_sql($node, q{SELECT what, done >= 0, total - done >= 4, since < now() FROM webhook_events.progress WHERE what = 'calling'}, "calling|t|t|t");
 pass("a backlog is seen");
+wait_for_sql($node, "SELECT count(*) > 0 FROM webhook_events.deliveries WHERE webhook_id = '$slow' AND state = 'held back by the rate'", 't');
+pass('and what holds it back');
 query("SELECT webhook_events.delete_webhook('$slow')");
 
 # What status() tells of.
