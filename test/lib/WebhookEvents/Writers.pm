@@ -30,9 +30,10 @@ BEGIN
 	UPDATE actor_runs SET status = transition.status WHERE id = run;
 	INSERT INTO transitions (client, run, event_type) VALUES (client, run, event_type);
 END $$;
+-- What it sends is read first: a short sleep would be gone before.
 CREATE PROCEDURE nap(seconds float) LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('COPY (SELECT) TO PROGRAM ''sleep %s''', round(seconds::numeric, 3));
+	EXECUTE format('COPY (SELECT) TO PROGRAM ''cat > /dev/null; sleep %s''', round(seconds::numeric, 3));
 END $$;
 CREATE PROCEDURE write_run(client int, longest_nap float, ad_hoc_url text DEFAULT NULL)
 LANGUAGE plpgsql AS $$
