@@ -268,6 +268,11 @@ sub check_log
 	open(my $log, '<', $file) or die "could not open $file: $!";
 	while (my $line = <$log>)
 	{
+		# During a hold a worker may forget how hosts stand, and then says it again.
+		if ($line =~ /statement: SELECT webhook_events\.resume\(|parameter "webhook_events\.delivery" removed/)
+		{
+			$open{$_} = -1 foreach grep { / \S+:\d+$/ } keys %open;
+		}
 		my ($pid, $kind) = $line =~ $process or next;
 		my ($level, $text) = $' =~ /^([A-Z]+):  (.*)/ or next;
 		my $is_once = 1;
