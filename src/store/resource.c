@@ -110,7 +110,7 @@ key_is_taken(const ResourceWriter *writer, const StringInfo key)
 		const ResourceColumn *column = &writer->columns[i];
 
 		/* The first byte is the punctuation before the key. */
-		if (column->key_length == key->len &&
+		if (column->key != NULL && column->key_length == key->len &&
 			memcmp(column->key + 1, key->data + 1, key->len - 1) == 0)
 			return true;
 	}
