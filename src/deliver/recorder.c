@@ -603,6 +603,9 @@ recorder_finish(void)
 {
 	take_locked();
 	locked_until = 0;
+	/* What could not be written a moment ago has no other time to be tried. */
+	statistics_retry_at = 0;
+	mark_retry_at = 0;
 	(void) flush(true);
 	(void) jobs_run(true);
 	if (mark_waits())
