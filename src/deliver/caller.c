@@ -99,6 +99,20 @@ build_request(const Dispatch *dispatch, Request *request, char **error)
 	return built;
 }
 
+/* How often and when a dispatch is called again. */
+static RetryPolicy
+policy_of(const Dispatch *dispatch)
+{
+	RetryPolicy policy = settings_retry_policy();
+	const Webhook *webhook = dispatch->subscriber->webhook;
+
+	if (webhook && webhook->do_not_retry)
+		policy.max_retries = 0;
+	if (dispatch->event_type == EVENT_TEST)
+		policy.max_retries = Min(policy.max_retries, TEST_MAX_RETRIES);
+	return policy;
+}
+
 /*
  * Starts the call of a dispatch, or ends it if there can be none.  A first retry
  * may follow the end of a kept connection, so it has one of its own.
@@ -142,6 +156,7 @@ start_call(Dispatch *dispatch)
 	wire.body_length = request.body_length;
 	wire.verify_tls = !dispatch->subscriber->webhook->ignore_ssl_errors;
 	wire.is_repeated = (dispatch->attempts == 1);
+	wire.is_last = (dispatch->attempts >= policy_of(dispatch).max_retries);
 	wire.generation = host_generation(dispatch->host, clock_work_time());
 	wire.owner = dispatch;
 	http_start(&wire);
@@ -242,18 +257,15 @@ caller_start_requests(void)
 static TimestampTz
 next_attempt(const Dispatch *dispatch, const HttpResult *result)
 {
-	RetryPolicy policy = settings_retry_policy();
-	const Webhook *webhook = dispatch->subscriber->webhook;
+	RetryPolicy policy = policy_of(dispatch);
 	int64		delay;
 
-	if (result->status == 410 || (webhook && webhook->do_not_retry))
+	if (result->status == 410)
 		return 0;
 
 	/* That connection had ended before, most likely, without our knowing. */
 	if (result->was_lost && dispatch->attempts == 1 && policy.max_retries > 0)
 		return result->finished_at;
-	if (dispatch->event_type == EVENT_TEST)
-		policy.max_retries = Min(policy.max_retries, TEST_MAX_RETRIES);
 	delay = retry_delay(&policy, dispatch->attempts,
 						pg_prng_double(&pg_global_prng_state),
 						result->retry_after);

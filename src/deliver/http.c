@@ -469,7 +469,7 @@ http_give_up(void)
 	{
 		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
 
-		if (is_nowhere(transfer))
+		if (transfer->is_last || is_nowhere(transfer))
 			continue;
 		transfer->was_given_up = true;
 		break_off(transfer, CURLE_OPERATION_TIMEDOUT);

@@ -32,6 +32,7 @@ typedef struct HttpRequest
 	size_t		body_length;	/* bytes */
 	bool		verify_tls;
 	bool		is_repeated;	/* it goes over a connection of its own */
+	bool		is_last;		/* nobody tries it again if it fails */
 	int			generation;		/* of connections: it shares none with the
 								 * generations before */
 	void	   *owner;			/* comes back with the result, not NULL */
@@ -98,8 +99,9 @@ extern void http_start(const HttpRequest *request);
 extern void http_process(void);
 
 /*
- * Ends all requests under way as if their time were up, but for those whose names are
- * being looked up, which nobody can stop.  Their results come as others do.
+ * Ends all requests under way as if their time were up, but for the last ones of their
+ * dispatches and those whose names are being looked up, which nobody can stop.  Their
+ * results come as others do.
  */
 extern void http_give_up(void);
 

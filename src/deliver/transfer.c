@@ -285,6 +285,7 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	pg_strncasecmp(request->url, "https:", 6) == 0;
 
 	transfer->owner = request->owner;
+	transfer->is_last = request->is_last;
 	transfer->crowd = Max(http_limit() / 2, 1);
 	transfer->started_at = clock_work_time();
 	add_headers(transfer, request->headers);

@@ -51,6 +51,7 @@ typedef struct Transfer
 	bool		has_head;		/* of the final answer, to its end */
 	bool		was_cut;		/* we stopped it, having read enough */
 	bool		was_flooded;	/* ... of what is no body */
+	bool		is_last;		/* nobody tries it again if it fails */
 	bool		was_given_up;	/* we stopped it for another database */
 	uint64		flood_base;		/* bytes that its socket had received then; 0:
 								 * not asked yet */

@@ -301,13 +301,15 @@ run_engine(uint32 wake)
 /*
  * Makes room for another database's worker, if one is wanted and this one has no
  * work or had its turn.  What is under way comes to its end first: if it does not soon
- * this one has another turn, unless somebody waits for too long, for whom it is given up.
+ * this one has another turn, unless somebody waits for too long, for whom what may be is
+ * given up.
  * Returns in how many milliseconds it is to be called again.
  */
 static long
 make_room(void)
 {
 	static TimestampTz turn_ends_at = 0;
+	static bool has_given_up = false;
 	TimestampTz now = clock_now();
 	TimestampTz next = current_hold == HOLD_NONE ? delivery_next_work() : DT_NOEND;
 
@@ -321,6 +323,7 @@ make_room(void)
 		if (!shared_make_room())
 			return setting_poll_interval;
 		makes_room = true;
+		has_given_up = false;
 		turn_ends_at = now + TURN;
 	}
 	if (delivery_is_quiet())
@@ -332,8 +335,11 @@ make_room(void)
 	if (now < turn_ends_at)
 		return TimestampDifferenceMilliseconds(now, turn_ends_at);
 	turn_ends_at = now + TURN;
-	if (shared_room_is_urgent())
+	if (shared_room_is_urgent() && !has_given_up)
+	{
 		http_give_up();
+		has_given_up = true;
+	}
 	else
 	{
 		shared_keep_room();

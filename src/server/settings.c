@@ -270,7 +270,7 @@ settings_define(void)
 			   &setting_max_workers, 0, 0, 1000, 0);
 	define_int("webhook_events.lending_patience",
 			   "How long a database waits for a worker before requests that keep one are given up.",
-			   &setting_lending_patience, 2000, 1, INT_MAX, GUC_UNIT_MS);
+			   &setting_lending_patience, 5000, 1, INT_MAX, GUC_UNIT_MS);
 	define_int("webhook_events.max_in_flight",
 			   "Requests that may be under way at once, for each database.",
 			   &setting_max_in_flight, 256, 1, 10000, 0);

@@ -22,6 +22,7 @@ my $ndatabases = $ENV{TEST_DATABASES} // 200;
 my $seconds = $ENV{TEST_SECONDS} // 60;
 my $receiver = WebhookEvents::Receiver->new;
 my $node = new_node('databases', conf => <<'CONF');
+webhook_events.lending_patience = '2s'
 max_worker_processes = 8
 autovacuum = off
 log_statement = none

@@ -18,6 +18,7 @@ webhook_events.max_workers = $nworkers
 webhook_events.retry_delay = '2s'
 webhook_events.request_timeout = '1h'
 webhook_events.retry_jitter = 0
+webhook_events.lending_patience = '1s'
 autovacuum = off
 CONF
 my @names = map { "db$_" } 1 .. $ndatabases;
@@ -144,6 +145,22 @@ wait_until
 }
 'their calls say that they were given up';
 pass('what was given up is a failed call that says why');
+
+# The only attempt of a dispatch keeps its time; its database's other events go on.
+$receiver->hold('last');
+$node->safe_psql('db1', "SELECT webhook_events.create_webhook('" . $receiver->url('/hold/last') . "', '{ACTOR.RUN.CREATED}', actor_id => 'last', do_not_retry => true)");
+insert_run('db1', 'last');
+wait_until { requests_of('/hold/last') == 1 } 'it is called';
+foreach my $round (1 .. 3)
+{
+	%before = map { $_ => requests_of("/ok?$_") } qw(db1 db2 db3);
+	insert_run($_, 'a') foreach keys %before;
+	wait_until { !grep { requests_of("/ok?$_") == $before{$_} } keys %before } 'others are called';
+}
+$receiver->release('last');
+wait_for_sql($node, q{SELECT string_agg(d.status || ' ' || d.attempts, ',') FROM webhook_events.dispatches AS d JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id WHERE w.actor_id = 'last'},
+	'SUCCEEDED 1', 'db1');
+is(requests_of('/hold/last'), 1, 'the only attempt is not given up');
 $node->safe_psql($_, "SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE actor_id = 'hang'") foreach @hanging;
 
 # More workers than databases: each has its own.
