@@ -39,6 +39,12 @@ static int	nidle = 0;
  * Handles
  */
 
+bool
+transfer_tells_refusals(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num >= 0x081700;
+}
+
 /*
  * Is HTTP/2 spoken with those who can?  Old versions get its endings wrong: up to
  * 7.88 they take some for failures, and 8.14 does not say whether a request that it
@@ -48,7 +54,7 @@ static bool
 wants_http2(void)
 {
 	if (setting_http2 == HTTP2_AUTO)
-		return curl_version_info(CURLVERSION_NOW)->version_num >= 0x081700;
+		return transfer_tells_refusals();
 	return setting_http2 == HTTP2_ON;
 }
 
@@ -200,14 +206,14 @@ transfer_get(void)
 }
 
 /*
- * libcurl remembers with the handle that a server of HTTP/2 has refused a request,
- * until it has sent that again; if we didn't let it, it would do so with the
- * next request of the handle, whatever had become of that.
+ * libcurl remembers with the handle that a server of HTTP/2 has refused a request.
+ * Unless it was the first one of its connection, it does so even when it has sent that
+ * again, and would do it with the handle's next request, whatever had become of that.
  */
 static bool
 remembers_refusal(const Transfer *transfer)
 {
-	return transfer->was_lost && transfer->may_use_http2;
+	return transfer->saw_refusal || (transfer->was_lost && transfer->may_use_http2);
 }
 
 void

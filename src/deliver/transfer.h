@@ -77,6 +77,7 @@ typedef struct Transfer
 	bool		may_repeat;		/* the server has said that it did nothing */
 	bool		must_look;		/* whether a kept connection is still there */
 	bool		was_stale;		/* its connection had died before it was sent */
+	bool		saw_refusal;	/* a server of HTTP/2 has refused one, ever */
 	bool		was_lost;		/* its connection died before an answer */
 
 	size_t		kept;			/* bytes in body */
@@ -107,6 +108,9 @@ extern void transfer_prepare(Transfer *transfer, const HttpRequest *request);
  * Then it is ready to be sent over a new one.
  */
 extern bool transfer_try_anew(Transfer *transfer);
+
+/* Does libcurl tell, by "refused by server", when a server of HTTP/2 refuses a request? */
+extern bool transfer_tells_refusals(void);
 
 /* Notes how it ended, in libcurl's words. */
 extern void transfer_note_end(Transfer *transfer, CURLcode code);

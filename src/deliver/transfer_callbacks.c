@@ -127,19 +127,22 @@ before_request_callback(void *client, char *address,
 
 /*
  * The only word of libcurl's that HTTP/2's server refused a request before it did
- * anything, as it does when it closes a connection: then it may be sent again.
+ * anything, as it does when it closes a connection: then it may be sent again.  Before
+ * 8.23 it says so when it is about to do that, and later also when it only remembers
+ * an earlier refusal.
  */
 static int
 debug_callback(CURL *handle pg_attribute_unused(), curl_infotype type,
 			   char *text, size_t length, void *client)
 {
-	static const char *const refused[] = {"refused by server", "REFUSED_STREAM"};
+	Transfer   *transfer = client;
+	const char *refused;
 
-	for (size_t i = 0; i < lengthof(refused) && type == CURLINFO_TEXT; i++)
-	{
-		if (memmem(text, length, refused[i], strlen(refused[i])) != NULL)
-			((Transfer *) client)->may_repeat = true;
-	}
+	if (type != CURLINFO_TEXT)
+		return 0;
+	refused = transfer_tells_refusals() ? "refused by server" : "REFUSED_STREAM";
+	if (memmem(text, length, refused, strlen(refused)) != NULL)
+		transfer->may_repeat = transfer->saw_refusal = true;
 	return 0;
 }
 
