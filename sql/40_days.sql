@@ -27,6 +27,22 @@ COMMENT ON FUNCTION webhook_events_internal.day_table(text, date) IS
     'the name of the table of a kind (outbox, dispatches or calls) for a day (UTC)';
 REVOKE ALL ON FUNCTION webhook_events_internal.day_table(text, date) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.day_tables() RETURNS TABLE (kind text, day date)
+    LANGUAGE sql STABLE ROWS 30
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT p.relname::text, to_date(right(c.relname, 8), 'YYYYMMDD')
+    FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhparent
+        JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
+            'webhook_events_internal.dispatches'::regclass, 'webhook_events_internal.calls'::regclass)
+        AND c.relname ~ '^(outbox|dispatches|calls)_[0-9]{8}$'
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.day_tables() IS
+    'the tables of days (UTC) that are attached to their parents';
+REVOKE ALL ON FUNCTION webhook_events_internal.day_tables() FROM PUBLIC;
+
 -- A day that is being written has no statistics, or those of its first minutes, and
 -- plans of look-ups need some: it begins with those of the last day that has them.  Of
 -- what follows the time they would be wrong.
@@ -43,12 +59,12 @@ BEGIN
         RETURN;
     END IF;
     SELECT c.oid INTO source
-    FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-    WHERE i.inhparent = ('webhook_events_internal.' || kind)::regclass AND c.oid <> child
-        AND c.relname ~ '_[0-9]{8}$' AND to_date(right(c.relname, 8), 'YYYYMMDD') < day
+    FROM webhook_events_internal.day_tables() AS t
+        JOIN pg_class AS c ON c.oid = to_regclass(webhook_events_internal.day_table(t.kind, t.day))
+    WHERE t.kind = inherit_statistics.kind AND t.day < inherit_statistics.day
         AND c.reltuples >= 1000
         AND EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = c.oid)
-    ORDER BY c.relname DESC LIMIT 1;
+    ORDER BY t.day DESC LIMIT 1;
     IF source IS NULL THEN
         RETURN;
     END IF;
@@ -174,19 +190,13 @@ CREATE FUNCTION webhook_events_internal.past_days(before date) RETURNS TABLE (ki
     LANGUAGE sql STABLE STRICT ROWS 3
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT p.relname::text, d.day
-    FROM pg_inherits AS i
-        JOIN pg_class AS p ON p.oid = i.inhparent
-        JOIN pg_class AS c ON c.oid = i.inhrelid
-        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
-    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
-            'webhook_events_internal.dispatches'::regclass, 'webhook_events_internal.calls'::regclass)
-        AND c.relname ~ '^(outbox|dispatches|calls)_[0-9]{8}$'
-        AND d.day < before
+    SELECT t.kind, t.day
+    FROM webhook_events_internal.day_tables() AS t
+    WHERE t.day < before
         -- Events that nobody has routed are kept, and all that comes after them.
-        AND (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= coalesce(
+        AND (t.day + 1)::timestamp AT TIME ZONE 'UTC' <= coalesce(
             (SELECT oldest_at FROM webhook_events_internal.waiting_events()), 'infinity')
-    ORDER BY d.day, p.relname
+    ORDER BY t.day, t.kind
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.past_days(date) IS
     'the tables of days (UTC) before this one in which all was routed';
@@ -285,20 +295,14 @@ CREATE FUNCTION webhook_events_internal.unindexed_days(before date) RETURNS TABL
     LANGUAGE sql STABLE STRICT ROWS 10
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT l.kind, d.day
-    FROM pg_inherits AS i
-        JOIN pg_class AS p ON p.oid = i.inhparent
-        JOIN pg_class AS c ON c.oid = i.inhrelid
-        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
-        JOIN webhook_events_internal.lookup_indexes() AS l ON l.kind = p.relname
-    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
-            'webhook_events_internal.dispatches'::regclass)
-        AND c.relname ~ '^(outbox|dispatches)_[0-9]{8}$'
-        AND d.day < before
-        AND to_regclass('webhook_events_internal.' || quote_ident(c.relname || '_' || l.name)) IS NULL
+    SELECT t.kind, t.day
+    FROM webhook_events_internal.day_tables() AS t
+        JOIN webhook_events_internal.lookup_indexes() AS l ON l.kind = t.kind
+    WHERE t.day < before
+        AND to_regclass(webhook_events_internal.day_table(t.kind, t.day) || '_' || l.name) IS NULL
         -- What waits is still to be written in its own table.
-        AND (l.kind = 'outbox' OR NOT webhook_events_internal.is_needed(l.kind, d.day))
-    ORDER BY d.day DESC, l.kind
+        AND (t.kind = 'outbox' OR NOT webhook_events_internal.is_needed(t.kind, t.day))
+    ORDER BY t.day DESC, t.kind
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.unindexed_days(date) IS
     'tables of days (UTC) before this one that lack an index for looking things up, once for each';
@@ -349,16 +353,11 @@ CREATE FUNCTION webhook_events_internal.open_days(over date) RETURNS TABLE (kind
     LANGUAGE sql STABLE STRICT ROWS 2
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT p.relname::text, d.day
-    FROM pg_inherits AS i
-        JOIN pg_class AS p ON p.oid = i.inhparent
-        JOIN pg_class AS c ON c.oid = i.inhrelid
-        CROSS JOIN LATERAL (SELECT to_date(right(c.relname, 8), 'YYYYMMDD')) AS d (day)
-    WHERE i.inhparent IN ('webhook_events_internal.outbox'::regclass,
-            'webhook_events_internal.dispatches'::regclass)
-        AND c.relname ~ '^(outbox|dispatches)_[0-9]{8}$'
-        AND d.day >= over AND pg_relation_size(c.oid) > 0
-    ORDER BY d.day DESC, p.relname
+    SELECT t.kind, t.day
+    FROM webhook_events_internal.day_tables() AS t
+    WHERE t.day >= over AND t.kind IN ('outbox', 'dispatches')
+        AND pg_relation_size(to_regclass(webhook_events_internal.day_table(t.kind, t.day))) > 0
+    ORDER BY t.day DESC, t.kind
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.open_days(date) IS
     'tables of events and dispatches of days (UTC) from this one on that have rows';

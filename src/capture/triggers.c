@@ -156,7 +156,7 @@ emit(Source *source, SourceKind kind, TupleTableSlot *slot, const char *id,
 	 const char *old_status, const char *new_status,
 	 const Transition *transition)
 {
-	OutboxEvent event = {.type = transition->events[0]};
+	OutboxEvent event = {0};
 	const char *problem;
 	Id			event_id;
 
