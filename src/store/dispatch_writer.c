@@ -95,22 +95,34 @@ struct DispatchWriter
 };
 
 /*
+ * A row "l" that the result "u" is about: it is ACTIVE, or somebody has ended it who
+ * did not know of the call, as resume('skip') does between a call's end and this.
+ */
+#define TAKES_RESULT \
+	" l.id = u.id AND (l.status::text = 'ACTIVE'" \
+	" OR l.status::text = 'FAILED' AND l.attempts < u.attempts)"
+
+/*
  * Of rows that are not where they were seen; those that are locked stay.  There is
  * but one index that fits: "status = 'ACTIVE'" would also fit those of waiting ones.
+ * What was ended meanwhile is not called again, but its call counts.
  */
 static Statement update_statement = {
 	"UPDATE webhook_events_internal.dispatches AS d"
-	" SET status = new.status::webhook_events.dispatch_status,"
-	" finished_at = new.finished_at, attempts = new.attempts,"
-	" next_attempt_at = new.next_attempt_at,"
-	" error_message = new.error_message,"
+	" SET status = CASE WHEN new.stays THEN d.status"
+	" ELSE new.status::webhook_events.dispatch_status END,"
+	" finished_at = CASE WHEN new.stays THEN d.finished_at ELSE new.finished_at END,"
+	" attempts = new.attempts,"
+	" next_attempt_at = CASE WHEN new.stays THEN NULL ELSE new.next_attempt_at END,"
+	" error_message = CASE WHEN new.stays THEN d.error_message ELSE new.error_message END,"
 	" holds_until = coalesce(new.holds_until, d.holds_until),"
 	" order_key = CASE WHEN new.is_passed = 0 THEN d.order_key END"
-	" FROM (SELECT u.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	" FROM (SELECT u.*, l.stays FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
 	" AS u (id, status, finished_at, attempts, next_attempt_at, error_message,"
-	" holds_until, is_passed)"
-	" CROSS JOIN LATERAL (SELECT FROM webhook_events_internal.dispatches AS l"
-	" WHERE l.id = u.id AND l.status::text = 'ACTIVE' FOR UPDATE SKIP LOCKED) AS l) AS new"
+	" holds_until, is_passed) CROSS JOIN LATERAL"
+	" (SELECT l.status::text = 'FAILED' AND u.status = 'ACTIVE' AS stays"
+	" FROM webhook_events_internal.dispatches AS l WHERE" TAKES_RESULT
+	" FOR UPDATE SKIP LOCKED) AS l) AS new"
 	" WHERE d.id = new.id RETURNING d.id",
 	N_UPDATE,
 	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
@@ -118,10 +130,14 @@ static Statement update_statement = {
 	NULL
 };
 
-static Statement active_statement = {
-	"SELECT id FROM webhook_events_internal.dispatches"
-	" WHERE id = ANY ($1) AND status::text = 'ACTIVE'",
-	1, {TEXTARRAYOID}, NULL
+/* Those that can still be written; its parameters are those of the update. */
+static Statement open_statement = {
+	"SELECT u.id FROM unnest($1, $4) AS u (id, attempts)"
+	" JOIN webhook_events_internal.dispatches AS l ON" TAKES_RESULT,
+	N_UPDATE,
+	{TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID},
+	NULL
 };
 
 /*
@@ -283,7 +299,7 @@ dispatch_writer_find_locked(DispatchWriter *writer)
 	ArrayParameter *a = writer->updates;
 	Datum		values[N_UPDATE];
 	List	   *written;
-	List	   *active;
+	List	   *open;
 	List	   *locked = NIL;
 	ListCell   *cell;
 
@@ -293,8 +309,8 @@ dispatch_writer_find_locked(DispatchWriter *writer)
 	for (int i = 0; i < N_UPDATE; i++)
 		values[i] = array_result(&a[i]);
 	written = take_ids(NIL, statement_write(&update_statement, values, NULL));
-	active = take_ids(NIL, statement_read(&active_statement, values, NULL, 0));
-	foreach(cell, active)
+	open = take_ids(NIL, statement_read(&open_statement, values, NULL, 0));
+	foreach(cell, open)
 	{
 		ListCell   *other;
 		bool		is_written = false;

@@ -73,7 +73,9 @@ typedef enum RowFate
  * Of a row that is ACTIVE, changes status, times, attempts and error, and the order as
  * said.  Rows that are elsewhere are looked for, and written where they can be,
  * by dispatch_writer_find_locked(), to be called after all updates: it returns the ids
- * (char *) of those that are locked.  What nobody finds ACTIVE was ended by others.
+ * (char *) of those that are locked.  What nobody finds ACTIVE was ended by others; if it is
+ * FAILED with fewer attempts they did not know of this call: then a success or the last failure is
+ * written, and of a call that was to be made again only that it was made.
  */
 extern RowFate dispatch_writer_update(DispatchWriter *writer,
 									  const DispatchRow *row);

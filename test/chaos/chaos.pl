@@ -241,7 +241,7 @@ sub leave_open
 }
 
 my $nprepared = 0;
-my ($skipped_events, $skipped_dispatches, $is_paused, $paused_until) = (0, 0, 0, 0);
+my ($nskips, $skipped_events, $skipped_dispatches, $is_paused, $paused_until) = (0, 0, 0, 0, 0);
 my $skipped_until = 0;
 my @stops;    # [from, to, whether it was a kill]
 my $day = q{(SELECT tableoid::regclass FROM webhook_events_internal.dispatches ORDER BY id DESC LIMIT 1)};
@@ -256,6 +256,7 @@ sub resume
 	query("SELECT webhook_events.resume('$backlog')");
 	if ($backlog eq 'skip' && $notice =~ /NOTICE:  (\d+) events that were not routed and (\d+) dispatches that waited are skipped/)
 	{
+		$nskips++;
 		$skipped_events += $1;
 		$skipped_dispatches += $2;
 		$skipped_until = next_xid();
@@ -471,6 +472,7 @@ reckon(
 	random => $random,
 	once => \@once,
 	stops => \@stops,
+	nskips => $nskips,
 	skipped_events => $skipped_events,
 	skipped_dispatches => $skipped_dispatches,
 	skipped_until => $skipped_until,

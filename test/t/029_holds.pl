@@ -151,9 +151,40 @@ wait_for_end($node);
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$ok' AND status = 'FAILED'"), 0,
 	'one for which nothing waited has lost nothing');
 
-# With many lanes in memory: what a pause forgets of one takes others along.
+# A call that ended, and is not recorded when what waits is skipped, because whoever skips has its row.
 query('ALTER SYSTEM SET webhook_events.max_in_flight_per_host = 16');
 query('SELECT pg_reload_conf()');
+my %of = (
+	succeeds => create_webhook($node, $receiver->url('/hold/late?to=succeeds'), 'ACTOR.RUN.CREATED', actor_id => "'late'"),
+	retried => create_webhook($node, $receiver->url('/hold/late?status=500&to=retried'), 'ACTOR.RUN.CREATED', actor_id => "'late'"),
+	fails => create_webhook($node, $receiver->url('/hold/late?status=500&to=fails'), 'ACTOR.RUN.CREATED', actor_id => "'late'",
+		do_not_retry => 'true'),
+	ordered => create_webhook($node, $receiver->url('/hold/late?to=ordered'), 'ACTOR.RUN.CREATED', actor_id => "'late'",
+		ordering => "'webhook'"));
+my $late = q{webhook_id IN ('} . join(q{', '}, values %of) . q{')};
+insert_runs($node, 2, 'late');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE $late", 8);
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.in_flight WHERE $late", 7);
+$session->query_safe("BEGIN; SELECT FROM webhook_events_internal.dispatches WHERE $late FOR UPDATE");
+$receiver->release('late');
+wait_until { sent_to('/hold/late?to=ordered') == 2 } 'the second one is sent';
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.in_flight WHERE $late", 0);
+is(query("SELECT count(*) FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id WHERE d.$late"),
+	0, 'nothing of it is recorded');
+$session->query_safe(q{SET client_min_messages = warning; SELECT webhook_events.pause(); SELECT webhook_events.resume('skip'); COMMIT});
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id WHERE d.$late", 8);
+wait_for_end($node);
+is(query(fates($of{succeeds})), '2 SUCCEEDED 1', 'what was delivered is said to be, though it was skipped meanwhile');
+is(query(fates($of{ordered})), '2 SUCCEEDED 1', 'in order as well');
+is(query(fates($of{retried})), '2 FAILED 1', 'what failed is not called again');
+is(query(fates($of{fails})), '2 FAILED 1', 'nor what would not have been');
+is(query("SELECT string_agg(DISTINCT (webhook_id = '$of{fails}') || ' ' || error_message, ', ' ORDER BY (webhook_id = '$of{fails}') || ' ' || error_message)"
+		. " FROM webhook_events.dispatches WHERE $late AND status = 'FAILED'"),
+	'false Skipped by resume()., true HTTP status 500', 'each says why');
+is(sent_to('/hold/late?to=succeeds'), 2, 'each was sent once');
+wait_for_sql($node, "SELECT troubles IS NULL $status", 't');
+
+# With many lanes in memory: what a pause forgets of one takes others along.
 query('SELECT webhook_events.pause()');
 $webhook = create_webhook($node, $receiver->url('/slow/50?lanes'), 'ACTOR.RUN.SUCCEEDED,ACTOR.RUN.FAILED',
 	actor_id => "'lanes'", ordering => "'resource'");
