@@ -74,7 +74,10 @@ static WaitEventSet *wait_set = NULL;
 /* What a database is held back for, beside the settings. */
 static Statement hold_statement = {
 	"SELECT CASE"
-	" WHEN NOT EXISTS (SELECT FROM webhook_events_internal.origins) THEN 1"
+	" WHEN NOT EXISTS (SELECT FROM webhook_events_internal.origins)"
+	" THEN CASE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgfoid IN"
+	" ('webhook_events.run_changed()'::regprocedure,"
+	" 'webhook_events.build_changed()'::regprocedure)) THEN 4 ELSE 1 END"
 	" WHEN EXISTS (SELECT FROM webhook_events_internal.origins WHERE NOT ("
 	" database = $1 AND outbox = 'webhook_events_internal.outbox'::regclass)) THEN 2"
 	" WHEN EXISTS (SELECT FROM webhook_events_internal.pauses) THEN 3"
@@ -139,7 +142,8 @@ static void
 look_for_hold(void *argument)
 {
 	static const WorkerHold holds[] = {
-		HOLD_NONE, HOLD_NOT_ATTACHED, HOLD_RESTORED_COPY, HOLD_PAUSED
+		HOLD_NONE, HOLD_NOT_ATTACHED, HOLD_RESTORED_COPY, HOLD_PAUSED,
+		HOLD_RESTORED_TABLES
 	};
 	WorkerHold *hold = argument;
 	Datum		database = ObjectIdGetDatum(MyDatabaseId);
@@ -152,7 +156,7 @@ look_for_hold(void *argument)
 	}
 	statement_read(&hold_statement, &database, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
-	if (*hold == HOLD_NOT_ATTACHED)
+	if (*hold == HOLD_RESTORED_TABLES)
 		(void) statement_write(&claim_statement, NULL, NULL);
 	if (!setting_delivery && *hold <= HOLD_NOT_ATTACHED)
 		*hold = HOLD_DELIVERY_OFF;
@@ -185,9 +189,11 @@ static void
 report_hold(void)
 {
 	shared_worker_holds(current_hold);
-	if (current_hold == HOLD_RESTORED_COPY)
+	if (current_hold == HOLD_RESTORED_COPY || current_hold == HOLD_RESTORED_TABLES)
 		ereport(WARNING,
-				(errmsg("events in this database were recorded elsewhere, so nothing is delivered"),
+				(errmsg(current_hold == HOLD_RESTORED_COPY ?
+						"events in this database were recorded elsewhere, so nothing is delivered" :
+						"tables in this database were attached elsewhere, so nothing is delivered"),
 				 errdetail("The database is a copy or was restored from a dump."),
 				 errhint("Call webhook_events.resume() if this copy is to deliver events.")));
 	if (current_hold == HOLD_OTHER_VERSION)

@@ -221,6 +221,7 @@ shared_worker_holds(WorkerHold hold)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	has_claimed = ((my_slot->hold == HOLD_NOT_ATTACHED ||
 					my_slot->hold == HOLD_RESTORED_COPY ||
+					my_slot->hold == HOLD_RESTORED_TABLES ||
 					my_slot->hold == HOLD_OTHER_VERSION) && hold != my_slot->hold);
 	my_slot->hold = hold;
 	if (has_claimed)

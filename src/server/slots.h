@@ -40,6 +40,8 @@ typedef enum WorkerHold
 	HOLD_DELIVERY_OFF,			/* webhook_events.delivery */
 	HOLD_NOT_ATTACHED,			/* no table ever was, so there are no events */
 	HOLD_RESTORED_COPY,			/* the outbox was written elsewhere */
+	HOLD_RESTORED_TABLES,		/* the outbox is new, but tables were attached
+								 * elsewhere */
 	HOLD_PAUSED,				/* pause() */
 	HOLD_STANDSTILL,			/* a session that has not committed wants it */
 	HOLD_OTHER_VERSION			/* the extension's SQL is older than the

@@ -107,6 +107,8 @@ reason_of_hold(WorkerHold hold)
 			return "no table is attached yet; call webhook_events.attach()";
 		case HOLD_RESTORED_COPY:
 			return "the events were recorded in another database; call webhook_events.resume() to deliver from here";
+		case HOLD_RESTORED_TABLES:
+			return "the tables were attached in another database; call webhook_events.resume() to deliver from here";
 		case HOLD_PAUSED:
 			return "paused";
 		case HOLD_STANDSTILL:

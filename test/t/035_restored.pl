@@ -103,6 +103,25 @@ $new->safe_psql('skipping', "INSERT INTO actor_runs (id) VALUES ('later')");
 wait_until_done('skipping');
 is(sent(), 'later', 'or nothing is sent but what comes later');
 
+# The schema alone, and the platform's rows: nothing was recorded by the other one.
+$new->safe_psql('postgres', 'CREATE DATABASE tables');
+foreach my $part ([ schema => '--schema-only' ], [ rows => '--data-only', '--table=actor_runs' ])
+{
+	my ($name, @options) = @$part;
+	my $file = $old->basedir . "/$name.sql";
+
+	command_ok([ 'pg_dump', @options, '-f', $file, $old->connstr('postgres') ], "its $name are dumped");
+	command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $new->connstr('tables') ], 'and restored');
+}
+is($new->safe_psql('tables', 'SELECT count(*) FROM webhook_events.events'), 0, 'rows that are restored raise nothing');
+$new->safe_psql('tables', "SELECT webhook_events.create_webhook('" . $receiver->url('/ok') . "', '{ACTOR.RUN.CREATED}')");
+$new->safe_psql('tables', "INSERT INTO actor_runs (id) VALUES ('own')");
+wait_for_sql($new, "SELECT running AND reason LIKE 'the tables were attached in another database%' AND events_waiting = 1"
+	  . ' FROM webhook_events.status()', 't', 'tables');
+$new->safe_psql('tables', 'SELECT webhook_events.resume()');
+wait_until_done('tables');
+is(sent(), 'own', 'what was raised since is sent');
+
 my ($status, $out, $err) = $new->psql('skipping', "SELECT webhook_events.resume('skip')");
 like($err, qr/delivery is not paused/, 'only what is held can be skipped');
 

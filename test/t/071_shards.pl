@@ -41,7 +41,8 @@ query('postgres', 'CREATE DATABASE restored');
 query('restored', "CREATE EXTENSION webhook_events; CREATE TABLE actor_runs_102008 $columns");
 query('restored', triggers(102008));
 query('restored', 'SELECT webhook_events_internal.wake_worker()');
-wait_for_sql($node, 'SELECT reason FROM webhook_events.status()', 'no table is attached yet; call webhook_events.attach()', 'restored');
+wait_for_sql($node, 'SELECT reason FROM webhook_events.status()',
+	'the tables were attached in another database; call webhook_events.resume() to deliver from here', 'restored');
 is(query('restored', 'SELECT webhook_events_internal.claim_shards(), (SELECT count(*) FROM webhook_events_internal.origins)'), 'f|0',
 	'triggers of another database are not enough');
 
