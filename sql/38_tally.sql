@@ -14,7 +14,8 @@ COMMENT ON COLUMN webhook_events_internal.tallies.counters IS
 
 CREATE TABLE webhook_events_internal.tally_resets (
     reset_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    counters bigint[] NOT NULL
+    counters bigint[] NOT NULL,
+    CONSTRAINT tally_resets_pkey PRIMARY KEY (reset_at)
 );
 COMMENT ON TABLE webhook_events_internal.tally_resets IS
     'how the counters stood when stat_reset() was called last';

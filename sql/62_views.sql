@@ -285,6 +285,7 @@ AS $function$
         SELECT coalesce(webhook_events_internal.live_tally(),
             (SELECT t.counters FROM webhook_events_internal.tallies AS t
             ORDER BY t.number DESC LIMIT 1), '{}')
+        ON CONFLICT DO NOTHING
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.stat_reset() IS
     'lets the counters of stat_delivery begin anew';

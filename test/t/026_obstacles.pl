@@ -207,6 +207,10 @@ is(query("SELECT count(DISTINCT order_key), max(length(order_key)) FROM webhook_
 
 # Publications need a key for each table that is changed.
 query('SET client_min_messages = error; CREATE PUBLICATION everything FOR ALL TABLES');
+is(query(q{SELECT string_agg(c.relname, ' ') FROM pg_class AS c WHERE c.relnamespace = 'webhook_events_internal'::regnamespace}
+		. q{ AND c.relkind = 'r' AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary)}),
+	'', 'all that have rows have one');
+query('SELECT webhook_events.stat_reset() FROM generate_series(1, 2)');
 query("SELECT webhook_events.pause('to be seen')");
 wait_for_sql($node, "SELECT reason ~ '^paused' $status", 't');
 insert_runs($node, 2, 'other');
