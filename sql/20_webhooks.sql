@@ -34,6 +34,8 @@ CREATE TABLE webhook_events_internal.webhooks (
     created_in bigint[],
     epoch integer,
     api_keys jsonb,
+    turned integer,
+    turned_there integer,
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
@@ -62,6 +64,10 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.ordering IS
     'what goes out one after the other: none, what is of one run or build (resource), all (webhook)';
 COMMENT ON COLUMN webhook_events_internal.webhooks.api_keys IS
     'keys of the platform''s API that mean nothing here and are given back';
+COMMENT ON COLUMN webhook_events_internal.webhooks.turned IS
+    'how often it was enabled or disabled, or it was said again that it is; NULL for never';
+COMMENT ON COLUMN webhook_events_internal.webhooks.turned_there IS
+    'of a row that replication brings: its turned where it is defined; only when that changes it is enabled or disabled as it is there';
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 

@@ -27,6 +27,16 @@ CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events_internal.webhooks
 CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
     REFERENCING OLD TABLE AS ended
     FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_ended();
+CREATE FUNCTION webhook_events_internal.webhook_arrived() RETURNS trigger
+    LANGUAGE c
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_webhook_arrived';
+COMMENT ON FUNCTION webhook_events_internal.webhook_arrived() IS
+    'keeps what this server has decided about a webhook that replication brings';
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_arrived() FROM PUBLIC;
+CREATE TRIGGER arrived BEFORE INSERT OR UPDATE ON webhook_events_internal.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.webhook_arrived();
+ALTER TABLE webhook_events_internal.webhooks ENABLE REPLICA TRIGGER arrived;
 -- Whoever writes the row, also replication from where the webhook is defined.
 ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_update;
 ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_delete;

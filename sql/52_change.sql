@@ -55,6 +55,10 @@ BEGIN
         ignore_ssl_errors = new.ignore_ssl_errors, do_not_retry = new.do_not_retry,
         description = new.description, idempotency_key = new.idempotency_key,
         ordering = new.ordering, api_keys = new.api_keys,
+        -- Who says nothing else means it, whatever the row says: a server to which it is
+        -- replicated may have decided otherwise.
+        turned = CASE WHEN changes - 'isEnabled' = '{}' AND changes ? 'isEnabled'
+            THEN coalesce(w.turned, 0) + 1 ELSE w.turned END,
         disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
         is_retired = w.is_retired AND NOT new.is_enabled,
         -- One that was enabled after its end stays so, whatever looks for ends.

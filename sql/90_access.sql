@@ -40,7 +40,7 @@ CREATE VIEW webhook_events.webhooks_masked WITH (security_barrier = true) AS
         actor_run_id, pg_catalog.regexp_replace(request_url,
             '^(?:([A-Za-z]+://)([^/?#]*@)?([^/?#]*))?.*$', E'\\1\\3') AS request_url,
         should_interpolate_strings, ignore_ssl_errors, do_not_retry, description, max_rate,
-        disabled_reason, is_retired, created_at, modified_at
+        disabled_reason, is_retired, created_at, modified_at, turned, turned_there
     FROM webhook_events_internal.webhooks
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR user_id = (SELECT webhook_events_internal.own_user(false));

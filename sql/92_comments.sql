@@ -115,6 +115,10 @@ COMMENT ON COLUMN webhook_events.webhooks.epoch IS
     'how often it was disabled, NULL for never: what waited then is given up, even if it is enabled again';
 COMMENT ON COLUMN webhook_events.webhooks.api_keys IS
     'keys of the platform''s API that mean nothing here and are given back';
+COMMENT ON COLUMN webhook_events.webhooks.turned IS
+    'how often it was enabled or disabled, or it was said again that it is; NULL for never';
+COMMENT ON COLUMN webhook_events.webhooks.turned_there IS
+    'of a webhook that replication brings: its turned where it is defined';
 
 COMMENT ON COLUMN webhook_events.webhooks_masked.id IS '17 letters and digits';
 COMMENT ON COLUMN webhook_events.webhooks_masked.user_id IS
@@ -147,6 +151,10 @@ COMMENT ON COLUMN webhook_events.webhooks_masked.is_retired IS
     'whether it was disabled because its run has ended; a resurrected run enables it again';
 COMMENT ON COLUMN webhook_events.webhooks_masked.created_at IS 'when it was created';
 COMMENT ON COLUMN webhook_events.webhooks_masked.modified_at IS 'when it was changed last';
+COMMENT ON COLUMN webhook_events.webhooks_masked.turned IS
+    'how often it was enabled or disabled, or it was said again that it is; NULL for never';
+COMMENT ON COLUMN webhook_events.webhooks_masked.turned_there IS
+    'of a webhook that replication brings: its turned where it is defined';
 
 COMMENT ON COLUMN webhook_events.sources.relation IS 'the attached table';
 COMMENT ON COLUMN webhook_events.sources.kind IS 'run or build';

@@ -27,6 +27,7 @@ enum
 	COLUMN_RUN_CHANGED_AT,
 	COLUMN_DISABLED_REASON,
 	COLUMN_MODIFIED_AT,
+	COLUMN_TURNED,
 	N_COLUMNS
 };
 
@@ -34,7 +35,7 @@ const DayKind retirement_kind = {
 	"webhooks", N_COLUMNS,
 	{
 		"id", "is_ad_hoc", "is_enabled", "is_retired", "run_ended",
-		"run_changed_at", "disabled_reason", "modified_at"
+		"run_changed_at", "disabled_reason", "modified_at", "turned"
 	},
 	true
 };
@@ -47,6 +48,14 @@ next_version(const DayUpdate *changes)
 	TimestampTz last = DatumGetTimestampTz(day_update_value(changes, COLUMN_MODIFIED_AT));
 
 	return TIMESTAMP_NOT_FINITE(last) ? now : Max(now, last + 1);
+}
+
+/* How often it was enabled or disabled, with this time. */
+static int32
+next_turn(const DayUpdate *changes)
+{
+	return day_update_is_null(changes, COLUMN_TURNED) ? 1 :
+		DatumGetInt32(day_update_value(changes, COLUMN_TURNED)) + 1;
 }
 
 bool
@@ -68,5 +77,6 @@ retirement_write(DayUpdate *changes, const RowPlace *place, const char *id,
 				   CStringGetTextDatum(RETIREMENT_REASON), false);
 	day_update_set(changes, COLUMN_MODIFIED_AT,
 				   TimestampTzGetDatum(next_version(changes)), false);
+	day_update_set(changes, COLUMN_TURNED, Int32GetDatum(next_turn(changes)), false);
 	return day_update_end_row(changes);
 }

@@ -92,9 +92,11 @@ get_flag(HeapTuple row, TupleDesc desc, const char *name)
 static HeapTuple
 set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 {
-	int			attnums[] = {SPI_fnumber(desc, "modified_at"), SPI_fnumber(desc, "epoch")};
-	Datum		values[2];
-	bool		nulls[2];
+	int			attnums[] = {
+		SPI_fnumber(desc, "modified_at"), SPI_fnumber(desc, "epoch"), SPI_fnumber(desc, "turned")
+	};
+	Datum		values[3];
+	bool		nulls[3];
 	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnums[0], desc,
 														&nulls[0]));
 	Datum		epoch = heap_getattr(old_row, attnums[1], desc, &nulls[1]);
@@ -108,6 +110,14 @@ set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 	if (ends)
 		values[1] = Int32GetDatum(nulls[1] ? 1 : DatumGetInt32(epoch) + 1);
 	nulls[1] = nulls[1] && !ends;
+	values[2] = heap_getattr(row, attnums[2], desc, &nulls[2]);
+	if (get_flag(old_row, desc, "is_enabled") != get_flag(row, desc, "is_enabled"))
+	{
+		/* Not counted twice by who has said so. */
+		values[2] = heap_getattr(old_row, attnums[2], desc, &nulls[2]);
+		values[2] = Int32GetDatum(nulls[2] ? 1 : DatumGetInt32(values[2]) + 1);
+		nulls[2] = false;
+	}
 	return heap_modify_tuple_by_cols(row, desc, lengthof(attnums), attnums, values, nulls);
 }
 
@@ -120,7 +130,7 @@ is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
 {
 	static const char *const state[] = {
 		"is_enabled", "disabled_reason", "is_retired", "run_ended",
-		"run_changed_at", "modified_at", "created_in", "epoch"
+		"run_changed_at", "modified_at", "created_in", "epoch", "turned", "turned_there"
 	};
 	Bitmapset  *ignored = NULL;
 

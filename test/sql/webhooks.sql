@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
 CREATE FUNCTION shown(webhook_events.webhooks) RETURNS jsonb LANGUAGE sql AS
-    $$SELECT jsonb_strip_nulls(to_jsonb($1) - '{id,created_at,modified_at,created_xid,created_in,epoch,is_retired,run_ended,secret}'::text[])$$;
+    $$SELECT jsonb_strip_nulls(to_jsonb($1) - '{id,created_at,modified_at,created_xid,created_in,epoch,is_retired,run_ended,secret,turned}'::text[])$$;
 -- what a definition is refused for, or "accepted"
 CREATE FUNCTION try(definition jsonb) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,6 +95,71 @@ SELECT webhook_events.create_ad_hoc_webhooks('run', '{}'::jsonb);
 SELECT webhook_events.create_ad_hoc_webhooks('run', 'not base64!');
 SELECT webhook_events.create_ad_hoc_webhooks('', '[]');
 SELECT count(*) FROM webhook_events.create_ad_hoc_webhooks('run', '[]');
+
+-- rows that replication brings: what was decided here stays, until it is said there anew
+BEGIN;
+INSERT INTO webhook_events_internal.origins SELECT oid, 'webhook_events_internal.outbox'::regclass FROM pg_database
+    WHERE datname = current_database() ON CONFLICT DO NOTHING;
+CREATE VIEW here AS SELECT is_enabled, disabled_reason, is_retired, run_ended, run_changed_at IS NOT NULL AS changed,
+    epoch, turned, turned_there, description FROM webhook_events_internal.webhooks WHERE id = 'ARRIVED0000000001';
+SET session_replication_role = replica;
+INSERT INTO webhook_events_internal.webhooks (id, request_url, event_types, is_ad_hoc, actor_run_id, turned, description)
+    VALUES ('ARRIVED0000000001', 'https://example.com/', '{ACTOR.RUN.CREATED}', true, 'gone', 4, 'new');
+RESET session_replication_role;
+TABLE here;
+SELECT count(*) AS to_check FROM webhook_events_internal.runs_to_check WHERE run_id = 'gone';
+UPDATE webhook_events_internal.webhooks SET is_enabled = false, disabled_reason = 'gone' WHERE id = 'ARRIVED0000000001';
+SELECT modified_at AS before FROM webhook_events_internal.webhooks WHERE id = 'ARRIVED0000000001' \gset
+SET session_replication_role = replica;
+-- another description
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, disabled_reason = NULL, turned = 4, turned_there = NULL, epoch = NULL,
+    description = 'changed' WHERE id = 'ARRIVED0000000001' RETURNING modified_at > :'before' AS is_another;
+TABLE here;
+-- disabled there as well
+UPDATE webhook_events_internal.webhooks SET turned = 5, disabled_reason = NULL, epoch = 1 WHERE id = 'ARRIVED0000000001';
+TABLE here;
+-- enabled there
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, disabled_reason = NULL, turned = 6, epoch = 1 WHERE id = 'ARRIVED0000000001';
+TABLE here;
+SELECT count(*) AS to_check FROM webhook_events_internal.runs_to_check WHERE run_id = 'gone';
+-- disabled there, and enabled
+UPDATE webhook_events_internal.webhooks SET is_enabled = false, turned = 7, epoch = 2 WHERE id = 'ARRIVED0000000001';
+TABLE here;
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, turned = 8, epoch = 2 WHERE id = 'ARRIVED0000000001';
+-- retired here; of another description; of another run; enabled there
+RESET session_replication_role;
+UPDATE webhook_events_internal.webhooks SET is_enabled = false, is_retired = true, run_ended = true, run_changed_at = now(),
+    disabled_reason = 'over' WHERE id = 'ARRIVED0000000001';
+SET session_replication_role = replica;
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, is_retired = false, run_ended = false, run_changed_at = NULL,
+    disabled_reason = NULL, turned = 8, description = 'retired' WHERE id = 'ARRIVED0000000001';
+TABLE here;
+SAVEPOINT before;
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, is_retired = false, run_ended = false, run_changed_at = NULL,
+    disabled_reason = NULL, turned = 8, actor_run_id = 'other' WHERE id = 'ARRIVED0000000001';
+TABLE here;
+ROLLBACK TO before;
+UPDATE webhook_events_internal.webhooks SET is_enabled = true, is_retired = false, run_ended = false, run_changed_at = NULL,
+    disabled_reason = NULL, turned = 9 WHERE id = 'ARRIVED0000000001';
+TABLE here;
+-- retired there
+UPDATE webhook_events_internal.webhooks SET is_enabled = false, is_retired = true, run_ended = true, run_changed_at = now() + interval '1 hour',
+    disabled_reason = 'over there', turned = 10 WHERE id = 'ARRIVED0000000001';
+TABLE here;
+RESET session_replication_role;
+-- what counts as said: to enable or disable it, also again, but not to repeat it with other changes
+SELECT turned FROM webhook_events.enable_webhook('ARRIVED0000000001');
+SELECT turned FROM webhook_events.enable_webhook('ARRIVED0000000001');
+SELECT turned FROM webhook_events.update_webhook('ARRIVED0000000001', '{"isEnabled": true, "description": "d"}');
+SELECT turned FROM webhook_events.update_webhook('ARRIVED0000000001', '{"isEnabled": false, "description": "d"}');
+SELECT turned FROM webhook_events.disable_webhook('ARRIVED0000000001');
+-- nothing is noted of runs where nothing is attached
+DELETE FROM webhook_events_internal.runs_to_check;
+DELETE FROM webhook_events_internal.origins;
+SELECT count(*) FROM webhook_events.create_ad_hoc_webhooks('run',
+    '[{"eventTypes": ["ACTOR.RUN.CREATED"], "requestUrl": "http://example.com/e"}]'::jsonb);
+SELECT count(*) AS to_check FROM webhook_events_internal.runs_to_check;
+ROLLBACK;
 
 -- nothing is granted to everybody
 SELECT p.oid::regprocedure FROM pg_proc AS p

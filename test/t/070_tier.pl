@@ -121,16 +121,65 @@ tier("DELETE FROM a.actor_runs WHERE id = 'poison'");
 write_some('a');
 all_arrive('and the first one when the row is out of the way');
 
-# What the tier decides can be seen on the platform.
-$platform{a}->safe_psql('postgres', 'CREATE EXTENSION postgres_fdw; CREATE SCHEMA tier');
-$platform{a}->safe_psql('postgres', "CREATE SERVER tier FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $tier->host
-	  . "', port '" . $tier->port . "', dbname 'postgres')");
-$platform{a}->safe_psql('postgres', 'CREATE USER MAPPING FOR CURRENT_USER SERVER tier;'
-	  . ' IMPORT FOREIGN SCHEMA webhook_events LIMIT TO (webhook_health, deliveries) FROM SERVER tier INTO tier');
+# What the tier decides can be seen on the platform, by a role that only reads.
+my $platform = $platform{a};
+
+sub platform { return $platform->safe_psql('postgres', $_[0]); }
+
+tier("CREATE ROLE watcher LOGIN; SELECT webhook_events.grant_access('watcher', 'reader')");
+platform('CREATE EXTENSION postgres_fdw; CREATE SCHEMA tier');
+platform("CREATE SERVER tier FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $tier->host . "', port '" . $tier->port . "', dbname 'postgres')");
+platform("CREATE USER MAPPING FOR CURRENT_USER SERVER tier OPTIONS (user 'watcher')");
+platform('IMPORT FOREIGN SCHEMA webhook_events LIMIT TO (webhook_health, webhooks_masked, deliveries) FROM SERVER tier INTO tier');
 my $of_a = grep { / (?:a-|poison)/ } keys %expected;
-wait_for_sql($platform{a}, "SELECT count(DISTINCT (event_type, actor_run_id)) FROM tier.deliveries WHERE state = 'succeeded' AND user_id = 'a'", $of_a);
-is($platform{a}->safe_psql('postgres', "SELECT count(*) FROM tier.webhook_health WHERE is_enabled AND waiting = 0"),
-	2, 'the platform sees what became of its events');
+wait_for_sql($platform, "SELECT count(DISTINCT (event_type, actor_run_id)) FROM tier.deliveries WHERE state = 'succeeded' AND user_id = 'a'", $of_a);
+is(platform('SELECT count(*) FROM tier.webhook_health WHERE is_enabled AND waiting = 0'), 2, 'the platform sees what became of its events');
+
+# A webhook that the tier disables stays so when the platform changes something else.
+my $gone = platform("SELECT id FROM webhook_events.create_webhook('" . $receiver->url('/gone') . "', '{ACTOR.RUN.FAILED}', user_id => 'a')");
+my $failed = 0;
+
+sub tier_says
+{
+	my ($what, $value) = @_;
+
+	wait_for_sql($tier, "SELECT $what FROM webhook_events.webhooks WHERE id = '$gone'", $value);
+	return;
+}
+
+sub tier_disables
+{
+	my $id = 'gone-' . ++$failed;
+
+	platform("INSERT INTO a.actor_runs VALUES ('$id', 'x', 'a', 'READY'); UPDATE a.actor_runs SET status = 'FAILED' WHERE id = '$id'");
+	tier_says("NOT is_enabled AND disabled_reason ~ '410'", 't');
+	return;
+}
+tier_says('is_enabled', 't');
+tier_disables();
+platform("SELECT webhook_events.update_webhook('$gone', '{\"description\": \"changed\", \"isEnabled\": true}')");
+tier_says('description', 'changed');
+tier_says("NOT is_enabled AND disabled_reason ~ '410'", 't');
+is(platform("SELECT is_enabled FROM webhook_events.webhooks WHERE id = '$gone'"), 't', 'the platform has not disabled it');
+platform("SELECT webhook_events.enable_webhook('$gone')");
+tier_says('is_enabled', 't');
+pass('what the tier has disabled stays so until the platform enables it');
+
+# As the page has it: the platform's row says it too, and the tier's keeps its reason.
+my $way_back = q{SELECT count(webhook_events.disable_webhook(w.id))
+	FROM tier.webhooks_masked AS t JOIN webhook_events.webhooks AS w ON w.id = t.id
+	WHERE NOT t.is_enabled AND NOT t.is_retired AND w.is_enabled
+		AND t.turned_there IS NOT DISTINCT FROM w.turned};
+is(platform($way_back), 0, 'nothing is disabled');
+tier_disables();
+is(platform($way_back), 1, 'the platform takes over what the tier has disabled');
+is(platform($way_back), 0, 'once');
+platform("SELECT webhook_events.update_webhook('$gone', '{\"description\": \"disabled\"}')");
+tier_says('description', 'disabled');
+is(tier("SELECT is_enabled || ' ' || disabled_reason FROM webhook_events.webhooks WHERE id = '$gone'"),
+	'false The endpoint answered 410 Gone.', 'which keeps its reason there');
+platform("SELECT webhook_events.update_webhook('$gone', '{\"isEnabled\": true, \"requestUrl\": \"" . $receiver->url('/ok') . "\"}')");
+tier_says('is_enabled', 't');
 
 # A webhook that the platform disables stops here.
 $platform{b}->safe_psql('postgres', 'SELECT webhook_events.disable_webhook(id) FROM webhook_events.webhooks');

@@ -138,6 +138,27 @@ wait_for_sql($tier, "SELECT is_retired AND NOT is_enabled FROM webhook_events_in
 is(scalar(grep { $_->{target} eq '/ok?own' } $receiver->requests), 1, 'an ad-hoc webhook of the platform is called');
 pass('and retires on the tier');
 
+# So it stays, whatever is changed on the platform; and so does one that its run has enabled again.
+sub change_own
+{
+	my ($description) = @_;
+
+	platform("SELECT webhook_events.update_webhook(id, '{\"description\": \"$description\"}') FROM webhook_events.webhooks WHERE is_ad_hoc");
+	wait_for_sql($tier, 'SELECT description FROM webhook_events.webhooks WHERE is_ad_hoc', $description);
+	return tier('SELECT is_enabled, is_retired, run_ended FROM webhook_events.webhooks WHERE is_ad_hoc');
+}
+is(change_own('retired'), 'f|t|t', 'a change of its description does not enable it');
+platform("UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'own'");
+wait_for_sql($tier, 'SELECT is_enabled FROM webhook_events.webhooks WHERE is_ad_hoc', 't');
+is(change_own('resurrected'), 't|f|f', 'nor disable one whose run was resurrected');
+platform("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'own'");
+wait_for_sql($tier, 'SELECT is_retired FROM webhook_events.webhooks WHERE is_ad_hoc', 't');
+
+# One that is defined when its run is over retires as well.
+platform("SELECT webhook_events.create_ad_hoc_webhooks('own', '[{\"requestUrl\": \"" . $receiver->url('/ok?late') . "\", \"eventTypes\": [\"ACTOR.RUN.CREATED\"]}]'::jsonb)");
+wait_for_sql($tier, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND is_retired', 2);
+is(platform('SELECT count(*) FROM webhook_events_internal.runs_to_check'), 0, 'and the platform notes nothing that nobody reads there');
+
 # The platform fails over while it is written to.
 $platform->backup('standby');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
