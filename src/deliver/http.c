@@ -22,6 +22,7 @@
 #include "deliver/transfer.h"
 #include "server/settings.h"
 #include "storage/fd.h"
+#include "store/statement.h"
 
 /*
  * So many descriptors are left for PostgreSQL's own sets of wait events, and so
@@ -189,8 +190,8 @@ http_limit(void)
 	limit = Min(limit_setting, most);
 	if (limit < limit_setting)
 		ereport(WARNING,
-				(errmsg("webhook_events.max_in_flight is %d, but the worker has descriptors for only %d requests",
-						limit_setting, limit),
+				(errmsg("webhook_events.max_in_flight is %d, but the worker of database \"%s\" has descriptors for only %d requests",
+						limit_setting, work_database(), limit),
 				 errhint("Set max_files_per_process, and the system's limit on open files of a process, to at least %d.",
 						 3 * (limit_setting + RESERVED_DESCRIPTORS) + BASE_DESCRIPTORS)));
 	if (multi != NULL)

@@ -35,6 +35,9 @@
 #define MAX_LOOKED 1000
 #define LOOK_TIME USECS_PER_SEC
 
+/* Up to so many dispatches that wait for a webhook that is gone are counted. */
+#define MAX_COUNTED 1000
+
 /* New runs to check come one by one, and are looked at together. */
 #define CHECK_INTERVAL (INT64CONST(200) * USECS_PER_SEC / 1000)
 
@@ -75,12 +78,17 @@ static TimestampTz check_at;	/* at the earliest */
 	" SELECT w.id FROM webhook_events_internal.webhooks AS w" \
 	" WHERE w.id = g.id AND w.modified_at = g.modified_at AND w.is_enabled"
 
+/* For the log it says what was waiting, which is counted up to a number. */
 static Statement disable_statement = {
-	"UPDATE webhook_events_internal.webhooks SET is_enabled = false,"
+	"UPDATE webhook_events_internal.webhooks AS w SET is_enabled = false,"
 	" disabled_reason = 'The endpoint answered 410 Gone.'"
-	" WHERE id = ANY (ARRAY(SELECT w.id" GONE_VERSIONS
-	" FOR UPDATE SKIP LOCKED) AS w)) RETURNING id, disabled_reason",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+	" WHERE w.id = ANY (ARRAY(SELECT w.id" GONE_VERSIONS
+	" FOR UPDATE SKIP LOCKED) AS w))"
+	" RETURNING w.id, format('%s %s dispatches were waiting.', w.disabled_reason,"
+	" (SELECT CASE WHEN count(*) > $3 THEN 'more than ' || $3 ELSE count(*)::text END"
+	" FROM (SELECT FROM webhook_events_internal.dispatches AS d"
+	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id LIMIT $3 + 1) AS d))",
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4OID}, NULL
 };
 
 static Statement left_statement = {
@@ -177,7 +185,7 @@ disable_gone(void *argument pg_attribute_unused())
 {
 	ArrayParameter ids = {TEXTOID, NULL};
 	ArrayParameter versions = {TIMESTAMPTZOID, NULL};
-	Datum		values[2];
+	Datum		values[3];
 	uint64		count;
 	ListCell   *cell;
 
@@ -191,6 +199,7 @@ disable_gone(void *argument pg_attribute_unused())
 	}
 	values[0] = array_result(&ids);
 	values[1] = array_result(&versions);
+	values[2] = Int32GetDatum(MAX_COUNTED);
 	count = statement_write(&disable_statement, values, NULL);
 	counters_add(COUNTER_DISABLED, count);
 	for (uint64 row = 0; row < count; row++)

@@ -348,8 +348,9 @@ set_row_aside(Recording *recording, TimestampTz now, WorkError *error)
 
 	ereport(LOG,
 			(errcode(error->sqlstate),
-			 errmsg("dispatch \"%s\" of webhook \"%s\" could not be recorded and is set aside: %s",
-					dispatch->id, dispatch->subscriber->id, error->message)));
+			 errmsg("dispatch \"%s\" of webhook \"%s\" of database \"%s\" could not be recorded and is set aside: %s",
+					dispatch->id, dispatch->subscriber->id, work_database(),
+					error->message)));
 	if (dispatch->stage == STAGE_ENDED)
 	{
 		entry->status = DISPATCH_FAILED;
@@ -612,5 +613,6 @@ recorder_finish(void)
 		(void) flush(true);
 	if (nended_dispatches > 0 || !dlist_is_empty(&locked_dispatches))
 		ereport(LOG,
-				(errmsg("some of what was sent could not be recorded, and will be sent again")));
+				(errmsg("some of what was sent from database \"%s\" could not be recorded, and will be sent again",
+						work_database())));
 }

@@ -379,7 +379,8 @@ revive_webhooks(Event **events, int nevents)
 	error = work_try_row(revive, values);
 	if (error != NULL)
 		ereport(LOG,
-				(errmsg("could not enable ad-hoc webhooks of resurrected runs: %s", error)));
+				(errmsg("could not enable ad-hoc webhooks of resurrected runs of database \"%s\": %s",
+						work_database(), error)));
 	work_see_writes();
 }
 
@@ -507,7 +508,8 @@ skip(void *argument)
 	if (mark == NULL)
 		return;
 	ereport(LOG,
-			(errmsg("event \"%s\" can't be routed and is left out: %s", id, skip_reason)));
+			(errmsg("event \"%s\" of database \"%s\" can't be routed and is left out: %s",
+					id, work_database(), skip_reason)));
 	batch_set_mark(batch, mark);
 }
 
@@ -574,8 +576,9 @@ slice_failed(Slicing *slicing, const WorkError *error)
 	if (error->is_of_row && ++slicing->failures >= MAX_SLICE_FAILURES)
 	{
 		ereport(LOG,
-				(errmsg("event \"%s\" can't be routed to webhooks behind \"%s\" and is left out for them: %s",
-						slicing->event->id, slicing->position, error->message)));
+				(errmsg("event \"%s\" of database \"%s\" can't be routed to webhooks behind \"%s\" and is left out for them: %s",
+						slicing->event->id, work_database(), slicing->position,
+						error->message)));
 		slices_end(slicing);
 		tell_lanes();
 		return;

@@ -112,6 +112,11 @@ handle_stop(SIGNAL_ARGS)
 	errno = saved_errno;
 }
 
+/* Why the process will have ended, for the log; that of an error is cut. */
+static char end_reason[TROUBLE_SIZE] = "it was asked to";
+static bool has_started = false;	/* and said so */
+static bool end_is_news = true;
+
 /* Notes why the worker fails, for status(); to be terminated is no failure. */
 static void
 note_error(ErrorData *data)
@@ -119,7 +124,10 @@ note_error(ErrorData *data)
 	if (data->elevel >= ERROR && data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 		shared_worker_ends(SLOT_WAITING);
 	else if (data->elevel >= ERROR && data->message != NULL)
-		shared_record_error(data->message);
+	{
+		end_is_news = shared_record_error(data->message);
+		snprintf(end_reason, sizeof(end_reason), "an error: %s", data->message);
+	}
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(data);
 }
@@ -192,14 +200,15 @@ report_hold(void)
 	if (current_hold == HOLD_RESTORED_COPY || current_hold == HOLD_RESTORED_TABLES)
 		ereport(WARNING,
 				(errmsg(current_hold == HOLD_RESTORED_COPY ?
-						"events in this database were recorded elsewhere, so nothing is delivered" :
-						"tables in this database were attached elsewhere, so nothing is delivered"),
+						"events in database \"%s\" were recorded elsewhere, so nothing is delivered" :
+						"tables in database \"%s\" were attached elsewhere, so nothing is delivered",
+						work_database()),
 				 errdetail("The database is a copy or was restored from a dump."),
 				 errhint("Call webhook_events.resume() if this copy is to deliver events.")));
 	if (current_hold == HOLD_OTHER_VERSION)
 		ereport(WARNING,
-				(errmsg("extension \"webhook_events\" in this database is not of version %s as the library is, so nothing is delivered",
-						EXTENSION_VERSION),
+				(errmsg("extension \"webhook_events\" in database \"%s\" is not of version %s as the library is, so nothing is delivered",
+						work_database(), EXTENSION_VERSION),
 				 errdetail("Events are recorded and wait."),
 				 errhint("Run ALTER EXTENSION webhook_events UPDATE.")));
 }
@@ -240,15 +249,21 @@ wait_for_work(long timeout)
 							http_in_flight() > 0 ? for_answers : for_work);
 }
 
-/* Why the process will have ended, for the log. */
-static const char *end_reason = "an error";
-
+/*
+ * One that has not come to say that it has started tells only of an error, and of one that
+ * comes each time once.
+ */
 static void
-log_end(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+log_end(int code, Datum arg pg_attribute_unused())
 {
-	ereport(makes_room ? DEBUG1 : LOG,
-			(errmsg("webhook_events worker of database \"%s\" has ended: %s",
-					work_database(), end_reason)));
+	if (has_started)
+		ereport(makes_room ? DEBUG1 : LOG,
+				(errmsg("webhook_events worker of database \"%s\" has ended: %s",
+						work_database(), end_reason)));
+	else if (code != 0 && end_is_news)
+		ereport(LOG,
+				(errmsg("webhook_events worker of database \"%s\" could not start: %s",
+						work_database(), end_reason)));
 }
 
 static void
@@ -257,31 +272,41 @@ log_start(void)
 	ereport(was_lent ? DEBUG1 : LOG,
 			(errmsg("webhook_events worker of database \"%s\" has started",
 					work_database())));
-	before_shmem_exit(log_end, (Datum) 0);
+	has_started = true;
 }
 
-/* Logs what of the settings can't work, when they are new. */
+/* Logs what of the settings can't work, when it is news. */
 static void
 log_settings(void)
 {
+	static char *logged = NULL;
+	StringInfoData problems;
 	ListCell   *cell;
 
+	initStringInfo(&problems);
 	foreach(cell, settings_unreadable_files())
+		appendStringInfo(&problems, "%s%s", problems.len > 0 ? "; " : "",
+						 (char *) lfirst(cell));
+	if (problems.len > 0 && (logged == NULL || strcmp(logged, problems.data) != 0))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("file of setting can't be read: %s", (char *) lfirst(cell)),
-				 errdetail("Calls over TLS from database \"%s\" fail.", work_database())));
+				 errmsg("calls over TLS from database \"%s\" fail, since files can't be used: %s",
+						work_database(), problems.data)));
+	if (logged != NULL)
+		pfree(logged);
+	logged = MemoryContextStrdup(TopMemoryContext, problems.data);
+	pfree(problems.data);
 }
 
 /* Ends the process; what is under way will be called again by the next one. */
 static void
-stop(SlotState next_state, bool record)
+stop(SlotState next_state, bool record, const char *reason)
 {
 	if (record)
 		delivery_finish();
 	else
 		delivery_close();
-	end_reason = next_state == SLOT_ABSENT ? "the extension is gone" : "it was asked to";
+	strlcpy(end_reason, reason, sizeof(end_reason));
 	shared_worker_ends(next_state);
 	proc_exit(0);
 }
@@ -336,7 +361,7 @@ make_room(void)
 	{
 		next = Min(next - clock_work_time(), LOOK_INTERVAL);
 		shared_worker_wants_at(now + next);
-		stop(SLOT_WAITING, true);
+		stop(SLOT_WAITING, true, "another database waits for a worker");
 	}
 	if (now < turn_ends_at)
 		return TimestampDifferenceMilliseconds(now, turn_ends_at);
@@ -367,7 +392,7 @@ read_counters(void)
 			count_at = clock_now() + COUNT_RETRY_TIME;
 			return;
 		case WORK_GONE:
-			stop(SLOT_ABSENT, false);
+			stop(SLOT_ABSENT, false, "the extension is gone");
 	}
 }
 
@@ -384,7 +409,7 @@ update_hold(void)
 			current_hold = HOLD_STANDSTILL;
 	}
 	else if (!find_hold(&current_hold))
-		stop(SLOT_ABSENT, false);
+		stop(SLOT_ABSENT, false, "the extension is gone");
 	/* An older version has no table of what was counted. */
 	if (count_at <= clock_now() && current_hold != HOLD_OTHER_VERSION &&
 		current_hold != HOLD_STANDSTILL)
@@ -408,7 +433,9 @@ take_turn(void)
 	CHECK_FOR_INTERRUPTS();
 	woken_for |= shared_take_wake();
 	if (must_stop || woken_for & WAKE_STOP)
-		stop(SLOT_WAITING, true);
+		stop(SLOT_WAITING, true, must_stop ? "it was asked to" :
+			 shared_worker_is_held() ? "its database is dropped, copied, renamed or moved" :
+			 "webhook_events.databases does not name its database, or that takes no connections");
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -420,7 +447,7 @@ take_turn(void)
 		update_hold();
 	timeout = run_engine(woken_for);
 	if (timeout < 0)
-		stop(SLOT_ABSENT, false);
+		stop(SLOT_ABSENT, false, "the extension is gone");
 	woken_for = 0;
 	if (current_hold == HOLD_NONE || delivery_has_put_down())
 	{
@@ -477,6 +504,7 @@ webhook_events_worker_main(Datum arg)
 	pqsignal(SIGTERM, handle_stop);
 	BackgroundWorkerUnblockSignals();
 	connect_to_slot(DatumGetInt32(arg));
+	before_shmem_exit(log_end, (Datum) 0);
 	was_lent = shared_worker_was_lent(&current_hold);
 	update_hold();
 	log_start();

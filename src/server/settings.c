@@ -11,7 +11,9 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -21,6 +23,9 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/varlena.h"
+
+/* So much of a file is read to see whether it is one in PEM. */
+#define PEM_SIZE (64 * 1024)
 
 char	   *setting_databases;
 bool		setting_delivery;
@@ -439,6 +444,35 @@ settings_name_database(const char *name)
 	return found;
 }
 
+/*
+ * What is wrong with a file in PEM, of which the beginning is read; NULL if nothing is.
+ * Whether what it holds is valid only a call can tell.
+ */
+static const char *
+problem_of_file(const char *path, const char *lacks)
+{
+	char	   *text;
+	struct stat status;
+	ssize_t		length;
+	bool		is_pem;
+	int			file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (file < 0)
+		return strerror(errno);
+	if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))
+	{
+		close(file);
+		return "not a file";
+	}
+	text = palloc(PEM_SIZE + 1);
+	length = read(file, text, PEM_SIZE);
+	text[Max(length, 0)] = '\0';
+	is_pem = (strstr(text, "-----BEGIN ") != NULL);
+	close(file);
+	pfree(text);
+	return is_pem ? NULL : lacks;
+}
+
 List *
 settings_unreadable_files(void)
 {
@@ -446,19 +480,23 @@ settings_unreadable_files(void)
 	{
 		const char *setting;
 		const char *file;
+		const char *lacks;
 	}			files[] = {
-		{"webhook_events.ca_file", setting_ca_file},
-		{"webhook_events.client_certificate_file", setting_client_certificate_file},
-		{"webhook_events.client_key_file", setting_client_key_file}
+		{"webhook_events.ca_file", setting_ca_file, "no certificate in it"},
+		{"webhook_events.client_certificate_file", setting_client_certificate_file,
+		"no certificate in it"},
+		{"webhook_events.client_key_file", setting_client_key_file, "no key in it"}
 	};
 	List	   *problems = NIL;
 
 	for (int i = 0; i < (int) lengthof(files); i++)
 	{
-		if (files[i].file != NULL && files[i].file[0] != '\0' &&
-			access(files[i].file, R_OK) != 0)
-			problems = lappend(problems, psprintf("%s: %s", files[i].setting,
-												  strerror(errno)));
+		const char *problem = NULL;
+
+		if (files[i].file != NULL && files[i].file[0] != '\0')
+			problem = problem_of_file(files[i].file, files[i].lacks);
+		if (problem != NULL)
+			problems = lappend(problems, psprintf("%s: %s", files[i].setting, problem));
 	}
 	return problems;
 }

@@ -247,14 +247,29 @@ shared_set_in_flight(uint32 in_flight)
 	pg_atomic_write_u32(&my_slot->in_flight, in_flight);
 }
 
-void
+bool
+shared_worker_is_held(void)
+{
+	bool		result;
+
+	LWLockAcquire(lock, LW_SHARED);
+	result = is_held(my_slot->database);
+	LWLockRelease(lock);
+	return result;
+}
+
+bool
 shared_record_error(const char *message)
 {
+	char		old[SLOT_ERROR_SIZE];
+
 	if (my_slot == NULL)
-		return;
+		return true;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
+	strlcpy(old, my_slot->last_error, sizeof(old));
 	slot_note_error(my_slot, message);
 	LWLockRelease(lock);
+	return strcmp(old, my_slot->last_error) != 0;
 }
 
 const char *

@@ -231,7 +231,12 @@ extern void shared_set_work_offset(int64 offset);
 extern void shared_worker_holds(WorkerHold hold);
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
-extern void shared_record_error(const char *message);
+
+/* Is the worker's database held, as by who drops it? */
+extern bool shared_worker_is_held(void);
+
+/* Notes an error; returns whether it is another one than the last. */
+extern bool shared_record_error(const char *message);
 
 /* Publishes an answer, see server/standstill.h; returns whether it is news. */
 extern bool shared_answer(uint64 number);

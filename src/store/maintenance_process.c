@@ -207,7 +207,7 @@ run_task(void *argument)
 	task->has_more = (count == MAX_DELETED);
 }
 
-/* Logs the first thing that went wrong, and keeps it for status(). */
+/* Logs the first thing that went wrong, if nothing did last time, and keeps it for status(). */
 static void
 note_error(const char *activity, const char *error)
 {
@@ -217,8 +217,18 @@ note_error(const char *activity, const char *error)
 									  psprintf("%s: %s", activity, error));
 	if (!shared_maintenance_fails())
 		ereport(LOG,
-				(errmsg("webhook_events will try again to look after its tables of days, after an error while %s",
-						first_error)));
+				(errmsg("webhook_events will try again to look after the tables of days of database \"%s\", after an error while %s",
+						work_database(), first_error)));
+}
+
+static void
+report_end(int64 delay)
+{
+	if (first_error == NULL && shared_maintenance_fails())
+		ereport(LOG,
+				(errmsg("webhook_events looks after the tables of days of database \"%s\" again",
+						work_database())));
+	shared_report_maintenance(first_error, delay);
 }
 
 /* Does one thing in a transaction; returns whether it may have left some. */
@@ -478,8 +488,8 @@ webhook_events_maintenance_main(Datum arg)
 		   clock_now() < end_at)
 		rest(DELETE_INTERVAL);
 	more |= has_deleted;
-	shared_report_maintenance(first_error, first_error != NULL ? RETRY_INTERVAL :
-							  more ? DELETE_INTERVAL :
-							  has_summarized() ? SUMMARY_INTERVAL : INTERVAL);
+	report_end(first_error != NULL ? RETRY_INTERVAL :
+			   more ? DELETE_INTERVAL :
+			   has_summarized() ? SUMMARY_INTERVAL : INTERVAL);
 	proc_exit(0);
 }

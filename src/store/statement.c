@@ -121,6 +121,16 @@ work_database(void)
 	return database_name;
 }
 
+/* That is what the log has of a process that crashes, so it names the database. */
+static void
+report_activity(const char *activity)
+{
+	char		text[NAMEDATALEN + 128];
+
+	snprintf(text, sizeof(text), "%s in database \"%s\"", activity, database_name);
+	pgstat_report_activity(STATE_RUNNING, text);
+}
+
 /*
  * Finds the extension and keeps it from being dropped before the transaction
  * ends.  Whoever drops it locks it first, so neither of us meets the other half
@@ -154,7 +164,7 @@ work_begin(const char *activity)
 	}
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, activity);
+	report_activity(activity);
 	return true;
 }
 

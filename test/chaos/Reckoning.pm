@@ -280,7 +280,7 @@ sub check_log
 		my $is_once = 1;
 
 		next if $level =~ /^(DETAIL|HINT|CONTEXT|STATEMENT)$/;
-		if ($text =~ /^(.*) (fails and will be tried again: .*|works again)$/)
+		if ($text =~ /^(.*) of database "postgres" (fails and will be tried again: .*|works again)$/)
 		{
 			my ($what, $is_end) = ($1, $2 eq 'works again');
 
@@ -308,13 +308,17 @@ sub check_log
 			$is_once = $is_turn->($pid, 'worker', 0);
 			$nended++;
 		}
-		elsif ($text eq 'some of what was sent could not be recorded, and will be sent again')
+		elsif ($text eq 'some of what was sent from database "postgres" could not be recorded, and will be sent again')
 		{
 			$nlost++;
 		}
-		elsif ($text =~ /^webhook_events will try again to look after its tables of days, after an error while /)
+		elsif ($text =~ /^webhook_events will try again to look after the tables of days of database "postgres", after an error while /)
 		{
 			$troubles{days}++;
+		}
+		elsif ($text eq 'webhook_events looks after the tables of days of database "postgres" again')
+		{
+			$is_once = $troubles{days};
 		}
 		else
 		{

@@ -40,7 +40,7 @@ my $in_flight = query('SELECT in_flight FROM webhook_events.status()');
 cmp_ok($in_flight, '>', 1, 'requests are under way');
 cmp_ok($in_flight, '<', 35, 'no more than there are descriptors for');
 my $log = slurp_file($node->logfile);
-is(() = $log =~ /max_in_flight is 10000, but the worker has descriptors for only \d+ requests/g, 1, 'which is logged once');
+is(() = $log =~ /max_in_flight is 10000, but the worker of database "postgres" has descriptors for only \d+ requests/g, 1, 'which is logged once');
 $receiver->release('descriptors');
 wait_for_end($node);
 is(query("SELECT count(*), max(attempts) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'"), '300|1',

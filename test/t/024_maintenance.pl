@@ -87,13 +87,13 @@ wait_for_sql($node, "SELECT error LIKE '%outbox: canceling statement due to lock
 is($node->safe_psql('postgres', has_table('outbox')), 'f', 'what is in use is left for later');
 is($node->safe_psql('postgres', "SELECT string_agg(relname, ' ') FROM pg_class WHERE relname ~ '_20210301\$'"),
 	'outbox_20210301', 'each table is dropped for itself');
-is(log_count('will try again to look after its tables of days'), 1, 'a failure is logged');
+is(log_count('will try again to look after the tables of days of database'), 1, 'a failure is logged');
 deliver('beside a failure');
 pass('deliveries go on beside a failure');
 wait_for_end_of_process();
 look_after_days();
 wait_for_end_of_process();
-is(log_count('will try again to look after its tables of days'), 1, 'a failure that lasts is logged once');
+is(log_count('will try again to look after the tables of days of database'), 1, 'a failure that lasts is logged once');
 
 # Also while nothing is delivered.
 $node->safe_psql('postgres', "COMMIT PREPARED 'reads'; SELECT webhook_events.pause()");

@@ -148,7 +148,7 @@ wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhoo
 is(sent_to('/hold/table'), 1, 'what could not be recorded was not sent again');
 wait_for_sql($node, "SELECT troubles IS NULL AND worker_pid = $pid $status", 't');
 pass('the worker was there all the time');
-like(slurp_file($node->logfile), qr/recording what was sent works again/, 'and the log says that it is over');
+like(slurp_file($node->logfile), qr/recording what was sent of database "postgres" works again/, 'and the log says that it is over');
 
 # Housekeeping that fails.
 query('ALTER TABLE webhook_events_internal.webhook_stats ADD CONSTRAINT broken CHECK (total_dispatches < 0) NOT VALID');

@@ -135,7 +135,7 @@ query("ALTER SYSTEM SET webhook_events.ca_file = '/nonexistent/ca'");
 $node->reload;
 wait_for_sql($node, 'SELECT unreadable_files::text FROM webhook_events.status()',
 	'{"webhook_events.ca_file: No such file or directory"}');
-$node->wait_for_log(qr/file of setting can't be read: webhook_events.ca_file: No such file or directory/, $offset);
+$node->wait_for_log(qr/calls over TLS from database "postgres" fail, since files can't be used: webhook_events.ca_file: No such file or directory/, $offset);
 pass('files that can not be read, in the log as well');
 query("CREATE SUBSCRIPTION sub CONNECTION 'dbname=postgres' PUBLICATION pub WITH (connect = false)");
 is(query('SELECT subscriptions_down FROM webhook_events.status()'), '', 'a subscription that is not enabled needs no worker');
