@@ -49,13 +49,15 @@ CREATE FUNCTION webhook_events_internal.tally_bounds() RETURNS double precision[
 COMMENT ON FUNCTION webhook_events_internal.tally_bounds() IS
     'the upper bounds, in seconds, of the classes of histograms; one more class has the rest';
 
+-- OFFSET keeps conditions of a query behind the view's own.
 CREATE VIEW webhook_events.in_flight WITH (security_barrier = true) AS
     SELECT f.dispatch_id, f.webhook_id, f.host, f.attempt, f.started_at,
         pg_catalog.clock_timestamp() - f.started_at AS age
     FROM webhook_events_internal.live_flights() AS f
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR EXISTS (SELECT FROM webhook_events_internal.webhooks AS w WHERE w.id = f.webhook_id
-            AND w.user_id = (SELECT webhook_events_internal.own_user(false)));
+            AND w.user_id = (SELECT webhook_events_internal.own_user(false)))
+    OFFSET 0;
 COMMENT ON VIEW webhook_events.in_flight IS
     'the calls that are under way now, up to as many as max_in_flight was when the server started';
 COMMENT ON COLUMN webhook_events.in_flight.dispatch_id IS

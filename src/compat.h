@@ -165,6 +165,25 @@ typedef struct JsonbBuilder
 #define PLANNER_PASSED query, text, options, parameters, explain
 #endif
 
+/* PostgreSQL 19 has another hook for tables that the planner meets. */
+#if PG_VERSION_NUM < 190000
+#include "optimizer/plancat.h"
+#define relation_planned_hook get_relation_info_hook
+#define RELATION_PLANNED_HOOK_TYPE get_relation_info_hook_type
+#define RELATION_PLANNED_ARGUMENTS \
+	PlannerInfo *root, Oid relation, bool has_children, RelOptInfo *rel
+#define RELATION_PLANNED_PASSED root, relation, has_children, rel
+#define RELATION_PLANNED relation
+#else
+#include "optimizer/pathnode.h"
+#define relation_planned_hook build_simple_rel_hook
+#define RELATION_PLANNED_HOOK_TYPE build_simple_rel_hook_type
+#define RELATION_PLANNED_ARGUMENTS \
+	PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *entry
+#define RELATION_PLANNED_PASSED root, rel, entry
+#define RELATION_PLANNED entry->relid
+#endif
+
 /* PostgreSQL 17 lets extensions name what they wait for. */
 #if PG_VERSION_NUM < 170000
 #define wait_event_named(name) PG_WAIT_EXTENSION

@@ -122,6 +122,31 @@ foreach my $tenant (qw(a b))
 		SELECT count(*) FROM webhook_events.events WHERE user_id <> '' AND (SELECT pg_temp.leak(user_id));
 		SELECT pg_temp.leak(user_id) FROM webhook_events.events WHERE user_id <> '' ORDER BY pg_temp.leak(user_id), id DESC LIMIT 1;
 		SELECT string_agg(DISTINCT t, ' ') FROM seen}) =~ s/.*\n//sr, $tenant, 'a leaky function sees nothing else');
+
+	# Nor is it told by when a function is called that is told nothing itself.
+	my %when = (
+		"calls WHERE CASE WHEN response_body > '' THEN %s ELSE false END" => 'a CASE', "calls WHERE url IS NOT NULL AND response_body > '' AND %s" => 'AND',
+		"calls WHERE attempt > 0 AND (response_status = 100 OR %s)" => 'OR', 'webhooks WHERE CASE WHEN payload_template IS NULL THEN %s END' => 'NULL',
+		'webhooks_masked WHERE NOT (is_enabled AND NOT %s)' => 'NOT', 'events WHERE coalesce(CASE WHEN actor_task_id IS NULL THEN %s END, true)' => 'COALESCE',
+		'dispatches WHERE finished_at IS NOT NULL AND %s' => 'AND, of dispatches', 'dispatches AS d JOIN (VALUES (1)) AS v (n) ON finished_at IS NOT NULL AND %s' => 'a join',
+		"deliveries WHERE actor_run_id > '' AND CASE WHEN actor_run_id < 'run-z' THEN %s END" => 'a scan of another table', 'webhook_health WHERE CASE WHEN is_enabled THEN %s END' => 'a LATERAL one',
+		"(SELECT * FROM webhook_events.calls WHERE response_body <> 'x' OFFSET 0) AS c WHERE CASE WHEN response_body > '' THEN %s END" => 'a query within',
+		'(SELECT actor_task_id, min(id) AS id FROM webhook_events.events GROUP BY 1) AS e WHERE CASE WHEN actor_task_id IS NULL THEN %s END' => 'groups');
+	foreach my $from (sort { $when{$a} cmp $when{$b} } keys %when)
+	{
+		my $tells = $when{$from} eq 'NULL' || $when{$from} =~ /LATERAL|join/ ? 'pg_temp.tell()' : '(pg_temp.tell() AND 1 / pg_temp.one() = 1)';
+		my $own = $from =~ /^webhook/ ? 2 : 1;
+		my $sql = sprintf(($from =~ /^\(/ ? 'FROM ' : 'FROM webhook_events.') . $from, $tells);
+		foreach my $mode (qw(force_custom_plan force_generic_plan))
+		{
+			is(as($role, "CREATE TEMP SEQUENCE told; SET plan_cache_mode = $mode;
+				CREATE FUNCTION pg_temp.tell() RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS \$\$ BEGIN RETURN nextval('pg_temp.told') > 0; END \$\$;
+				CREATE FUNCTION pg_temp.one() RETURNS int LANGUAGE plpgsql STABLE COST 0.0000001 AS 'BEGIN RETURN 1; END';
+				PREPARE q AS SELECT FROM (SELECT $sql) AS s; EXECUTE q; SELECT currval('pg_temp.told')"), $own, "a function is called for what is one's own, by $when{$from}, $mode");
+		}
+	}
+	like(as($role, "EXPLAIN (COSTS off) SELECT FROM webhook_events.calls WHERE response_body > 'x'"), qr/CASE WHEN .*SubPlan.* THEN \(response_body > 'x'/, 'nor how often another table is asked');
+	like(as($role, "EXPLAIN (COSTS off) SELECT FROM webhook_events.calls WHERE dispatch_id = 'x' AND started_at > now() - interval '1 hour'"), qr/Index Cond: \(dispatch_id = 'x'/, 'and an index is used');
 	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/$foreign{webhook}/, 'nor does EXPLAIN tell ids');
 	query("SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%spy'");
 }
