@@ -62,27 +62,31 @@ static TimestampTz next_follow_at = 0;
 void
 delivery_open(void)
 {
+	MemoryContext context;
+
 	Assert(delivery_context == NULL);
 	(void) times_open();
-	delivery_context = AllocSetContextCreate(TopMemoryContext,
-											 "webhook_events delivery",
-											 ALLOCSET_DEFAULT_SIZES);
+
+	/* It is not open, and nothing to be ended, before all of it is. */
 	http_open();
-	hosts_open(delivery_context);
-	subscribers_open(delivery_context);
-	dispatches_open(delivery_context);
-	lanes_open(delivery_context);
-	caller_open(delivery_context);
+	context = AllocSetContextCreate(TopMemoryContext, "webhook_events delivery",
+									ALLOCSET_DEFAULT_SIZES);
+	hosts_open(context);
+	subscribers_open(context);
+	dispatches_open(context);
+	lanes_open(context);
+	caller_open(context);
 	cursor_reset();
-	slices_open(delivery_context);
+	slices_open(context);
 	router_open();
 	waiting_open();
-	recorder_open(delivery_context);
-	tally_open(delivery_context);
+	recorder_open(context);
+	tally_open(context);
 	health_open();
 	is_put_down = false;
 	next_poll_at = 0;
 	next_sweep_at = clock_work_time() + SWEEP_INTERVAL;
+	delivery_context = context;
 }
 
 bool
