@@ -150,6 +150,12 @@ list_databases(void)
 	table_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	CommitTransactionCommand();
+
+	/*
+	 * Up to PostgreSQL 16 that leaves us in TopMemoryContext, which nobody
+	 * resets.
+	 */
+	MemoryContextSwitchTo(context);
 	return databases;
 }
 

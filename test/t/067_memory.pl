@@ -1,7 +1,7 @@
 # 067_memory.pl
 #	  What a session remembers of events does not grow with their number, whatever
 #	  raises them: no more than with a trigger that does nothing.  And a value that is
-#	  too large is left out.
+#	  too large is left out.  Nor does the launcher grow.
 
 use strict;
 use warnings;
@@ -116,6 +116,29 @@ $node->safe_psql('postgres', q{INSERT INTO large_runs VALUES (5, 'large', 'READY
 	(7, 'large', 'READY', repeat(chr(2), 170))});
 is($node->safe_psql('postgres', q{SELECT string_agg(actor_run_id || (problem IS NULL)::text, ' ' ORDER BY id) FROM webhook_events.events
 	WHERE actor_run_id IN ('5', '6', '7') AND actor_id = 'large'}), '5true 6false 7false', 'the limit is a setting');
+
+# The launcher looks through all databases, again and again, for as long as the server runs.
+sub launcher_bytes
+{
+	my $offset = -s $node->logfile;
+	my $bytes;
+
+	$node->safe_psql('postgres', q{SELECT pg_log_backend_memory_contexts(pid) FROM pg_stat_activity WHERE backend_type = 'webhook_events launcher'});
+	wait_until { ($bytes) = slurp_file($node->logfile, $offset) =~ /TopMemoryContext: (\d+) total in .*?; \d+ free \(\d+ chunks\); \d+ used/ }
+	'the launcher tells of its memory';
+	return $bytes;
+}
+
+my $turn = q{SELECT state_change FROM pg_stat_activity WHERE backend_type = 'webhook_events launcher'};
+my $before = launcher_bytes();
+for (1 .. 40)
+{
+	my $last = $node->safe_psql('postgres', $turn);
+
+	$node->safe_psql('postgres', 'SELECT webhook_events_internal.announce()');
+	wait_until { $node->safe_psql('postgres', $turn) ne $last } 'the launcher has looked';
+}
+cmp_ok(launcher_bytes() - $before, '<', 200000, 'the launcher does not grow');
 
 $node->stop;
 done_testing();
