@@ -20,8 +20,10 @@
 #include "server/settings.h"
 #include "store/request.h"
 #include "store/counters.h"
+#include "store/statement.h"
 #include "store/webhooks.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* Bodies of requests under way may take so much memory together. */
@@ -67,14 +69,15 @@ caller_open(MemoryContext context)
 }
 
 /*
- * Builds the request in the scratch context; false with a reason if that
- * can't be done.  An event that makes our own code raise an error fails its
- * dispatch and not the worker.
+ * Builds the request in the scratch context; false with a reason if that can't be
+ * done, and *passes says whether it may be possible later.  An event that makes our
+ * own code raise an error fails its dispatch and not the worker.
  */
 static bool
-build_request(const Dispatch *dispatch, Request *request, char **error)
+build_request(const Dispatch *dispatch, Request *request, char **error, bool *passes)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
+	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool built = false;
 
 	*error = webhook_forbidden(webhook);
@@ -90,10 +93,12 @@ build_request(const Dispatch *dispatch, Request *request, char **error)
 	{
 		ErrorData  *data;
 
+		CurrentResourceOwner = owner;
 		MemoryContextSwitchTo(scratch_context);
 		data = CopyErrorData();
 		FlushErrorState();
 		*error = data->message;
+		*passes = !work_is_of_row(data->sqlerrcode);
 	}
 	PG_END_TRY();
 	return built;
@@ -129,7 +134,7 @@ start_call(Dispatch *dispatch)
 	bool		passes = false;
 
 	if (reason == NULL && !(subscriber_complete(dispatch->subscriber, &error, &passes) &&
-							build_request(dispatch, &request, &error)))
+							build_request(dispatch, &request, &error, &passes)))
 		reason = error != NULL ? error : "The request could not be built.";
 	if (reason != NULL)
 	{

@@ -249,12 +249,8 @@ work_try_row(void (*work) (void *argument), void *argument)
 	return try(work, argument, is_passing);
 }
 
-/*
- * Is an error of this kind about what was to be done, and not about the server, whose
- * errors others would meet too?
- */
-static bool
-is_of_row(int sqlstate)
+bool
+work_is_of_row(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -308,7 +304,7 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();
 		error->sqlstate = data->sqlerrcode;
-		error->is_of_row = is_of_row(data->sqlerrcode);
+		error->is_of_row = work_is_of_row(data->sqlerrcode);
 		error->is_cancel = was_cancelled && is_cancel(data->sqlerrcode);
 		strlcpy(error->message, data->message ? data->message : "missing error text",
 				sizeof(error->message));

@@ -63,6 +63,12 @@ typedef struct WorkError
 	char		message[512];
 } WorkError;
 
+/*
+ * Is an error of this kind about what was to be done, and not about the server, whose
+ * errors others would meet too?
+ */
+extern bool work_is_of_row(int sqlstate);
+
 extern WorkResult work_run(const char *activity, bool cancellable,
 						   void (*work) (void *argument), void *argument,
 						   WorkError *error);
