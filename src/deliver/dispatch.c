@@ -106,7 +106,10 @@ free_unused(Batch *batch)
 		MemoryContextDelete(batch->context);
 	batch->context = NULL;
 	if (batch->nwithout_row == 0 && batch->mark == NULL)
+	{
+		list_free_deep(batch->ended_runs);
 		pfree(batch);
+	}
 }
 
 void

@@ -460,8 +460,13 @@ route(void *argument)
 	}
 	remove_known(&matches);
 	put_in_order(&matches);
-	batch_set_mark(batch, mark);
 	create_dispatches(&matches);
+
+	/*
+	 * Not before: after an error there is no mark behind events that were
+	 * left out.
+	 */
+	batch_set_mark(batch, mark);
 	tell_lanes();
 	for (int i = 0; i < nevents; i++)
 		nproblems += events[i]->has_problem;
