@@ -242,6 +242,7 @@ find_late(void)
 		return;
 	if (late)
 		pfree(late);
+	late = NULL;
 	late = MemoryContextAlloc(TopMemoryContext, nlate * sizeof(uint64));
 	for (int i = 0; i < nlate; i++)
 		late[i] = datum_xid(statement_value(i, 1, &isnull));
