@@ -201,7 +201,8 @@ MINUTES ?= 10
 chaos: setup temp-install
 	@rm -rf $(tmp)/test-$@/tmp_check
 	@cd $(here) && $(as_user) env $(call tap_env,test-$@) MINUTES=$(MINUTES) SEED=$(SEED) \
-		$(PROVE) $(PROVE_FLAGS) test/chaos/faults.pl test/chaos/chaos.pl
+		$(PROVE) $(PROVE_FLAGS) test/chaos/faults.pl test/chaos/chaos.pl 2>&1 | tee $(tmp)/$@.log; \
+		$(PERL) $(here)/test/summary.pl $(tmp)/$@.log
 
 # The regression tests, and VALGRIND_TESTS, on a server under valgrind: half an hour.
 VALGRIND_TESTS ?= test/t/054_random_sql.pl

@@ -5,13 +5,15 @@
 #	  doubled or invented, and that what an operator can act on was said once.
 #
 # SEED in the environment repeats a run's decisions, though not its timing; MINUTES
-# is how long it goes on (default 10).  Nothing is killed in the last quarter, so that
-# what one worker piles up can be seen.
+# is how long it goes on (default 10); ACTIONS="lock_day restart" leaves out all others.
+# Nothing is killed in the last quarter, so that what one worker piles up can be seen.
 
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use File::Copy qw(copy);
+use HTTP::Tiny;
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -182,6 +184,8 @@ SET client_min_messages = warning;
 CREATE TABLE ending (ends boolean);
 -- From which transaction on it is certain that a webhook was there as it is.
 CREATE TABLE known_since (webhook_id text PRIMARY KEY, xid xid8);
+-- Dispatches that a resume() has skipped.
+CREATE TABLE said_skipped (dispatch_id text PRIMARY KEY);
 CREATE PROCEDURE work(client int, seed float) LANGUAGE plpgsql AS \$\$
 BEGIN
 	PERFORM setseed(seed);
@@ -244,6 +248,7 @@ my $nprepared = 0;
 my ($nskips, $skipped_events, $skipped_dispatches, $is_paused, $paused_until) = (0, 0, 0, 0, 0);
 my $skipped_until = 0;
 my @stops;    # [from, to, whether it was a kill]
+my %workers;    # those that were seen at work
 my $day = q{(SELECT tableoid::regclass FROM webhook_events_internal.dispatches ORDER BY id DESC LIMIT 1)};
 
 # Days that no event will ever be of.
@@ -253,7 +258,13 @@ sub resume
 {
 	my ($backlog) = @_;
 
-	query("SELECT webhook_events.resume('$backlog')");
+	query(<<SQL);
+BEGIN;
+SELECT webhook_events.resume('$backlog');
+INSERT INTO said_skipped SELECT id FROM webhook_events.dispatches WHERE error_message = 'Skipped by resume().'
+	ON CONFLICT DO NOTHING;
+COMMIT
+SQL
 	if ($backlog eq 'skip' && $notice =~ /NOTICE:  (\d+) events that were not routed and (\d+) dispatches that waited are skipped/)
 	{
 		$nskips++;
@@ -265,6 +276,19 @@ sub resume
 	return;
 }
 
+# What was sent by now has been seen by its receiver: each answers one after the other.
+sub settle
+{
+	my $client = HTTP::Tiny->new(timeout => 180, verify_SSL => 0, keep_alive => 0, map { $_ => undef } qw(proxy http_proxy https_proxy));
+
+	$client->get("https://127.0.0.1:$nginx_port/ok?settle") if $nginx_port;
+	foreach my $receiver (@receivers, @receivers)
+	{
+		$client->get($receiver->url('/ok?settle'));
+	}
+	return;
+}
+
 # Whoever stops the worker may have it called again for what was under way.
 sub stops
 {
@@ -272,8 +296,18 @@ sub stops
 	my $from = time;
 
 	$how->();
+	settle();
 	push @stops, [ $from, time, $is_kill ];
 	return;
+}
+
+# The worker, if there is one at work.
+sub worker
+{
+	my $pid = query('SELECT worker_pid FROM webhook_events.status() WHERE running');
+
+	$workers{$pid} = 1 if $pid;
+	return $pid;
 }
 
 # The server follows the process.
@@ -324,14 +358,16 @@ sub new_webhook
 
 # Each with its weight.
 my %actions = (
-	kill_worker => [ 1, sub { kill_process(query('SELECT worker_pid FROM webhook_events.status()')) } ],
+	kill_worker => [ 1, sub { kill_process(worker()) } ],
 	kill_launcher => [ 1, sub {
 		kill_process(query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'webhook_events launcher'"));
 	} ],
 	crash => [ 1, sub { stops(1, sub { $node->stop('immediate'); $preload->with(sub { $node->start }) }) } ],
 	restart => [ 1, sub { stops(0, sub { $node->stop; $preload->with(sub { $node->start }) }) } ],
 	terminate_worker => [ 3, sub {
-		stops(0, sub { try('SELECT pg_terminate_backend(worker_pid, 60000) FROM webhook_events.status()') });
+		my $pid = worker() or return;
+
+		stops(0, sub { try("SELECT pg_terminate_backend($pid, 60000)") });
 	} ],
 	terminate_launcher => [ 2, sub {
 		try("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'webhook_events launcher'");
@@ -431,7 +467,8 @@ my %actions = (
 		sleep rand(2);
 		$preload->fill_disk(0);
 	} ]);
-my @bag = map { ($_) x $actions{$_}[0] } sort keys %actions;
+my $chosen = $ENV{ACTIONS} ? join '|', split ' ', $ENV{ACTIONS} : '.*';
+my @bag = map { ($_) x $actions{$_}[0] } grep { /^($chosen)$/ } sort keys %actions;
 
 note_webhooks();
 my $ends_at = time + 60 * $minutes;
@@ -452,9 +489,10 @@ while (time < $ends_at)
 	sleep rand(0.3);
 }
 
-# The end: everything is let go, and what has no hope is given up.
+# The end: everything is let go, and what has no hope is given up, when some of it was said to rest.
 close_sessions(1);
 resume('send') if $is_paused;
+wait_until { keep_writing(); worker() && slurp_file($node->logfile) =~ /LOG:  host \S+ does not answer/ } 'a host rests';
 query('INSERT INTO ending VALUES (true)');
 foreach my $client (grep { defined } @clients)
 {
@@ -481,9 +519,14 @@ reckon(
 my $nobstacles = 0;
 $nobstacles += $count{$_} // 0
   foreach qw(cancel_worker clock clock_by_days days detach_day full_disk index lock_day lock_row lock_statistics lock_webhooks open_delete rewrite);
-check_log($node->logfile, \&query, minutes => $minutes, stops => \@stops, nobstacles => $nobstacles);
+check_log($node->logfile, \&query, workers => [ keys %workers ], stops => \@stops, nobstacles => $nobstacles);
 check_growth($node, \&query, $max_in_flight);
 
+# What is wrong can be looked for in the receivers' logs.
+if (!Test::More->builder->is_passing)
+{
+	copy($receivers[$_]->log_file, "$PostgreSQL::Test::Utils::log_path/receiver-$_.log") foreach 0 .. $#receivers;
+}
 $node->stop;
 done_testing();
 

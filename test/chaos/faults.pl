@@ -13,7 +13,7 @@ use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
 
-my $seed = $ENV{SEED} // 1;
+my $seed = $ENV{SEED} || 1;
 my $nruns = 30;
 my $enough = 20;
 my $receiver = WebhookEvents::Receiver->new;

@@ -223,6 +223,7 @@ deliver('other', $other, 3);
 is(query("SELECT troubles IS NULL $status"), 't', 'all of it works with a publication for all tables');
 query('DROP PUBLICATION everything');
 
+<<<<<<< HEAD
 # A worker that starts has no descriptor left to wait for answers with.
 SKIP:
 {
@@ -262,6 +263,28 @@ SKIP:
 	query('ALTER SYSTEM RESET webhook_events.payload_limit');
 	query('SELECT pg_reload_conf()');
 }
+=======
+# A worker that was asked to stop takes the time to record; who asks again is obeyed at once.
+query(q{CREATE TABLE slow AS SELECT true AS is_slow;
+	CREATE FUNCTION sleep_if_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_sleep(3600) FROM public.slow;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER slow AFTER INSERT ON webhook_events_internal.cursors FOR EACH STATEMENT EXECUTE FUNCTION sleep_if_slow()});
+$pid = query("SELECT worker_pid $status");
+my $sleeps = "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND wait_event = 'PgSleep'";
+insert_runs($node, 1, 'other');
+wait_for_sql($node, $sleeps, 1);
+query("DELETE FROM slow; SELECT pg_terminate_backend($pid)");
+query('SELECT pg_sleep(1.5)');
+is(query($sleeps), 1, 'a worker that records is not ended by who asks it to stop');
+query("SELECT pg_terminate_backend($pid)");
+wait_for_sql($node, "SELECT running AND worker_pid <> $pid $status", 't');
+like(slurp_file($node->logfile), qr/\[$pid\] .*FATAL:  terminating background worker "webhook_events worker"/, 'but by who asks again');
+wait_for_delivered($other, 1);
+query('DROP TRIGGER slow ON webhook_events_internal.cursors');
+>>>>>>> 2074125 (wip4)
 
 # Settings of the database are for sessions.
 query(q{CREATE ROLE nobody;

@@ -109,6 +109,14 @@ sub key
 	return $self->_file('server.key');
 }
 
+# The file with a line of JSON for each request.
+sub log_file
+{
+	my $self = shift;
+
+	return $self->_file('log');
+}
+
 # All requests so far in the order in which they were complete, as hashes with
 # the keys of the log.
 sub requests
