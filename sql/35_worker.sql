@@ -24,10 +24,16 @@ CREATE TABLE webhook_events_internal.origins (
     database oid NOT NULL,
     outbox oid NOT NULL,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    system bigint,
+    xid xid,
     CONSTRAINT origins_pkey PRIMARY KEY (database, outbox)
 );
 COMMENT ON TABLE webhook_events_internal.origins IS
     'the databases that wrote the outbox; another than this one means a restored copy';
+COMMENT ON COLUMN webhook_events_internal.origins.system IS
+    'the server''s identifier, since a copy on another one can have the same numbers; NULL: of version 1.0.0';
+COMMENT ON COLUMN webhook_events_internal.origins.xid IS
+    'that of the row''s xmin, which a dump or replication does not keep, while pg_upgrade does, which gives the server another identifier';
 
 CREATE TABLE webhook_events_internal.pauses (
     reason text,

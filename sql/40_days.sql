@@ -9,12 +9,14 @@ CREATE FUNCTION webhook_events_internal.has_own_outbox() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT count(*) > 0 AND bool_and(o.outbox = 'webhook_events_internal.outbox'::regclass
-        AND o.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+    SELECT bool_and(o.outbox = 'webhook_events_internal.outbox'::regclass
+        AND o.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND (o.system IS NULL OR o.system = (webhook_events_internal.current_place())[1]
+            OR o.xmin = o.xid))
     FROM webhook_events_internal.origins AS o
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.has_own_outbox() IS
-    'whether this database writes the outbox: neither a new one nor a restored copy';
+    'whether this database writes the outbox, and is no restored copy; NULL: none does yet';
 REVOKE ALL ON FUNCTION webhook_events_internal.has_own_outbox() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.day_table(kind text, day date) RETURNS text

@@ -14,12 +14,15 @@ CREATE FUNCTION webhook_events_internal.claim_outbox() RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    INSERT INTO webhook_events_internal.origins (database, outbox)
-        SELECT oid, 'webhook_events_internal.outbox'::regclass
+    INSERT INTO webhook_events_internal.origins (database, outbox, system)
+        SELECT oid, 'webhook_events_internal.outbox'::regclass,
+            (webhook_events_internal.current_place())[1]
         FROM pg_database
         WHERE datname = current_database()
             AND NOT EXISTS (SELECT FROM webhook_events_internal.origins)
         ON CONFLICT DO NOTHING;
+    -- Not of the transaction, but of what may be a part of it.
+    UPDATE webhook_events_internal.origins SET xid = xmin WHERE xid IS NULL;
     SELECT webhook_events_internal.wake_worker();
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.claim_outbox() IS

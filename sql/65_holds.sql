@@ -64,9 +64,7 @@ BEGIN
         before_all::text::bigint, now_on::text::bigint + 1];
     DELETE FROM webhook_events_internal.cursors;
     DELETE FROM webhook_events_internal.origins;
-    INSERT INTO webhook_events_internal.origins (database, outbox)
-        SELECT d.oid, 'webhook_events_internal.outbox'::regclass
-        FROM pg_database AS d WHERE d.datname = current_database();
+    PERFORM webhook_events_internal.claim_outbox();
     INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
         SELECT n.nspname, c.relname, s.kind
         FROM webhook_events.sources AS s JOIN pg_class AS c ON c.oid = s.relation
@@ -120,11 +118,7 @@ BEGIN
         RAISE EXCEPTION 'backlog "%" is neither "send" nor "skip"', backlog
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT coalesce(NOT bool_and(o.database = d.oid
-            AND o.outbox = 'webhook_events_internal.outbox'::regclass), true)
-    INTO is_foreign
-    FROM webhook_events_internal.origins AS o
-        CROSS JOIN (SELECT oid FROM pg_database WHERE datname = current_database()) AS d;
+    is_foreign := webhook_events_internal.has_own_outbox() IS NOT TRUE;
     IF skips AND NOT is_foreign AND NOT EXISTS (SELECT FROM webhook_events_internal.pauses) THEN
         RAISE EXCEPTION 'delivery is not paused'
             USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -60,6 +60,12 @@ INSERT INTO webhook_events_internal.attached (schema_name, table_name, kind)
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     ON CONFLICT DO NOTHING;
 
+-- Who wrote the outbox is known by more than its numbers from now on.
+UPDATE webhook_events_internal.origins
+    SET system = (webhook_events_internal.current_place())[1]
+    WHERE webhook_events_internal.has_own_outbox();
+UPDATE webhook_events_internal.origins SET xid = xmin WHERE system IS NOT NULL;
+
 -- Ad-hoc webhooks that were made after the end of their runs never retired.
 INSERT INTO webhook_events_internal.runs_to_check (run_id)
     SELECT DISTINCT w.actor_run_id FROM webhook_events_internal.webhooks AS w

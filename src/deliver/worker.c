@@ -74,15 +74,14 @@ static WaitEventSet *wait_set = NULL;
 /* What a database is held back for, beside the settings. */
 static Statement hold_statement = {
 	"SELECT CASE"
-	" WHEN NOT EXISTS (SELECT FROM webhook_events_internal.origins)"
-	" THEN CASE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgfoid IN"
+	" WHEN o.is_own IS NULL THEN CASE WHEN EXISTS (SELECT FROM pg_trigger WHERE tgfoid IN"
 	" ('webhook_events.run_changed()'::regprocedure,"
 	" 'webhook_events.build_changed()'::regprocedure)) THEN 4 ELSE 1 END"
-	" WHEN EXISTS (SELECT FROM webhook_events_internal.origins WHERE NOT ("
-	" database = $1 AND outbox = 'webhook_events_internal.outbox'::regclass)) THEN 2"
+	" WHEN NOT o.is_own THEN 2"
 	" WHEN EXISTS (SELECT FROM webhook_events_internal.pauses) THEN 3"
-	" ELSE 0 END",
-	1, {OIDOID}, NULL
+	" ELSE 0 END"
+	" FROM webhook_events_internal.has_own_outbox() AS o (is_own)",
+	0, {0}, NULL
 };
 
 /* A node that got shards of an attached table has no other who could say so. */
@@ -154,7 +153,6 @@ look_for_hold(void *argument)
 		HOLD_RESTORED_TABLES
 	};
 	WorkerHold *hold = argument;
-	Datum		database = ObjectIdGetDatum(MyDatabaseId);
 	bool		isnull;
 
 	if (!installed_version_fits())
@@ -162,7 +160,7 @@ look_for_hold(void *argument)
 		*hold = HOLD_OTHER_VERSION;
 		return;
 	}
-	statement_read(&hold_statement, &database, NULL, 1);
+	statement_read(&hold_statement, NULL, NULL, 1);
 	*hold = holds[DatumGetInt32(statement_value(0, 1, &isnull))];
 	if (*hold == HOLD_RESTORED_TABLES)
 		(void) statement_write(&claim_statement, NULL, NULL);

@@ -129,7 +129,7 @@ my %arguments = (
 	'times.waits' => [],
 	'times.write' => ['now()'],
 	'worker.claim' => [],
-	'worker.hold' => [1],
+	'worker.hold' => [],
 );
 
 foreach my $name (sort keys %statement)

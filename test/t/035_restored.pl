@@ -77,6 +77,11 @@ foreach my $backlog (qw(skip send))
 	like($err, qr/NOTICE:  2 events that were not routed and 0 dispatches that waited are $fate/, "resume() says what is $fate");
 	like($err, qr/NOTICE:  no role has an access in this database/, 'and that accesses are to be granted again');
 }
+# On a server that was set up in the same way the copy's objects may have the same numbers.
+$new->safe_psql('sending', q{UPDATE webhook_events_internal.origins SET outbox = 'webhook_events_internal.outbox'::regclass,
+	database = (SELECT oid FROM pg_database WHERE datname = current_database()); SELECT webhook_events_internal.wake_worker()});
+$new->safe_psql('sending', "SELECT pg_terminate_backend(worker_pid, 60000) FROM webhook_events.status()");
+wait_for_sql($new, "SELECT running AND reason LIKE '%recorded in another database%' FROM webhook_events.status()", 't', 'sending');
 $new->safe_psql('sending', 'SELECT webhook_events.resume()');
 wait_until_done('sending');
 is(sent(), 'own waiting', 'what waited there is sent, and what came since');
