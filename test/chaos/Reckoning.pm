@@ -267,8 +267,7 @@ SQL
 sub check_log
 {
 	my ($file, $query, %run) = @_;
-	my ($nrests, $nended, $nlost, %started, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0);
-	my (%wishes, %insisted);
+	my ($nrests, $nended, $nlost, %started, %wishes, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0);
 	my $process = qr/^\S+ \S+ \S+ \[(\d+)\] webhook_events (worker|launcher|maintenance): /;
 
 	# True if the beginning of something follows its end, or the other way round.
@@ -295,6 +294,9 @@ sub check_log
 		my $is_once = 1;
 
 		next if $level =~ /^(DETAIL|HINT|CONTEXT|STATEMENT)$/;
+		# Its end comes in the next line.
+		next if $text eq 'terminating background worker "webhook_events worker" due to administrator command'
+			&& ($wishes{$pid} // 0) > 1;
 		if ($text =~ /^(.*) of database "postgres" (fails and will be tried again: .*|works again)$/)
 		{
 			my ($what, $is_end) = ($1, $2 eq 'works again');
@@ -317,19 +319,9 @@ sub check_log
 		{
 			$is_once = $is_turn->($pid, 'worker', 1);
 			$started{$pid}++;
-			$wishes{$pid} = $insisted{$pid} = 0;
+			$wishes{$pid} = 0;
 		}
 		elsif ($text =~ /^webhook_events worker of database "postgres" has ended: it was asked to$/)
-		{
-			$is_once = $is_turn->($pid, 'worker', 0);
-			$nended++;
-		}
-		elsif ($text eq 'terminating background worker "webhook_events worker" due to administrator command'
-			&& ($wishes{$pid} // 0) > 1)
-		{
-			$insisted{$pid} = 1;
-		}
-		elsif ($text eq 'webhook_events worker of database "postgres" has ended: an error' && $insisted{$pid})
 		{
 			$is_once = $is_turn->($pid, 'worker', 0);
 			$nended++;

@@ -223,7 +223,6 @@ deliver('other', $other, 3);
 is(query("SELECT troubles IS NULL $status"), 't', 'all of it works with a publication for all tables');
 query('DROP PUBLICATION everything');
 
-<<<<<<< HEAD
 # A worker that starts has no descriptor left to wait for answers with.
 SKIP:
 {
@@ -263,7 +262,7 @@ SKIP:
 	query('ALTER SYSTEM RESET webhook_events.payload_limit');
 	query('SELECT pg_reload_conf()');
 }
-=======
+
 # A worker that was asked to stop takes the time to record; who asks again is obeyed at once.
 query(q{CREATE TABLE slow AS SELECT true AS is_slow;
 	CREATE FUNCTION sleep_if_slow() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -284,7 +283,6 @@ wait_for_sql($node, "SELECT running AND worker_pid <> $pid $status", 't');
 like(slurp_file($node->logfile), qr/\[$pid\] .*FATAL:  terminating background worker "webhook_events worker"/, 'but by who asks again');
 wait_for_delivered($other, 1);
 query('DROP TRIGGER slow ON webhook_events_internal.cursors');
->>>>>>> 2074125 (wip4)
 
 # Settings of the database are for sessions.
 query(q{CREATE ROLE nobody;
