@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/transam.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -21,22 +19,15 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_new_id);
-PG_FUNCTION_INFO_V1(webhook_events_current_place);
 PG_FUNCTION_INFO_V1(webhook_events_id_time);
 PG_FUNCTION_INFO_V1(webhook_events_id_lower_bound);
 PG_FUNCTION_INFO_V1(webhook_events_dispatch_id);
 PG_FUNCTION_INFO_V1(webhook_events_order_key);
 PG_FUNCTION_INFO_V1(webhook_events_template_variables);
 PG_FUNCTION_INFO_V1(webhook_events_render_template);
-PG_FUNCTION_INFO_V1(webhook_events_nearest);
-
-/* Words that are longer are not compared. */
-#define MAX_WORD 100
 
 /* new_id() RETURNS text */
 Datum
@@ -47,29 +38,6 @@ webhook_events_new_id(PG_FUNCTION_ARGS)
 
 	id_make(id, &created_at);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(id, ID_LENGTH));
-}
-
-/*
- * current_place() RETURNS bigint[]
- *
- * The latest snapshot, not the transaction's: what has committed since is older.
- */
-Datum
-webhook_events_current_place(PG_FUNCTION_ARGS)
-{
-	TransactionId xmin = GetLatestSnapshot()->xmin;
-	FullTransactionId next = ReadNextFullTransactionId();
-	uint32		epoch = EpochFromFullTransactionId(next);
-	Datum		place[3];
-
-	(void) fcinfo;
-	if (xmin > XidFromFullTransactionId(next))
-		epoch--;
-	place[0] = Int64GetDatum((int64) GetSystemIdentifier());
-	place[1] = Int64GetDatum((int64) U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xmin)));
-	place[2] = Int64GetDatum((int64) U64FromFullTransactionId(next));
-	PG_RETURN_ARRAYTYPE_P(construct_array(place, 3, INT8OID, sizeof(int64),
-										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* id_time(id text) RETURNS timestamptz */
@@ -169,60 +137,4 @@ webhook_events_render_template(PG_FUNCTION_ARGS)
 				 errmsg("rendered template is longer than %zu bytes",
 						MaxAllocSize / 2)));
 	PG_RETURN_TEXT_P(cstring_to_text(pg_any_to_server(out.data, out.len, PG_UTF8)));
-}
-
-/* A word as it is compared: in lower case and without underscores. */
-static char *
-plain_word(text * word)
-{
-	char	   *plain = text_to_cstring(word);
-	char	   *out = plain;
-
-	for (const char *in = plain; *in; in++)
-	{
-		if (*in != '_')
-			*out++ = pg_ascii_tolower((unsigned char) *in);
-	}
-	*out = '\0';
-	return plain;
-}
-
-/*
- * nearest(word text, words text[]) RETURNS text: the one with which it shares most,
- * if no more than a third of it has to be changed.
- */
-Datum
-webhook_events_nearest(PG_FUNCTION_ARGS)
-{
-	char	   *word;
-	Datum	   *words;
-	int			nwords;
-	int			length;
-	int			least;
-	int			best = -1;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	word = plain_word(PG_GETARG_TEXT_PP(0));
-	length = (int) strlen(word);
-	if (length == 0 || length > MAX_WORD)
-		PG_RETURN_NULL();
-	least = Max(length / 3, 1) + 1;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
-					  &words, NULL, &nwords);
-	for (int i = 0; i < nwords; i++)
-	{
-		char	   *other = plain_word(DatumGetTextPP(words[i]));
-		int			distance = varstr_levenshtein_less_equal(word, length, other,
-															 (int) strlen(other), 1, 1, 1,
-															 least, true);
-
-		if (distance >= least)
-			continue;
-		least = distance;
-		best = i;
-	}
-	if (best < 0)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(words[best]);
 }

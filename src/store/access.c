@@ -264,11 +264,7 @@ access_to_all(AccessKind kind)
 	return narrowed_to() == NULL && is_unlimited(get_rights(), kind);
 }
 
-/*
- * The user whose rows the role may see or manage; NULL if there is none.  It is
- * valid until the next call.
- */
-static const char *
+const char *
 access_user(AccessKind kind)
 {
 	const Rights *of = get_rights();

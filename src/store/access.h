@@ -71,4 +71,10 @@ extern bool access_to_any(void);
 /* May the role see or manage rows of this user?  NULL: rows of nobody. */
 extern bool access_to(AccessKind kind, const char *user_id);
 
+/*
+ * The user whose rows the role may see or manage; NULL if there is none.  It is
+ * valid until the next call.
+ */
+extern const char *access_user(AccessKind kind);
+
 #endif							/* WEBHOOK_ACCESS_H */

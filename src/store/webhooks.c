@@ -20,6 +20,7 @@
 #include "rules/url.h"
 #include "server/settings.h"
 #include "store/request.h"
+#include "store/webhook_columns.h"
 #include "store/webhooks.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -42,71 +43,6 @@
 /* Of max_rate: from one call in a day to more than there can be. */
 #define MIN_RATE (1.0 / (24 * 60 * 60))
 #define MAX_RATE 1000000.0
-
-/* The columns that are read. */
-typedef enum Column
-{
-	COLUMN_PAYLOAD_TEMPLATE,
-	COLUMN_HEADERS_TEMPLATE,
-	COLUMN_SHOULD_INTERPOLATE_STRINGS,
-	COLUMN_REQUEST_URL,
-	COLUMN_ORDERING,
-	COLUMN_SECRET,
-	COLUMN_ID,
-	COLUMN_CREATED_AT,
-	COLUMN_IS_ENABLED,
-	COLUMN_IS_RETIRED,
-	COLUMN_DISABLED_REASON,
-	COLUMN_USER_ID,
-	COLUMN_ACTOR_ID,
-	COLUMN_ACTOR_TASK_ID,
-	COLUMN_ACTOR_RUN_ID,
-	COLUMN_MODIFIED_AT,
-	COLUMN_IS_AD_HOC,
-	COLUMN_IGNORE_SSL_ERRORS,
-	COLUMN_DO_NOT_RETRY,
-	COLUMN_DESCRIPTION,
-	COLUMN_IDEMPOTENCY_KEY,
-	COLUMN_EPOCH,
-	COLUMN_EVENT_TYPES,
-	COLUMN_MAX_RATE,
-	COLUMN_CREATED_IN,
-	COLUMN_CREATED_XID,
-	COLUMN_OLD_SECRETS,
-	COLUMN_OLD_SECRETS_UNTIL,
-	N_COLUMNS
-} Column;
-
-static const char *const column_names[N_COLUMNS] = {
-	"payload_template",
-	"headers_template",
-	"should_interpolate_strings",
-	"request_url",
-	"ordering",
-	"secret",
-	"id",
-	"created_at",
-	"is_enabled",
-	"is_retired",
-	"disabled_reason",
-	"user_id",
-	"actor_id",
-	"actor_task_id",
-	"actor_run_id",
-	"modified_at",
-	"is_ad_hoc",
-	"ignore_ssl_errors",
-	"do_not_retry",
-	"description",
-	"idempotency_key",
-	"epoch",
-	"event_types",
-	"max_rate",
-	"created_in",
-	"created_xid",
-	"old_secrets",
-	"old_secrets_until"
-};
 
 /* A row of the table, or of a query that has all of its columns. */
 typedef struct Row
@@ -136,30 +72,17 @@ close_row(Row *row)
 	pfree(row->nulls);
 }
 
-/*
- * A column of the row, found by its name.  Most rows have the same columns as the one
- * before.
- */
 static Datum
-column(const Row *row, Column number, bool *isnull)
+column(const Row *row, WebhookColumn number, bool *isnull)
 {
-	static AttrNumber attnums[N_COLUMNS];
-	AttrNumber	attnum = attnums[number];
-	const char *name = column_names[number];
+	AttrNumber	attnum = webhook_column(row->desc, number);
 
-	if (attnum <= 0 || attnum > row->desc->natts ||
-		strcmp(NameStr(TupleDescAttr(row->desc, attnum - 1)->attname), name) != 0)
-		attnum = attnums[number] = SPI_fnumber(row->desc, name);
-	if (attnum <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("table \"webhooks\" lacks column \"%s\"", name)));
 	*isnull = row->nulls[attnum - 1];
 	return row->values[attnum - 1];
 }
 
 static char *
-text_column(const Row *row, Column number)
+text_column(const Row *row, WebhookColumn number)
 {
 	bool		isnull;
 	Datum		value = column(row, number, &isnull);
@@ -168,7 +91,7 @@ text_column(const Row *row, Column number)
 }
 
 static bool
-bool_column(const Row *row, Column number)
+bool_column(const Row *row, WebhookColumn number)
 {
 	bool		isnull;
 	Datum		value = column(row, number, &isnull);
@@ -177,7 +100,7 @@ bool_column(const Row *row, Column number)
 }
 
 static TimestampTz
-time_column(const Row *row, Column number)
+time_column(const Row *row, WebhookColumn number)
 {
 	bool		isnull;
 	Datum		value = column(row, number, &isnull);
@@ -205,14 +128,14 @@ check_length(const char *text, const char *what, int min, int max)
 
 /* A part of the condition, or the user: any text but an empty one. */
 static const char *
-id_column(const Row *row, Column number)
+id_column(const Row *row, WebhookColumn number)
 {
 	char	   *id = text_column(row, number);
 
 	if (id != NULL && id[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a webhook is empty", column_names[number]),
+				 errmsg("%s of a webhook is empty", webhook_column_names[number]),
 				 errhint("Leave it NULL to match every value.")));
 	return id;
 }
@@ -221,7 +144,7 @@ static int
 read_epoch(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, COLUMN_EPOCH, &isnull);
+	Datum		value = column(row, WEBHOOK_EPOCH, &isnull);
 
 	return isnull ? 0 : DatumGetInt32(value);
 }
@@ -231,7 +154,7 @@ static uint32
 read_event_types(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, COLUMN_EVENT_TYPES, &isnull);
+	Datum		value = column(row, WEBHOOK_EVENT_TYPES, &isnull);
 	ArrayType  *array;
 	Oid			output;
 	bool		is_varlena;
@@ -300,9 +223,9 @@ default_payload(bool interpolate)
 static void
 read_templates(Webhook *webhook, const Row *row)
 {
-	char	   *payload = text_column(row, COLUMN_PAYLOAD_TEMPLATE);
-	char	   *headers = text_column(row, COLUMN_HEADERS_TEMPLATE);
-	bool		interpolate = bool_column(row, COLUMN_SHOULD_INTERPOLATE_STRINGS);
+	char	   *payload = text_column(row, WEBHOOK_PAYLOAD_TEMPLATE);
+	char	   *headers = text_column(row, WEBHOOK_HEADERS_TEMPLATE);
+	bool		interpolate = bool_column(row, WEBHOOK_SHOULD_INTERPOLATE_STRINGS);
 
 	check_length(payload, "payload template", 0, MAX_TEMPLATE_LENGTH);
 	check_length(headers, "headers template", 0, MAX_TEMPLATE_LENGTH);
@@ -329,7 +252,7 @@ webhook_read_templates(Webhook *webhook, HeapTuple tuple, TupleDesc desc)
 
 /* Bytes of a text column, which need not be fetched for that. */
 static size_t
-column_size(const Row *row, Column number)
+column_size(const Row *row, WebhookColumn number)
 {
 	bool		isnull;
 	Datum		value = column(row, number, &isnull);
@@ -353,7 +276,7 @@ read_url(Webhook *webhook, const Row *row)
 	Url			url;
 	char	   *error;
 
-	webhook->request_url = text_column(row, COLUMN_REQUEST_URL);
+	webhook->request_url = text_column(row, WEBHOOK_REQUEST_URL);
 	if (webhook->request_url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -378,7 +301,7 @@ static double
 read_max_rate(const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, COLUMN_MAX_RATE, &isnull);
+	Datum		value = column(row, WEBHOOK_MAX_RATE, &isnull);
 	double		rate = isnull ? 0 : DatumGetFloat8(value);
 
 	if (!isnull && !(rate >= MIN_RATE && rate <= MAX_RATE))
@@ -393,7 +316,7 @@ read_max_rate(const Row *row)
 static Ordering
 read_ordering(const Row *row)
 {
-	char	   *name = text_column(row, COLUMN_ORDERING);
+	char	   *name = text_column(row, WEBHOOK_ORDERING);
 	Ordering	ordering = ORDERING_NONE;
 
 	if (name == NULL || !ordering_from_name(name, &ordering))
@@ -420,7 +343,7 @@ add_secret(Webhook *webhook, const char *secret, TimestampTz expires_at)
 
 /* An array column without its nulls; 0 elements if it is null itself. */
 static int
-array_column(const Row *row, Column number, Oid type,
+array_column(const Row *row, WebhookColumn number, Oid type,
 			 Datum **elements)
 {
 	bool		isnull;
@@ -442,7 +365,7 @@ array_column(const Row *row, Column number, Oid type,
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s of a webhook holds a null", column_names[number])));
+					 errmsg("%s of a webhook holds a null", webhook_column_names[number])));
 	}
 	return count;
 }
@@ -450,12 +373,12 @@ array_column(const Row *row, Column number, Oid type,
 static void
 read_secrets(Webhook *webhook, const Row *row)
 {
-	char	   *current = text_column(row, COLUMN_SECRET);
+	char	   *current = text_column(row, WEBHOOK_SECRET);
 	Datum	   *old;
 	Datum	   *expire;
-	int			nold = array_column(row, COLUMN_OLD_SECRETS, TEXTOID, &old);
+	int			nold = array_column(row, WEBHOOK_OLD_SECRETS, TEXTOID, &old);
 
-	if (array_column(row, COLUMN_OLD_SECRETS_UNTIL, TIMESTAMPTZOID, &expire) != nold)
+	if (array_column(row, WEBHOOK_OLD_SECRETS_UNTIL, TIMESTAMPTZOID, &expire) != nold)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("old_secrets and old_secrets_until of a webhook differ in length")));
@@ -480,7 +403,7 @@ static void
 read_created_in(Webhook *webhook, const Row *row)
 {
 	bool		isnull;
-	Datum		value = column(row, COLUMN_CREATED_IN, &isnull);
+	Datum		value = column(row, WEBHOOK_CREATED_IN, &isnull);
 	ArrayType  *array = isnull ? NULL : DatumGetArrayTypeP(value);
 	const int64 *place;
 
@@ -499,8 +422,8 @@ read_condition(const Row *row)
 {
 	Webhook    *webhook = palloc0(sizeof(Webhook));
 	bool		isnull;
-	Datum		xid = column(row, COLUMN_CREATED_XID, &isnull);
-	char	   *id = text_column(row, COLUMN_ID);
+	Datum		xid = column(row, WEBHOOK_CREATED_XID, &isnull);
+	char	   *id = text_column(row, WEBHOOK_ID);
 
 	if (!isnull)
 		webhook->created_xid = U64FromFullTransactionId(DatumGetFullTransactionId(xid));
@@ -508,17 +431,17 @@ read_condition(const Row *row)
 		id = "";
 	(void) id_time_of(id, strlen(id));
 	strlcpy(webhook->id, id, sizeof(Id));
-	webhook->created_at = time_column(row, COLUMN_CREATED_AT);
+	webhook->created_at = time_column(row, WEBHOOK_CREATED_AT);
 	read_created_in(webhook, row);
-	webhook->is_enabled = bool_column(row, COLUMN_IS_ENABLED);
+	webhook->is_enabled = bool_column(row, WEBHOOK_IS_ENABLED);
 	webhook->epoch = read_epoch(row);
-	webhook->is_retired = bool_column(row, COLUMN_IS_RETIRED);
-	webhook->disabled_reason = text_column(row, COLUMN_DISABLED_REASON);
+	webhook->is_retired = bool_column(row, WEBHOOK_IS_RETIRED);
+	webhook->disabled_reason = text_column(row, WEBHOOK_DISABLED_REASON);
 	webhook->event_types = read_event_types(row);
-	webhook->user_id = id_column(row, COLUMN_USER_ID);
-	webhook->actor_id = id_column(row, COLUMN_ACTOR_ID);
-	webhook->actor_task_id = id_column(row, COLUMN_ACTOR_TASK_ID);
-	webhook->actor_run_id = id_column(row, COLUMN_ACTOR_RUN_ID);
+	webhook->user_id = id_column(row, WEBHOOK_USER_ID);
+	webhook->actor_id = id_column(row, WEBHOOK_ACTOR_ID);
+	webhook->actor_task_id = id_column(row, WEBHOOK_ACTOR_TASK_ID);
+	webhook->actor_run_id = id_column(row, WEBHOOK_ACTOR_RUN_ID);
 	return webhook;
 }
 
@@ -537,20 +460,20 @@ read_all(const Row *row, size_t max_templates)
 {
 	Webhook    *webhook = read_condition(row);
 
-	webhook->modified_at = time_column(row, COLUMN_MODIFIED_AT);
-	webhook->is_ad_hoc = bool_column(row, COLUMN_IS_AD_HOC);
-	webhook->ignore_ssl_errors = bool_column(row, COLUMN_IGNORE_SSL_ERRORS);
-	webhook->do_not_retry = bool_column(row, COLUMN_DO_NOT_RETRY);
+	webhook->modified_at = time_column(row, WEBHOOK_MODIFIED_AT);
+	webhook->is_ad_hoc = bool_column(row, WEBHOOK_IS_AD_HOC);
+	webhook->ignore_ssl_errors = bool_column(row, WEBHOOK_IGNORE_SSL_ERRORS);
+	webhook->do_not_retry = bool_column(row, WEBHOOK_DO_NOT_RETRY);
 	webhook->max_rate = read_max_rate(row);
 	webhook->ordering = read_ordering(row);
-	check_length(text_column(row, COLUMN_DESCRIPTION), "description", 0,
+	check_length(text_column(row, WEBHOOK_DESCRIPTION), "description", 0,
 				 MAX_DESCRIPTION_LENGTH);
-	check_length(text_column(row, COLUMN_IDEMPOTENCY_KEY), "idempotency key", 1,
+	check_length(text_column(row, WEBHOOK_IDEMPOTENCY_KEY), "idempotency key", 1,
 				 MAX_IDEMPOTENCY_KEY_LENGTH);
 	read_url(webhook, row);
 	webhook->templates_left_out =
-		column_size(row, COLUMN_PAYLOAD_TEMPLATE) +
-		column_size(row, COLUMN_HEADERS_TEMPLATE) > max_templates;
+		column_size(row, WEBHOOK_PAYLOAD_TEMPLATE) +
+		column_size(row, WEBHOOK_HEADERS_TEMPLATE) > max_templates;
 	if (!webhook->templates_left_out)
 		read_templates(webhook, row);
 	read_secrets(webhook, row);
