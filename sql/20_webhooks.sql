@@ -104,8 +104,14 @@ ALTER TABLE webhook_events_internal.webhooks SET (fillfactor = 45);
 
 CREATE TABLE webhook_events_internal.webhook_users (
     user_id text NOT NULL,
+    tests integer NOT NULL DEFAULT 0,
+    tests_since timestamptz,
     CONSTRAINT webhook_users_pkey PRIMARY KEY (user_id)
 );
 COMMENT ON TABLE webhook_events_internal.webhook_users IS
-    'a row for each user who has made webhooks, locked while they are counted';
+    'a row for each user who has made webhooks or tested one, locked while they are counted';
 COMMENT ON COLUMN webhook_events_internal.webhook_users.user_id IS 'the user';
+COMMENT ON COLUMN webhook_events_internal.webhook_users.tests IS
+    'TEST events for the user''s webhooks since tests_since';
+COMMENT ON COLUMN webhook_events_internal.webhook_users.tests_since IS
+    'when the minute began in which they are counted; NULL: there was no test yet';

@@ -225,6 +225,36 @@ COMMENT ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, t
 REVOKE ALL ON FUNCTION webhook_events_internal.raise_test(text, text, text, text, text, text, json)
     FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.check_tests(user_id text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    most constant integer := current_setting('webhook_events.max_tests_per_user')::integer;
+    tests integer;
+BEGIN
+    -- Of two sessions with one user the second waits here.  A clock that was set back
+    -- begins another minute.
+    INSERT INTO webhook_events_internal.webhook_users AS u (user_id, tests, tests_since)
+    VALUES (check_tests.user_id, 1, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT webhook_users_pkey DO UPDATE
+    SET (tests, tests_since) = (SELECT CASE WHEN n.is_new THEN 1 ELSE u.tests + 1 END,
+            CASE WHEN n.is_new THEN excluded.tests_since ELSE u.tests_since END
+        FROM (SELECT coalesce(excluded.tests_since NOT BETWEEN u.tests_since
+            AND u.tests_since + interval '1 minute', true) AS is_new) AS n)
+    RETURNING u.tests INTO tests;
+    IF tests > most THEN
+        RAISE EXCEPTION 'webhooks of user "%" had % tests within a minute already', user_id, most
+            USING ERRCODE = 'configuration_limit_exceeded',
+                DETAIL = 'Setting webhook_events.max_tests_per_user is the limit.',
+                HINT = 'Wait for a minute.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.check_tests(text) IS
+    'refuses a test that is one too many within a minute for the user''s webhooks';
+REVOKE ALL ON FUNCTION webhook_events_internal.check_tests(text) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.test_webhook(id text, resource_id text DEFAULT NULL)
     RETURNS text
     LANGUAGE plpgsql VOLATILE
@@ -239,6 +269,7 @@ DECLARE
     run_id text := coalesce(webhook.actor_run_id, 'dummyRunId');
     finished_at timestamptz := now();
 BEGIN
+    PERFORM webhook_events_internal.check_tests(webhook.user_id);
     IF resource_id IS NULL THEN
         RETURN webhook_events_internal.raise_test(webhook.id, webhook.user_id, actor_id,
             webhook.actor_task_id, run_id, NULL,

@@ -48,6 +48,7 @@ int			setting_ordering_patience;
 char	   *setting_header_prefix;
 char	   *setting_user_id;
 int			setting_max_webhooks_per_user;
+int			setting_max_tests_per_user;
 int			setting_webhook_memory;
 char	   *setting_proxy;
 char	   *setting_ca_file;
@@ -334,6 +335,9 @@ settings_define(void)
 	define_int("webhook_events.max_webhooks_per_user",
 			   "Webhooks that one user may define, ad-hoc ones not counted.",
 			   &setting_max_webhooks_per_user, 100, 0, INT_MAX, 0);
+	define_int("webhook_events.max_tests_per_user",
+			   "TEST events that one user's webhooks may get by test_webhook() within a minute.",
+			   &setting_max_tests_per_user, 600, 0, INT_MAX, 0);
 
 	DefineCustomStringVariable("webhook_events.user_id",
 							   "The user to whose webhooks, events and dispatches a session is narrowed.",

@@ -44,6 +44,7 @@ extern int	setting_ordering_patience;	/* milliseconds */
 extern char *setting_header_prefix;
 extern char *setting_user_id;	/* of a tenant's session; empty: none */
 extern int	setting_max_webhooks_per_user;
+extern int	setting_max_tests_per_user;
 extern int	setting_webhook_memory; /* kilobytes */
 
 /* How servers are reached; the generation changes with each of these. */

@@ -158,6 +158,32 @@ foreach my $argument ('{"columns": [1, "id", 3, -5, 99999999]}', '{"columns": {"
 }
 is(as('dumper', "SELECT webhook_events_internal.source_mapping(1, '{}')"), '', 'nor is there one of no table');
 
+# Tests cost others' endpoints something, and room in our tables: nobody has them without end.
+$node->append_conf('postgresql.conf', 'webhook_events.max_tests_per_user = 50');
+$node->reload;
+wait_for_sql($node, 'SHOW webhook_events.max_tests_per_user', 50);
+my $other = query("SELECT id FROM webhook_events.create_webhook('$url', '{ACTOR.RUN.FAILED}', user_id => 'b', is_enabled => false)");
+my $nobodys = query("SELECT id FROM webhook_events.create_webhook('$url', '{ACTOR.RUN.FAILED}', is_enabled => false)");
+my $anew = q{UPDATE webhook_events_internal.webhook_users SET tests = 0, tests_since = clock_timestamp() WHERE user_id = 'a'};
+my $refused = qr/^53400: webhooks of user "a" had 50 tests within a minute already\nDETAIL:  Setting webhook_events.max_tests_per_user is the limit./;
+query($anew);
+is(as('tenant_a', "SELECT count(webhook_events.test_webhook('$webhook')) FROM generate_series(1, 50)"), 50, 'as many tests as the setting says');
+query("$anew; UPDATE webhook_events_internal.webhook_users SET tests = 50 WHERE user_id = 'a'");
+like(as('tenant_a', "SELECT webhook_events.test_webhook('$webhook')"), $refused, 'not one more');
+like(as('manager', "SELECT webhook_events.test_webhook('$webhook')"), $refused, 'by whomever');
+query($anew);
+like(as('tenant_a', "SELECT count(webhook_events.test_webhook('$webhook')) FROM generate_series(1, 51)"), $refused, 'nor in one statement');
+query($anew);
+like(as('tenant_a', "BEGIN; DO \$\$ BEGIN FOR i IN 1..51 LOOP BEGIN PERFORM webhook_events.test_webhook('$webhook'); EXCEPTION WHEN division_by_zero THEN END; END LOOP; END \$\$"),
+	$refused, 'nor in subtransactions');
+is(as('manager', "SELECT count(webhook_events.test_webhook('$other')) + count(webhook_events.test_webhook('$nobodys')) FROM generate_series(1, 40)"), 80, "another user's are not counted, nor the platform's own");
+foreach my $moved ("- interval '61 seconds'", "+ interval '1 hour'")
+{
+	query("UPDATE webhook_events_internal.webhook_users SET tests = 50, tests_since = clock_timestamp() $moved WHERE user_id = 'a'");
+	like(as('tenant_a', "SELECT webhook_events.test_webhook('$webhook')"), qr/^\w{17}$/, "another minute, $moved");
+	is(query("SELECT tests, tests_since BETWEEN clock_timestamp() - interval '1 hour' AND clock_timestamp() FROM webhook_events_internal.webhook_users WHERE user_id = 'a'"), '1|t', 'begins from one');
+}
+
 # What was in the schema before the extension, or may be put there.
 $node->safe_psql('postgres', 'CREATE DATABASE prepared');
 my %first = (
