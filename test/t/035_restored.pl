@@ -11,7 +11,7 @@ use WebhookEvents::Node;
 use WebhookEvents::Receiver;
 
 my $receiver = WebhookEvents::Receiver->new;
-my $old = new_node('old');
+my $old = new_node('old', init => { allows_streaming => 'logical' });
 my $new = new_node('new');
 
 # The events that were sent since the last call.
@@ -129,6 +129,29 @@ is(sent(), 'own', 'what was raised since is sent');
 
 my ($status, $out, $err) = $new->psql('skipping', "SELECT webhook_events.resume('skip')");
 like($err, qr/delivery is not paused/, 'only what is held can be skipped');
+
+# A move by logical replication: of the platform's tables and the webhooks.
+$old->safe_psql('postgres', 'SELECT webhook_events.resume()');
+wait_for_end($old);
+is(sent(), 'waiting', 'the original delivers what waited');
+$old->safe_psql('postgres', 'CREATE PUBLICATION move FOR TABLES IN SCHEMA public, TABLE webhook_events_internal.webhooks');
+$new->safe_psql('postgres', 'CREATE DATABASE moved');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $old->basedir . '/schema.sql', '-d', $new->connstr('moved') ],
+	'its schema is restored');
+$new->safe_psql('moved', sprintf('CREATE SUBSCRIPTION move CONNECTION $$%s$$ PUBLICATION move', $old->connstr('postgres')));
+wait_for_sql($new, q{SELECT count(*) FILTER (WHERE srsubstate = 'r') || ' of ' || count(*) FROM pg_subscription_rel}, '3 of 3', 'moved');
+$old->safe_psql('postgres', "INSERT INTO actor_runs (id) VALUES ('before')");
+wait_for_end($old);
+is(sent(), 'before', 'which goes on until then');
+wait_for_sql($new, "SELECT count(*) FROM actor_runs WHERE id = 'before'", 1, 'moved');
+is($new->safe_psql('moved', 'SELECT reason FROM webhook_events.status()'),
+	'the tables were attached in another database; call webhook_events.resume() to deliver from here', 'while the copy keeps silent');
+$old->safe_psql('postgres', "SELECT webhook_events.pause('moved')");
+$new->safe_psql('moved', 'DROP SUBSCRIPTION move');
+$new->safe_psql('moved', 'SELECT webhook_events.resume()');
+$new->safe_psql('moved', "INSERT INTO actor_runs (id) VALUES ('after')");
+wait_until_done('moved');
+is(sent(), 'after', 'and takes over, without what was delivered');
 
 $old->stop;
 $new->stop;
