@@ -281,10 +281,11 @@ sub settle
 {
 	my $client = HTTP::Tiny->new(timeout => 180, verify_SSL => 0, keep_alive => 0, map { $_ => undef } qw(proxy http_proxy https_proxy));
 
-	$client->get("https://127.0.0.1:$nginx_port/ok?settle") if $nginx_port;
-	foreach my $receiver (@receivers, @receivers)
+	foreach my $url (($nginx_port ? "https://127.0.0.1:$nginx_port/ok?settle" : ()), map { $_->url('/ok?settle') } @receivers, @receivers)
 	{
-		$client->get($receiver->url('/ok?settle'));
+		my $answer = $client->get($url);
+
+		diag("$url: $answer->{status} $answer->{content}") if !$answer->{success};
 	}
 	return;
 }
