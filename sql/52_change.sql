@@ -6,17 +6,10 @@ CREATE FUNCTION webhook_events_internal.find_webhook(id text) RETURNS webhook_ev
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-    webhook webhook_events_internal.webhooks;
 BEGIN
-    SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w
+    PERFORM FROM webhook_events_internal.webhooks AS w
     WHERE w.id = find_webhook.id AND webhook_events_internal.may_see(w.user_id) FOR UPDATE;
-    IF id IS NULL THEN
-        RAISE EXCEPTION 'the id of a webhook is null' USING ERRCODE = 'undefined_object';
-    ELSIF NOT FOUND THEN
-        RAISE EXCEPTION 'webhook "%" does not exist', id USING ERRCODE = 'undefined_object';
-    END IF;
-    RETURN webhook;
+    RETURN webhook_events_internal.get_webhook(id);
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.find_webhook(text) IS

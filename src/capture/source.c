@@ -461,8 +461,8 @@ call_function(Source *source, TupleTableSlot *slot, size_t *length,
 	return result;
 }
 
-static char *
-join(const char *one, const char *other)
+char *
+source_join_problems(const char *one, const char *other)
 {
 	if (one == NULL || other == NULL)
 		return unconstify(char *, one ? one : other);
@@ -491,6 +491,6 @@ source_resource(Source *source, TupleTableSlot *slot, size_t *length,
 		else
 			of_row = resource_too_long();
 	}
-	*problem = join(of_mapping, of_row);
+	*problem = source_join_problems(of_mapping, of_row);
 	return resource;
 }

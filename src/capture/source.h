@@ -47,6 +47,9 @@ extern bool source_may_swallow(const Source *source);
 extern char *source_text(Source *source, TupleTableSlot *slot,
 						 SourceRole role);
 
+/* Two problems in one text, either of them or both NULL for none; palloc'd if both are some. */
+extern char *source_join_problems(const char *one, const char *other);
+
 /*
  * The row as JSON text, palloc'd, of *length bytes; NULL if the table's own
  * resource function says so or it can't be made.  *problem says what is wrong

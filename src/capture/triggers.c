@@ -141,12 +141,11 @@ classify(const char *status)
 static const char *
 fitting(const char *text, const char *what, const char **problem)
 {
-	const char *before = *problem;
-
 	if (text == NULL || strlen(text) <= MAX_TEXT_BYTES)
 		return text;
-	*problem = psprintf("%s%s%s is longer than %d bytes", before ? before : "",
-						before ? "; " : "", what, MAX_TEXT_BYTES);
+	*problem = source_join_problems(*problem,
+									psprintf("%s is longer than %d bytes", what,
+											 MAX_TEXT_BYTES));
 	return NULL;
 }
 

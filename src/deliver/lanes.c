@@ -41,34 +41,11 @@ typedef struct LaneEntry
 	Lane	   *lane;
 } LaneEntry;
 
-static uint32
-name_hash(const void *key, Size size pg_attribute_unused())
-{
-	const char *name = *(const char *const *) key;
-
-	return hash_bytes((const unsigned char *) name, (int) strlen(name));
-}
-
-static int
-name_compare(const void *a, const void *b, Size size pg_attribute_unused())
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
 void
 lanes_open(MemoryContext context)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(char *),
-		.entrysize = sizeof(LaneEntry),
-		.hash = name_hash,
-		.match = name_compare,
-		.hcxt = context
-	};
-
 	lanes_context = context;
-	lanes = hash_create("webhook_events lanes", 64, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	lanes = name_table_create("webhook_events lanes", sizeof(LaneEntry), context);
 	dlist_init(&lanes_to_read);
 	nwaiting_in_all = 0;
 	unknown_lanes = NIL;

@@ -122,34 +122,46 @@ find_triggers_of(const char *function, List **found)
 	table_close(depend, AccessShareLock);
 }
 
-/* The tables that are meant to raise events, by their names, that are there. */
+/* What is gathered from the rows of a table or catalog, as of this snapshot or now. */
 static List *
-attached_tables(void)
+gather(Oid oid, Snapshot snapshot,
+	   void (*add) (HeapTuple row, TupleDesc desc, List **list))
 {
-	List	   *relations = NIL;
-	Relation	table = table_open(get_relname_relid("attached", day_table_namespace()),
-								   AccessShareLock);
-	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
-										  0, NULL);
+	List	   *list = NIL;
+	Relation	relation = table_open(oid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	row;
 
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
-		bool		isnull;
-		Name		schema = DatumGetName(heap_getattr(row, 1, RelationGetDescr(table), &isnull));
-		Name		name = DatumGetName(heap_getattr(row, 2, RelationGetDescr(table), &isnull));
-		Oid			namespace = get_namespace_oid(NameStr(*schema), true);
-		Oid			relation = OidIsValid(namespace) ?
-		get_relname_relid(NameStr(*name), namespace) : InvalidOid;
-		char		kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
-
 		CHECK_FOR_INTERRUPTS();
-		if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
-			relations = lappend_oid(relations, relation);
+		add(row, RelationGetDescr(relation), &list);
 	}
 	systable_endscan(scan);
-	table_close(table, AccessShareLock);
-	return relations;
+	table_close(relation, AccessShareLock);
+	return list;
+}
+
+static Oid
+inner_table(const char *name)
+{
+	return get_relname_relid(name, day_table_namespace());
+}
+
+/* A table that is meant to raise events, by its name, if it is there. */
+static void
+add_attached(HeapTuple row, TupleDesc desc, List **relations)
+{
+	bool		isnull;
+	Name		schema = DatumGetName(heap_getattr(row, 1, desc, &isnull));
+	Name		name = DatumGetName(heap_getattr(row, 2, desc, &isnull));
+	Oid			namespace = get_namespace_oid(NameStr(*schema), true);
+	Oid			relation = OidIsValid(namespace) ?
+	get_relname_relid(NameStr(*name), namespace) : InvalidOid;
+	char		kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
+
+	if (kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE)
+		*relations = lappend_oid(*relations, relation);
 }
 
 /* NULL if the table was dropped meanwhile. */
@@ -238,7 +250,7 @@ faults_of_tables(void)
 {
 	List	   *problems = NIL;
 	List	   *triggers = NIL;
-	List	   *sources = attached_tables();
+	List	   *sources = gather(inner_table("attached"), GetActiveSnapshot(), add_attached);
 	ListCell   *cell;
 
 	find_triggers_of("run_changed", &triggers);
@@ -288,36 +300,19 @@ turns_emit_off(ArrayType *settings)
 	return false;
 }
 
-/*
- * The names of what is wrong with rows of a catalog, sorted; name_of() returns NULL for
- * the others.
- */
+/* The names of what is wrong with rows of a catalog, sorted. */
 static List *
-faults_of_catalog(Oid oid, char *(*name_of) (HeapTuple row, TupleDesc desc))
+faults_of_catalog(Oid oid, void (*add) (HeapTuple row, TupleDesc desc, List **names))
 {
-	List	   *names = NIL;
-	Relation	catalog = table_open(oid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	row;
+	List	   *names = gather(oid, NULL, add);
 
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		char	   *name;
-
-		CHECK_FOR_INTERRUPTS();
-		name = name_of(row, RelationGetDescr(catalog));
-		if (name != NULL)
-			names = lappend(names, name);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
 	list_sort(names, compare_strings);
 	return names;
 }
 
-/* For whom these settings turn webhook_events.emit off. */
-static char *
-name_emit_off(HeapTuple row, TupleDesc desc)
+/* For whom these settings turn webhook_events.emit off, if they do. */
+static void
+add_emit_off(HeapTuple row, TupleDesc desc, List **names)
 {
 	Form_pg_db_role_setting form = (Form_pg_db_role_setting) GETSTRUCT(row);
 	StringInfoData name;
@@ -328,7 +323,7 @@ name_emit_off(HeapTuple row, TupleDesc desc)
 
 	if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)) ||
 		!turns_emit_off(DatumGetArrayTypeP(settings)))
-		return NULL;
+		return;
 	role = GetUserNameFromId(form->setrole, true);
 	initStringInfo(&name);
 	if (OidIsValid(form->setdatabase))
@@ -337,13 +332,13 @@ name_emit_off(HeapTuple row, TupleDesc desc)
 	if (role != NULL)
 		appendStringInfo(&name, "%srole %s", name.len > 0 ? ", " : "",
 						 quote_identifier(role));
-	return name.len > 0 ? name.data : pstrdup("all roles");
+	*names = lappend(*names, name.len > 0 ? name.data : pstrdup("all roles"));
 }
 
 List *
 faults_emit_off(void)
 {
-	return faults_of_catalog(DbRoleSettingRelationId, name_emit_off);
+	return faults_of_catalog(DbRoleSettingRelationId, add_emit_off);
 }
 
 static bool
@@ -358,44 +353,28 @@ is_applied(Oid subscription)
 }
 
 /* A subscription of this database that should be applied and isn't. */
-static char *
-name_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused())
+static void
+add_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **names)
 {
 	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
 
-	if (form->subdbid != MyDatabaseId || !form->subenabled || is_applied(form->oid))
-		return NULL;
-	return pstrdup(NameStr(form->subname));
+	if (form->subdbid == MyDatabaseId && form->subenabled && !is_applied(form->oid))
+		*names = lappend(*names, pstrdup(NameStr(form->subname)));
 }
 
 List *
 faults_subscriptions(void)
 {
-	return faults_of_catalog(SubscriptionRelationId, name_subscription);
+	return faults_of_catalog(SubscriptionRelationId, add_subscription);
 }
 
-/* The roles of "grants". */
-static List *
-roles_with_access(void)
+/* The role of a row of "grants". */
+static void
+add_role(HeapTuple row, TupleDesc desc, List **roles)
 {
-	List	   *roles = NIL;
-	Relation	table = table_open(get_relname_relid("grants", day_table_namespace()),
-								   AccessShareLock);
-	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
-										  0, NULL);
-	HeapTuple	row;
+	bool		isnull;
 
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		bool		isnull;
-
-		roles = lappend_oid(roles,
-							DatumGetObjectId(heap_getattr(row, 1, RelationGetDescr(table),
-														  &isnull)));
-	}
-	systable_endscan(scan);
-	table_close(table, AccessShareLock);
-	return roles;
+	*roles = lappend_oid(*roles, DatumGetObjectId(heap_getattr(row, 1, desc, &isnull)));
 }
 
 /* As accesses count: a member's are those of the roles that it is a member of. */
@@ -447,11 +426,11 @@ List *
 faults_lost_accesses(void)
 {
 	List	   *names = NIL;
-	List	   *roles = roles_with_access();
+	List	   *roles = gather(inner_table("grants"), GetActiveSnapshot(), add_role);
 	Oid			outside = get_namespace_oid("webhook_events", false);
 
 	add_without_access(get_relname_relid("events", outside), roles, &names);
-	add_without_access(get_relname_relid("outbox", day_table_namespace()), roles, &names);
+	add_without_access(inner_table("outbox"), roles, &names);
 	list_sort(names, compare_strings);
 	return names;
 }
@@ -468,35 +447,32 @@ faults_array(List *faults)
 	return state == NULL ? (Datum) 0 : makeArrayResult(state, CurrentMemoryContext);
 }
 
+/* Returns faults from a function, or NULL if there are none. */
+static Datum
+return_faults(FunctionCallInfo fcinfo, List *faults)
+{
+	if (faults == NIL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(faults_array(faults));
+}
+
 /* broken_tables() RETURNS text[]; NULL if there are none. */
 Datum
 webhook_events_broken_tables(PG_FUNCTION_ARGS)
 {
-	List	   *faults = faults_of_tables();
-
-	if (faults == NIL)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(faults_array(faults));
+	return return_faults(fcinfo, faults_of_tables());
 }
 
 /* emit_off() RETURNS text[]; NULL if it is nobody. */
 Datum
 webhook_events_emit_off(PG_FUNCTION_ARGS)
 {
-	List	   *faults = faults_emit_off();
-
-	if (faults == NIL)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(faults_array(faults));
+	return return_faults(fcinfo, faults_emit_off());
 }
 
 /* lost_accesses() RETURNS text[]; NULL if nobody has lost one. */
 Datum
 webhook_events_lost_accesses(PG_FUNCTION_ARGS)
 {
-	List	   *faults = faults_lost_accesses();
-
-	if (faults == NIL)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(faults_array(faults));
+	return return_faults(fcinfo, faults_lost_accesses());
 }
