@@ -149,13 +149,13 @@ start_call(Dispatch *dispatch)
 	body_bytes += request.body_length;
 	turn_bytes += request.body_length;
 	dispatch->body_length = request.body_length;
-	dispatch->call_url = MemoryContextStrdup(bodies_context, request.url);
+	dispatch->call.url = MemoryContextStrdup(bodies_context, request.url);
 	counters_add(COUNTER_BYTES_SENT, request.body_length);
 	if (dispatch->attempts == 0 && !dispatch->is_replay)
 		counters_delay(GetCurrentTimestamp() - dispatch->event->created_at);
 	dispatch->called_version = dispatch->subscriber->modified_at;
 	dispatch_start(dispatch);
-	wire.url = request.url;
+	wire.url = dispatch->call.url;
 	wire.headers = request.headers;
 	wire.body = dispatch->body;
 	wire.body_length = request.body_length;
@@ -265,16 +265,16 @@ next_attempt(const Dispatch *dispatch, const HttpResult *result)
 	RetryPolicy policy = policy_of(dispatch);
 	int64		delay;
 
-	if (result->status == 410)
+	if (result->call.status == HTTP_GONE)
 		return 0;
 
 	/* That connection had ended before, most likely, without our knowing. */
 	if (result->was_lost && dispatch->attempts == 1 && policy.max_retries > 0)
-		return result->finished_at;
+		return result->call.finished_at;
 	delay = retry_delay(&policy, dispatch->attempts,
 						pg_prng_double(&pg_global_prng_state),
 						result->retry_after);
-	return delay < 0 ? 0 : result->finished_at + delay;
+	return delay < 0 ? 0 : result->call.finished_at + delay;
 }
 
 /* Counts a call that ended. */
@@ -296,9 +296,9 @@ count_call(const Dispatch *dispatch, const HttpResult *result)
 	if (result->failure != HTTP_WENT_WELL)
 		counters_add(counters[result->failure], 1);
 	else
-		counters_add(COUNTER_STATUS_1XX + Min(Max(result->status / 100, 1), 5) - 1, 1);
-	counters_add(COUNTER_BYTES_RECEIVED, result->body_length);
-	counters_duration(result->duration);
+		counters_add(COUNTER_STATUS_1XX + Min(Max(result->call.status / 100, 1), 5) - 1, 1);
+	counters_add(COUNTER_BYTES_RECEIVED, result->call.body_length);
+	counters_duration(result->call.duration);
 }
 
 /* Where a dispatch goes to is counted, unless a proxy takes it there. */
@@ -326,56 +326,35 @@ static void
 take_answer(const HttpResult *result)
 {
 	Dispatch   *dispatch = result->owner;
-	bool		answered = (result->status != 0);
-	char		message[64];
-	const char *error = result->error;
+	CallResult *call = &dispatch->call;
+	bool		answered = (result->call.status != 0);
 
 	if (result->was_crowded)
 	{
-		put_off(dispatch, result->address);
+		put_off(dispatch, result->call.address);
 		return;
 	}
 	dispatch->attempts++;
 	dispatch->was_called = true;
-	dispatch->is_gone = (result->status == 410);
-	dispatch->call_started_at = result->started_at;
-	dispatch->call_duration = result->duration;
-	strlcpy(dispatch->call_address, result->address,
-			sizeof(dispatch->call_address));
-	if (result->note)
-		dispatch->call_note = MemoryContextStrdup(bodies_context, result->note);
-	dispatch->response_status = result->status;
-	dispatch->response_length = result->body_length;
-	if (answered)
-	{
-		dispatch->response_body = MemoryContextAlloc(bodies_context,
-													 result->body_length + 1);
-		memcpy(dispatch->response_body, result->body, result->body_length);
-	}
-	note_address(dispatch, result->address);
+	*call = result->call;
+	call_result_keep(call, bodies_context);
+	note_address(dispatch, call->address);
 	dispatch->host->shares_connections |= result->was_shared;
 	host_set_slow(dispatch->host, !answered ||
-				  result->finished_at - result->started_at > SLOW_ANSWER);
+				  call->finished_at - call->started_at > SLOW_ANSWER);
 	body_bytes -= dispatch->body_length;
-
-	if (error == NULL && (result->status < 200 || result->status > 299))
-	{
-		snprintf(message, sizeof(message), "HTTP status %d", result->status);
-		error = message;
-	}
-	host_note_answer(dispatch->host, answered, error == NULL,
-					 result->duration,
-					 result->finished_at);
+	host_note_answer(dispatch->host, answered, call->error == NULL, call->duration,
+					 call->finished_at);
 	count_call(dispatch, result);
-	health_note(dispatch->subscriber, error == NULL, result->finished_at);
-	dispatch->next_attempt_at = error ? next_attempt(dispatch, result) : 0;
-	if (error == NULL)
+	health_note(dispatch->subscriber, call->error == NULL, call->finished_at);
+	dispatch->next_attempt_at = call->error ? next_attempt(dispatch, result) : 0;
+	if (call->error == NULL)
 		dispatch_end(dispatch, DISPATCH_SUCCEEDED, NULL);
 	else
 		dispatch_end(dispatch,
 					 dispatch->next_attempt_at ? DISPATCH_ACTIVE : DISPATCH_FAILED,
-					 error);
-	dispatch->ended_at = result->finished_at;
+					 call->error);
+	dispatch->ended_at = call->finished_at;
 }
 
 bool

@@ -417,12 +417,7 @@ dispatch_forget(Dispatch *dispatch)
 		lane_forget(dispatch);
 	if (dispatch->error)
 		pfree(unconstify(char *, dispatch->error));
-	if (dispatch->response_body)
-		pfree(dispatch->response_body);
-	if (dispatch->call_url)
-		pfree(dispatch->call_url);
-	if (dispatch->call_note)
-		pfree(dispatch->call_note);
+	call_result_free(&dispatch->call);
 	dispatch->subscriber->references--;
 	hash_search(dispatches, dispatch->id, HASH_REMOVE, NULL);
 }

@@ -19,7 +19,7 @@
 #define WEBHOOK_DISPATCH_H
 
 #include "deliver/subscribers.h"
-#include "rules/address.h"
+#include "store/call_result.h"
 #include "store/cursor.h"
 #include "store/day_table.h"
 
@@ -103,16 +103,7 @@ typedef struct Dispatch
 	const char *error;			/* palloc'd, NULL if there is none */
 	bool		was_called;		/* the rest is about the call */
 	TimestampTz called_version; /* its webhook's modified_at then */
-	bool		is_gone;		/* the answer was 410 */
-	TimestampTz call_started_at;
-	int64		call_duration;	/* microseconds */
-	char	   *call_url;		/* palloc'd, NULL if there was no call */
-	char		call_address[ADDRESS_TEXT_SIZE];	/* empty: not known */
-	char	   *call_note;		/* palloc'd: what was odd with a call that
-								 * went well; or NULL */
-	int			response_status;
-	char	   *response_body;	/* palloc'd bytes, as they came */
-	size_t		response_length;
+	CallResult	call;			/* its own; of one that is under way, the URL */
 } Dispatch;
 
 /* Those that ended, in order; written with the next flush. */

@@ -19,16 +19,16 @@
 #ifndef WEBHOOK_HTTP_H
 #define WEBHOOK_HTTP_H
 
-#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "store/call_result.h"
 
 /* A POST that is to be sent. */
 typedef struct HttpRequest
 {
-	const char *url;			/* copied */
-	List	   *headers;		/* of Header (rules/headers.h), copied */
-	const char *body;			/* not copied: it must live until the result
+	const char *url;			/* not copied: it must live until the result
 								 * was taken */
+	List	   *headers;		/* of Header (rules/headers.h), copied */
+	const char *body;			/* likewise */
 	size_t		body_length;	/* bytes */
 	bool		verify_tls;
 	bool		is_repeated;	/* it goes over a connection of its own */
@@ -37,6 +37,9 @@ typedef struct HttpRequest
 								 * generations before */
 	void	   *owner;			/* comes back with the result, not NULL */
 } HttpRequest;
+
+/* The endpoint is gone for good. */
+#define HTTP_GONE 410
 
 /* What kept an exchange from going well. */
 typedef enum HttpFailure
@@ -50,26 +53,21 @@ typedef enum HttpFailure
 	HTTP_BROKEN					/* it ended half way, or anything else */
 } HttpFailure;
 
-/* An answer, or the lack of one.  Strings belong to the client. */
+/*
+ * An answer, or the lack of one.  It has failed unless its status is a 2XX; if only the
+ * body of one broke off there is a note.  Strings belong to the client but for the URL,
+ * and a body has at most response_body_limit bytes.
+ */
 typedef struct HttpResult
 {
 	void	   *owner;			/* as given to http_start() */
-	TimestampTz started_at;
-	TimestampTz finished_at;
-	int64		duration;		/* microseconds, by a clock that isn't set */
-	const char *address;		/* where the request went to; empty: nowhere */
-	int			status;			/* 0: no answer */
-	HttpFailure failure;
-	const char *error;			/* NULL if the exchange went well, ... */
-	const char *note;			/* but if only the body of a 2XX broke off:
-								 * what happened; else NULL */
+	CallResult	call;
+	HttpFailure failure;		/* of the exchange, whatever the status */
 	bool		was_shared;		/* its connection can have many at once */
 	bool		was_crowded;	/* nothing was sent, for its address had half
 								 * of all requests already */
 	bool		was_lost;		/* a kept connection died before a byte of an
 								 * answer */
-	const char *body;			/* its beginning, as it came */
-	size_t		body_length;	/* bytes, at most response_body_limit */
 	int64		retry_after;	/* microseconds, 0: the answer asks for
 								 * nothing */
 } HttpResult;

@@ -23,6 +23,7 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
+#include "deliver/http.h"
 #include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
@@ -214,7 +215,7 @@ forget_ended(const Entry *entry)
 						 entry->status == DISPATCH_FAILED);
 	counters_add(COUNTER_SUCCEEDED, entry->status == DISPATCH_SUCCEEDED);
 	counters_add(COUNTER_GIVEN_UP, entry->status == DISPATCH_FAILED);
-	if (dispatch->is_gone)
+	if (dispatch->was_called && dispatch->call.status == HTTP_GONE)
 		jobs_add_gone(subscriber->id, dispatch->called_version);
 	if (entry->status != DISPATCH_ACTIVE && dispatch->has_waited &&
 		subscriber->webhook && subscriber->webhook->is_ad_hoc)

@@ -10,34 +10,12 @@
  */
 #include "postgres.h"
 
-#include "deliver/answer_text.h"
 #include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recording.h"
 #include "deliver/tally.h"
 #include "server/clock.h"
 #include "store/dispatch_writer.h"
-
-static void
-write_call(DispatchWriter *writer, const Dispatch *dispatch)
-{
-	CallRow		row = {
-		.dispatch_id = dispatch->id,
-		.attempt = dispatch->attempts,
-		.started_at = clock_to_wall(dispatch->call_started_at),
-		.finished_at = clock_to_wall(dispatch->ended_at),
-		.duration = dispatch->call_duration,
-		.url = dispatch->call_url,
-		.address = dispatch->call_address,
-		.response_status = dispatch->response_status,
-		.error_message = dispatch->call_note ? dispatch->call_note : dispatch->error
-	};
-
-	if (dispatch->response_body)
-		row.response_body = answer_to_text(dispatch->response_body,
-										   dispatch->response_length);
-	dispatch_writer_call(writer, &row);
-}
 
 /*
  * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
@@ -145,7 +123,8 @@ write_recording(void *argument)
 
 		if (entry->dispatch->stage == STAGE_ENDED && entry->dispatch->was_called &&
 			!entry->is_locked && !entry->without_call)
-			write_call(writer, entry->dispatch);
+			dispatch_writer_call(writer, entry->dispatch->id, entry->dispatch->attempts,
+								 &entry->dispatch->call);
 	}
 	if (recording->with_statistics)
 		tally_write();

@@ -291,6 +291,7 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	pg_strncasecmp(request->url, "https:", 6) == 0;
 
 	transfer->owner = request->owner;
+	transfer->url = request->url;
 	transfer->is_last = request->is_last;
 	transfer->crowd = Max(http_limit() / 2, 1);
 	transfer->started_at = clock_work_time();
@@ -421,39 +422,51 @@ classify_failure(const Transfer *transfer)
 	}
 }
 
+/* What its row will say. */
+static void
+fill_call(Transfer *transfer, CallResult *call)
+{
+	call->started_at = transfer->started_at;
+	call->finished_at = transfer->finished_at;
+	call->duration = transfer->duration;
+	call->url = transfer->url;
+	strlcpy(call->address, transfer->address, sizeof(call->address));
+	call->status = (int) transfer->status;
+	if (transfer->status != 0)
+		call->body = transfer->body;
+	call->body_length = transfer->kept;
+}
+
 void
 transfer_result(Transfer *transfer, HttpResult *result)
 {
 	bool		went_well = (transfer->code == CURLE_OK ||
 							 (transfer->was_cut && !transfer->was_flooded &&
 							  transfer->code == CURLE_WRITE_ERROR));
-	bool		was_accepted = (transfer->has_head &&
-								transfer->status >= 200 && transfer->status <= 299);
+	bool		is_success = (transfer->status >= 200 && transfer->status <= 299);
+	bool		was_accepted = (transfer->has_head && is_success);
 	long		version = CURL_HTTP_VERSION_NONE;
 
 	if (transfer->may_use_http2)
 		curl_easy_getinfo(transfer->handle, CURLINFO_HTTP_VERSION, &version);
-	if (!went_well)
-		describe_failure(transfer, was_accepted ? "answer broke off: " : "");
 	memset(result, 0, sizeof(HttpResult));
 	result->owner = transfer->owner;
-	result->started_at = transfer->started_at;
-	result->finished_at = transfer->finished_at;
-	result->duration = transfer->duration;
-	result->address = transfer->address;
-	result->status = (int) transfer->status;
-	if (!went_well && was_accepted)
-		result->note = transfer->error;
-	else if (!went_well)
+	fill_call(transfer, &result->call);
+	if (!went_well)
 	{
-		result->error = transfer->error;
-		result->failure = classify_failure(transfer);
+		describe_failure(transfer, was_accepted ? "answer broke off: " : "");
+		*(was_accepted ? &result->call.note : &result->call.error) = transfer->error;
+		if (!was_accepted)
+			result->failure = classify_failure(transfer);
+	}
+	else if (!is_success)
+	{
+		snprintf(transfer->error, sizeof(transfer->error), "HTTP status %ld", transfer->status);
+		result->call.error = transfer->error;
 	}
 	result->was_crowded = (!went_well && transfer->was_crowded &&
 						   !transfer->was_asked);
 	result->was_lost = transfer->was_lost;
 	result->was_shared = (version == CURL_HTTP_VERSION_2_0);
-	result->body = transfer->body;
-	result->body_length = transfer->kept;
 	result->retry_after = transfer->retry_after;
 }

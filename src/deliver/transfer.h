@@ -39,6 +39,7 @@ typedef struct Transfer
 	CURL	   *handle;
 	struct curl_slist *headers;
 	void	   *owner;
+	const char *url;			/* the owner's */
 	TimestampTz started_at;
 	TimestampTz finished_at;
 	int64		duration;		/* microseconds */

@@ -12,6 +12,8 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "server/clock.h"
+#include "store/answer_text.h"
 #include "store/day_rows.h"
 #include "store/day_update.h"
 #include "store/dispatch_writer.h"
@@ -324,27 +326,28 @@ dispatch_writer_find_locked(DispatchWriter *writer)
 }
 
 void
-dispatch_writer_call(DispatchWriter *writer, const CallRow *row)
+dispatch_writer_call(DispatchWriter *writer, const char *dispatch_id, int attempt,
+					 const CallResult *call)
 {
 	DayRows    *rows;
-	Interval	duration = {.time = row->duration};
+	Interval	duration = {.time = call->duration};
+	char	   *body = call->body ? answer_to_text(call->body, call->body_length) : NULL;
 
-	(void) begin_row(&writer->calls, &calls_kind, row->dispatch_id);
+	(void) begin_row(&writer->calls, &calls_kind, dispatch_id);
 	rows = writer->calls;
-	day_rows_set_text(rows, CALLS_DISPATCH_ID, row->dispatch_id);
-	day_rows_set(rows, CALLS_ATTEMPT, Int32GetDatum(row->attempt));
-	set_time(rows, CALLS_STARTED_AT, row->started_at);
-	set_time(rows, CALLS_FINISHED_AT, row->finished_at);
-	if (row->response_status != 0)
-		day_rows_set(rows, CALLS_RESPONSE_STATUS, Int32GetDatum(row->response_status));
-	day_rows_set_text(rows, CALLS_RESPONSE_BODY, row->response_body);
-	day_rows_set_text(rows, CALLS_ERROR_MESSAGE, row->error_message);
-	day_rows_set_text(rows, CALLS_URL, row->url);
+	day_rows_set_text(rows, CALLS_DISPATCH_ID, dispatch_id);
+	day_rows_set(rows, CALLS_ATTEMPT, Int32GetDatum(attempt));
+	set_time(rows, CALLS_STARTED_AT, clock_to_wall(call->started_at));
+	set_time(rows, CALLS_FINISHED_AT, clock_to_wall(call->finished_at));
+	if (call->status != 0)
+		day_rows_set(rows, CALLS_RESPONSE_STATUS, Int32GetDatum(call->status));
+	day_rows_set_text(rows, CALLS_RESPONSE_BODY, body);
+	day_rows_set_text(rows, CALLS_ERROR_MESSAGE, call->note ? call->note : call->error);
+	day_rows_set_text(rows, CALLS_URL, call->url);
 	day_rows_set(rows, CALLS_DURATION, IntervalPGetDatum(&duration));
-	if (row->address[0] != '\0')
-		day_rows_set_text(rows, CALLS_ADDRESS, row->address);
-	day_rows_end_row(rows, row->response_body ? strlen(row->response_body) : 0,
-					 NULL);
+	if (call->address[0] != '\0')
+		day_rows_set_text(rows, CALLS_ADDRESS, call->address);
+	day_rows_end_row(rows, body ? strlen(body) : 0, NULL);
 }
 
 void

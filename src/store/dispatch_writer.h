@@ -13,6 +13,7 @@
 #ifndef WEBHOOK_DISPATCH_WRITER_H
 #define WEBHOOK_DISPATCH_WRITER_H
 
+#include "store/call_result.h"
 #include "store/dispatch_rows.h"
 
 /* A row of dispatches; times are 0 and strings NULL for SQL's NULL. */
@@ -37,21 +38,6 @@ typedef struct DispatchRow
 								 * of a changed one, where it was seen; or
 								 * NULL */
 } DispatchRow;
-
-/* A row of calls. */
-typedef struct CallRow
-{
-	const char *dispatch_id;
-	int			attempt;
-	TimestampTz started_at;
-	TimestampTz finished_at;
-	int			response_status;	/* 0 for NULL */
-	const char *response_body;
-	const char *error_message;
-	const char *url;
-	int64		duration;		/* microseconds */
-	const char *address;		/* empty for NULL */
-} CallRow;
 
 /* Rows to be written together; allocated in CurrentMemoryContext. */
 typedef struct DispatchWriter DispatchWriter;
@@ -80,7 +66,10 @@ typedef enum RowFate
 extern RowFate dispatch_writer_update(DispatchWriter *writer,
 									  const DispatchRow *row);
 extern List *dispatch_writer_find_locked(DispatchWriter *writer);
-extern void dispatch_writer_call(DispatchWriter *writer, const CallRow *row);
+
+/* Adds the row of a dispatch's call of this number; in a transaction. */
+extern void dispatch_writer_call(DispatchWriter *writer, const char *dispatch_id,
+								 int attempt, const CallResult *call);
 
 extern void dispatch_writer_execute(DispatchWriter *writer);
 

@@ -4,7 +4,7 @@
  *	  Bytes from the network as text that a column can hold.
  *
  * IDENTIFICATION
- *	  src/deliver/answer_text.h
+ *	  src/store/answer_text.h
  *
  *-------------------------------------------------------------------------
  */

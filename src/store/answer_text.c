@@ -4,16 +4,16 @@
  *	  Bytes from the network as text that a column can hold.
  *
  * IDENTIFICATION
- *	  src/deliver/answer_text.c
+ *	  src/store/answer_text.c
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "deliver/answer_text.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "store/answer_text.h"
 
 /* U+FFFD, and what stands for it where there is no such character. */
 #define REPLACEMENT "\xef\xbf\xbd"
