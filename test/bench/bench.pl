@@ -58,7 +58,7 @@ my %modes = (
 	quick => {
 		minutes => 3, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, ordered_runs => 5000, load_events => 4000,
 		webhooks => 10000, ad_hoc_runs => 5000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
-		pgbench_seconds => 1, lives => 400, counted_lives => 100, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
+		pgbench_seconds => 1, lives => 1000, counted_lives => 100, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
 		soak_rate => 500, part_minutes => 2
 	},
 	full => {
