@@ -360,7 +360,11 @@ transfer_note_end(Transfer *transfer, CURLcode code)
 	}
 }
 
-/* Says in one line why a transfer failed. */
+/*
+ * Says in one line why a transfer failed.  A certificate can have its say in that, which
+ * nobody has looked at and libcurl cuts off anywhere: so only ASCII is left of it, which
+ * is text in every encoding.
+ */
 static void
 describe_failure(Transfer *transfer, const char *prefix)
 {
@@ -389,7 +393,9 @@ describe_failure(Transfer *transfer, const char *prefix)
 		snprintf(error, size, "%s%s", prefix, text);
 	for (char *p = error; *p; p++)
 	{
-		if ((unsigned char) *p < ' ')
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+		else if (*p < ' ')
 			*p = ' ';
 	}
 }

@@ -1,9 +1,10 @@
 # 057_tls.pl
 #	  TLS and HTTP/2: connections that a server ends after so many requests, or
-#	  because it is reloaded; keys that nobody can read.
+#	  because it is reloaded; keys that nobody can read; names that are no text.
 
 use strict;
 use warnings;
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -58,6 +59,7 @@ sub set
 
 my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
 my $nginx_pid;
+my $openssl_pid;
 
 SKIP:
 {
@@ -239,10 +241,39 @@ is(query("SELECT d.status FROM webhook_events.dispatches AS d JOIN webhook_event
 		  . " WHERE e.actor_id = 'plain'"),
 	'SUCCEEDED', 'others go on: nobody is asked for it');
 
+#
+# A certificate for another name, so long that what is said of it is cut off within a character
+#
+
+my $name = "\xf0\x9f\x98\x80" x 64;
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+system_or_bail('openssl', 'req', '-x509', '-days', '2', '-newkey', 'rsa:2048', '-nodes', '-utf8',
+	'-subj', "/CN=$name", '-keyout', "$directory/name.key", '-out', "$directory/name.crt");
+chmod 0644, "$directory/name.crt";
+$openssl_pid = fork() // die "could not fork: $!";
+if ($openssl_pid == 0)
+{
+	open(STDIN, '<', '/dev/null');
+	open(STDOUT, '>', "$directory/openssl.out");
+	open(STDERR, '>&', \*STDOUT);
+	no warnings 'exec';
+	exec 'openssl', 's_server', '-accept', $port, '-cert', "$directory/name.crt", '-key', "$directory/name.key", '-www';
+	POSIX::_exit(127);
+}
+wait_until { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) } 'a server of TLS has started', $patience;
+set(client_certificate_file => '', client_key_file => '', ca_file => "$directory/name.crt");
+create_webhook($node, "https://127.0.0.1:$port/", 'ACTOR.RUN.CREATED', actor_id => "'name'", do_not_retry => 'true');
+insert_runs($node, 1, 'name');
+wait_for_all();
+is(query("SELECT d.status, d.error_message ~ '^[ -~]+\$', c.error_message = d.error_message"
+		  . " FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id"
+		  . " JOIN webhook_events.calls AS c ON c.dispatch_id = d.id WHERE e.actor_id = 'name'"),
+	'FAILED|t|t', 'what a certificate says of itself is recorded as text, whatever it is');
+
 $node->stop('fast');
 done_testing();
 
 END
 {
-	kill 'TERM', $nginx_pid if $nginx_pid;
+	kill 'TERM', grep { $_ } $nginx_pid, $openssl_pid;
 }
