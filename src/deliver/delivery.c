@@ -19,7 +19,7 @@
 #include "deliver/health.h"
 #include "deliver/hosts.h"
 #include "deliver/http.h"
-#include "deliver/jobs.h"
+#include "deliver/retiring.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
@@ -175,12 +175,12 @@ note_wake(uint32 wake)
 	if (wake & WAKE_EVENTS || now >= next_poll_at)
 		next_poll_at = TimestampTzPlusMilliseconds(now, setting_poll_interval);
 	if (wake & WAKE_RUNS)
-		jobs_check_runs();
+		retiring_check_runs();
 	if (wake & WAKE_COMMANDS || now >= next_sweep_at)
 	{
 		waiting_look_again();
 		if (now >= next_sweep_at)
-			jobs_look_again();
+			retiring_look_again();
 		next_sweep_at = now + SWEEP_INTERVAL;
 	}
 }
@@ -290,7 +290,7 @@ take_up(void)
 {
 	waiting_open();
 	lanes_look_again();
-	jobs_look_again();
+	retiring_look_again();
 	is_put_down = false;
 }
 

@@ -25,6 +25,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
 #include "deliver/jobs.h"
+#include "deliver/retiring.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
 #include "deliver/recording.h"
@@ -124,7 +125,7 @@ recorder_has_set_aside(const char *id)
 static bool
 mark_waits(void)
 {
-	return !dlist_is_empty(&routed_batches) && !jobs_hold_marks() &&
+	return !dlist_is_empty(&routed_batches) && !retiring_holds_marks() &&
 		dlist_head_element(Batch, node, &routed_batches)->nwithout_row == 0;
 }
 
@@ -219,7 +220,7 @@ forget_ended(const Entry *entry)
 		jobs_add_gone(subscriber->id, dispatch->called_version);
 	if (entry->status != DISPATCH_ACTIVE && dispatch->has_waited &&
 		subscriber->webhook && subscriber->webhook->is_ad_hoc)
-		jobs_add_ended_dispatch(subscriber->id);
+		retiring_add_dispatch(subscriber->id);
 	dispatch_forget(dispatch);
 }
 
@@ -525,7 +526,7 @@ take_ended_runs(void)
 
 		if (batch->nwithout_row > 0)
 			break;
-		jobs_add_ended_runs(batch->ended_runs);
+		retiring_add_runs(batch->ended_runs);
 		batch->ended_runs = NIL;
 	}
 }

@@ -10,9 +10,9 @@
  */
 #include "postgres.h"
 
-#include "deliver/jobs.h"
 #include "deliver/lanes.h"
 #include "deliver/recording.h"
+#include "deliver/retiring.h"
 #include "deliver/tally.h"
 #include "server/clock.h"
 #include "store/dispatch_writer.h"
@@ -95,7 +95,7 @@ write_mark(Recording *recording)
 	{
 		Batch	   *batch = dlist_container(Batch, node, iter.cur);
 
-		if (batch->ended_runs != NIL || jobs_hold_marks() ||
+		if (batch->ended_runs != NIL || retiring_holds_marks() ||
 			batch->nwithout_row > batch->ngetting_row)
 			break;
 		last = batch->mark;

@@ -13,7 +13,7 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
-#include "deliver/jobs.h"
+#include "deliver/retiring.h"
 #include "deliver/lanes.h"
 #include "deliver/matching.h"
 #include "deliver/router.h"
@@ -346,7 +346,7 @@ revive(void *argument)
 	statement_write(&forget_ends_statement, argument, NULL);
 	statement_write(&revive_statement, argument, NULL);
 	if (statement_write(&not_revived_statement, argument, NULL) > 0)
-		jobs_check_runs();
+		retiring_check_runs();
 }
 
 /*
@@ -370,7 +370,7 @@ revive_webhooks(Event **events, int nevents)
 		array_add_text(&runs, events[i]->actor_run_id);
 		array_add_time(&times, events[i]->created_at);
 		batches_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
-		jobs_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
+		retiring_forget_run(events[i]->actor_run_id, events[i]->created_at);
 	}
 	if (runs.state == NULL)
 		return;

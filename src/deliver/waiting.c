@@ -27,8 +27,9 @@
 /* So many rows are read at once, ... */
 #define MAX_ROWS 500
 
-/* ... and for so many hosts' backlogs in one transaction. */
+/* ... and for so many hosts' backlogs in one transaction, each of so many webhooks. */
 #define MAX_BACKLOGS 8
+#define MAX_BACKLOGGED 64
 
 /*
  * So many replays are fetched at once for a host, and all hosts have no more
@@ -401,37 +402,71 @@ fetch_due(TimestampTz until)
 		next_due_at = DT_NOEND;
 }
 
-/* Reads on in the backlog of one of a host's webhooks. */
+/*
+ * Reads on in the backlog of one of a host's webhooks.  Returns how many rows it found,
+ * up to "limit"; *is_left is set if there may be more.
+ */
+static int
+read_backlog(Subscriber *subscriber, TimestampTz now, int limit, DueRow **rows,
+			 bool *is_left)
+{
+	DuePosition *position = &subscriber->backlog_position;
+	TimestampTz next_at = DT_NOEND;
+	int			allowed = subscriber_allowed_calls(subscriber, limit, now, &next_at);
+	int			nrows = dispatches_find_due_of(subscriber->id, position, now - 1, allowed,
+											   rows);
+
+	*is_left = (nrows == allowed);
+	if (!*is_left)
+		subscriber_end_backlog(subscriber);
+	if (nrows > 0)
+	{
+		position->time = (*rows)[nrows - 1].next_attempt_at;
+		strlcpy(position->id, (*rows)[nrows - 1].id, sizeof(Id));
+	}
+	return nrows;
+}
+
+/*
+ * Reads on in the backlogs of a host's webhooks, those of several at once if each has
+ * few, as those for single runs have: looking up a webhook and an event takes longer
+ * alone.
+ */
 static void
 fetch_backlog(Host *host, TimestampTz now)
 {
-	Subscriber *subscriber = next_backlogged_subscriber(host, now);
-	DuePosition *position = &subscriber->backlog_position;
-	TimestampTz next_at = DT_NOEND;
-	DueRow	   *rows;
+	const Subscriber *first_left = NULL;
+	Subscriber *subscriber;
+	DueRow	   *all;
 	int			limit = host_room(host);
-	int			nrows;
-
-	dlist_move_tail(&host->backlog, &subscriber->backlog_node);
+	int			count = 0;
 
 	if (now - host->fetched_at < QUICK_FETCH && !host->is_slow)
 		host->fetch_size = Min(host->fetch_size * 2, MAX_ROWS);
 	else
 		host->fetch_size = limit;
-	limit = subscriber_allowed_calls(subscriber, Max(limit, host->fetch_size), now,
-									 &next_at);
+	limit = Max(limit, host->fetch_size);
 	host->fetched_at = now;
 
-	nrows = dispatches_find_due_of(subscriber->id, position, now - 1, limit,
-								   &rows);
-	if (nrows < limit)
-		subscriber_end_backlog(subscriber);
-	if (nrows > 0)
+	all = palloc(sizeof(DueRow) * limit);
+	for (int i = 0; i < MAX_BACKLOGGED && count < limit && !dlist_is_empty(&host->backlog); i++)
 	{
-		position->time = rows[nrows - 1].next_attempt_at;
-		strlcpy(position->id, rows[nrows - 1].id, sizeof(Id));
-		take_rows(rows, nrows, true);
+		DueRow	   *rows;
+		bool		is_left;
+		int			nrows;
+
+		subscriber = next_backlogged_subscriber(host, now);
+		if (subscriber == NULL || subscriber == first_left)
+			break;
+		dlist_move_tail(&host->backlog, &subscriber->backlog_node);
+		nrows = read_backlog(subscriber, now, limit - count, &rows, &is_left);
+		memcpy(&all[count], rows, sizeof(DueRow) * nrows);
+		count += nrows;
+		if (is_left && first_left == NULL)
+			first_left = subscriber;
 	}
+	if (count > 0)
+		take_rows(all, count, true);
 }
 
 /* Reads on in the replays of one webhook. */

@@ -156,7 +156,7 @@ day_update_set(DayUpdate *update, int column, Datum value, bool isnull)
 }
 
 bool
-day_update_end_row(DayUpdate *update)
+day_update_end_row(DayUpdate *update, RowPlace *place)
 {
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
@@ -172,6 +172,11 @@ day_update_end_row(DayUpdate *update)
 		ResetPerTupleExprContext(update->estate);
 		(void) insert_index_entries(update->target, update->new_row, update->estate,
 									stale_indexes);
+	}
+	if (place != NULL)
+	{
+		place->table = RelationGetRelid(update->relation);
+		place->tid = update->new_row->tts_tid;
 	}
 	return true;
 }

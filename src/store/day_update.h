@@ -39,10 +39,10 @@ extern Datum day_update_value(const DayUpdate *update, int column);
 extern void day_update_set(DayUpdate *update, int column, Datum value, bool isnull);
 
 /*
- * Writes the new version.  Returns false, with nothing written, if somebody
- * else has changed the row.
+ * Writes the new version, which lies at *place then, unless that is NULL.  Returns false,
+ * with nothing written, if somebody else has changed the row.
  */
-extern bool day_update_end_row(DayUpdate *update);
+extern bool day_update_end_row(DayUpdate *update, RowPlace *place);
 
 /* Lets go of all; tables stay locked for the rest of the transaction. */
 extern void day_update_finish(DayUpdate *update);

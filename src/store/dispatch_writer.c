@@ -264,7 +264,7 @@ change_in_place(DispatchWriter *writer, const DispatchRow *row)
 		change_time(changes, DISPATCHES_HOLDS_UNTIL, row->holds_until);
 	if (row->is_passed)
 		day_update_set(changes, DISPATCHES_ORDER_KEY, (Datum) 0, true);
-	return day_update_end_row(changes) ? ROW_WRITTEN : ROW_ELSEWHERE;
+	return day_update_end_row(changes, NULL) ? ROW_WRITTEN : ROW_ELSEWHERE;
 }
 
 RowFate

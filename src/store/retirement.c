@@ -58,25 +58,92 @@ next_turn(const DayUpdate *changes)
 		DatumGetInt32(day_update_value(changes, COLUMN_TURNED)) + 1;
 }
 
+/* Is this column of the row set? */
+static bool
+has_flag(const DayUpdate *changes, int column)
+{
+	return DatumGetBool(day_update_value(changes, column));
+}
+
+/* Starts with the row; false if it can't be changed here. */
+static bool
+begin_row(DayUpdate *changes, const RowPlace *place, const char *id)
+{
+	return day_update_begin_row(changes, place, id) &&
+		has_flag(changes, COLUMN_IS_AD_HOC) && has_flag(changes, COLUMN_IS_ENABLED) &&
+		!day_update_is_locked(changes);
+}
+
+/* The same, unless what is known of its run is newer. */
+static bool
+begin_row_of_end(DayUpdate *changes, const RowPlace *place, const char *id,
+				 TimestampTz time)
+{
+	return begin_row(changes, place, id) &&
+		(day_update_is_null(changes, COLUMN_RUN_CHANGED_AT) ||
+		 DatumGetTimestampTz(day_update_value(changes, COLUMN_RUN_CHANGED_AT)) < time);
+}
+
+static void
+set_end(DayUpdate *changes, TimestampTz time)
+{
+	day_update_set(changes, COLUMN_RUN_ENDED, BoolGetDatum(true), false);
+	day_update_set(changes, COLUMN_RUN_CHANGED_AT, TimestampTzGetDatum(time), false);
+}
+
+static void
+set_retired(DayUpdate *changes)
+{
+	day_update_set(changes, COLUMN_IS_ENABLED, BoolGetDatum(false), false);
+	day_update_set(changes, COLUMN_IS_RETIRED, BoolGetDatum(true), false);
+	day_update_set(changes, COLUMN_DISABLED_REASON,
+				   CStringGetTextDatum(RETIREMENT_REASON), false);
+	day_update_set(changes, COLUMN_TURNED, Int32GetDatum(next_turn(changes)), false);
+}
+
+/* Writes the row's next version; *version becomes its time, and *place where it lies. */
+static bool
+end_row(DayUpdate *changes, TimestampTz *version, RowPlace *place)
+{
+	*version = next_version(changes);
+	day_update_set(changes, COLUMN_MODIFIED_AT, TimestampTzGetDatum(*version), false);
+	return day_update_end_row(changes, place);
+}
+
 bool
 retirement_write(DayUpdate *changes, const RowPlace *place, const char *id,
 				 TimestampTz time)
 {
-	if (!day_update_begin_row(changes, place, id) ||
-		!DatumGetBool(day_update_value(changes, COLUMN_IS_AD_HOC)) ||
-		!DatumGetBool(day_update_value(changes, COLUMN_IS_ENABLED)) ||
-		(!day_update_is_null(changes, COLUMN_RUN_CHANGED_AT) &&
-		 DatumGetTimestampTz(day_update_value(changes, COLUMN_RUN_CHANGED_AT)) >= time) ||
-		day_update_is_locked(changes))
+	TimestampTz version;
+	RowPlace	written;
+
+	if (!begin_row_of_end(changes, place, id, time))
 		return false;
-	day_update_set(changes, COLUMN_IS_ENABLED, BoolGetDatum(false), false);
-	day_update_set(changes, COLUMN_IS_RETIRED, BoolGetDatum(true), false);
-	day_update_set(changes, COLUMN_RUN_ENDED, BoolGetDatum(true), false);
-	day_update_set(changes, COLUMN_RUN_CHANGED_AT, TimestampTzGetDatum(time), false);
-	day_update_set(changes, COLUMN_DISABLED_REASON,
-				   CStringGetTextDatum(RETIREMENT_REASON), false);
-	day_update_set(changes, COLUMN_MODIFIED_AT,
-				   TimestampTzGetDatum(next_version(changes)), false);
-	day_update_set(changes, COLUMN_TURNED, Int32GetDatum(next_turn(changes)), false);
-	return day_update_end_row(changes);
+	set_end(changes, time);
+	set_retired(changes);
+	return end_row(changes, &version, &written);
+}
+
+bool
+retirement_write_end(DayUpdate *changes, const RowPlace *place, const char *id,
+					 TimestampTz time, TimestampTz *version, RowPlace *written)
+{
+	if (!begin_row_of_end(changes, place, id, time))
+		return false;
+	set_end(changes, time);
+	return end_row(changes, version, written);
+}
+
+RetirementResult
+retirement_write_rest(DayUpdate *changes, const RowPlace *place, const char *id)
+{
+	TimestampTz version;
+	RowPlace	written;
+
+	if (!begin_row(changes, place, id))
+		return RETIREMENT_UNKNOWN;
+	if (!has_flag(changes, COLUMN_RUN_ENDED))
+		return RETIREMENT_NONE;
+	set_retired(changes);
+	return end_row(changes, &version, &written) ? RETIREMENT_DONE : RETIREMENT_UNKNOWN;
 }
