@@ -123,7 +123,7 @@ shared_report_maintenance(const char *error, int64 delay)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	maintained_slot->days_at = GetCurrentTimestamp();
 	maintained_slot->days_error_at = error ? maintained_slot->days_at : 0;
-	strlcpy(maintained_slot->days_error, error ? error : "", SLOT_ERROR_SIZE);
+	slot_copy_message(maintained_slot->days_error, error ? error : "", SLOT_ERROR_SIZE);
 	if (maintained_slot->maintenance_at != 0)
 		maintained_slot->maintenance_at = clock_now() + delay;
 	LWLockRelease(lock);

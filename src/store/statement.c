@@ -16,6 +16,7 @@
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -275,6 +276,17 @@ work_cancel(void)
 	QueryCancelPending = true;
 }
 
+/* Copies a message that has its place in rows, as far as there is room. */
+static void
+copy_message(WorkError *error, const char *message)
+{
+	int			length = pg_mbcliplen(message, (int) strlen(message),
+									  sizeof(error->message) - 1);
+
+	memcpy(error->message, message, length);
+	error->message[length] = '\0';
+}
+
 WorkResult
 work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		 void *argument, WorkError *error)
@@ -306,8 +318,7 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		error->sqlstate = data->sqlerrcode;
 		error->is_of_row = work_is_of_row(data->sqlerrcode);
 		error->is_cancel = was_cancelled && is_cancel(data->sqlerrcode);
-		strlcpy(error->message, data->message ? data->message : "missing error text",
-				sizeof(error->message));
+		copy_message(error, data->message ? data->message : "missing error text");
 		FreeErrorData(data);
 		AbortCurrentTransaction();
 		FlushErrorState();

@@ -175,6 +175,17 @@ wait_for_delivered($other, 19);
 query('DROP INDEX webhook_events_internal.broken');
 pass('a row that can not be written is set aside, and the others are not');
 
+# What is in the way says so at length.
+query("CREATE FUNCTION refuse(status int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS \$\$BEGIN
+	IF status = 418 THEN RAISE EXCEPTION '%', repeat(chr(252), 400) USING ERRCODE = 'data_exception'; END IF; RETURN status; END\$\$;
+	CREATE INDEX broken ON $calls (refuse(response_status))");
+insert_runs($node, 1, 'teapot');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$teapot' AND status = 'FAILED'", 2);
+is(query("SELECT length(convert_from(convert_to(error_message, 'UTF8'), 'UTF8')) > 200 FROM webhook_events.dispatches"
+		  . " WHERE webhook_id = '$teapot' ORDER BY id DESC LIMIT 1"),
+	't', 'a message that is too long is cut off between characters');
+query('DROP INDEX webhook_events_internal.broken; DROP FUNCTION refuse');
+
 # Rows that somebody has changed by hand.
 my $again = query("UPDATE webhook_events_internal.dispatches SET status = 'ACTIVE', attempts = 0, next_attempt_at = now()"
 	  . " WHERE id = (SELECT min(id) FROM webhook_events_internal.dispatches WHERE webhook_id = '$other') RETURNING id");
