@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "rules/ids.h"
 #include "rules/signature.h"
 #include "server/settings.h"
@@ -391,7 +392,7 @@ webhook_events_create_ad_hoc_webhooks(PG_FUNCTION_ARGS)
 	WebhookInsert *insert;
 	Datum		user = (Datum) 0;	/* all have the same one */
 	bool		has_user = false;
-	bool		any_new = false;
+	int64		nnew = 0;
 
 	if (!PG_ARGISNULL(1))
 		definitions = definition_value(PG_GETARG_JSONB_P(1));
@@ -403,6 +404,7 @@ webhook_events_create_ad_hoc_webhooks(PG_FUNCTION_ARGS)
 	{
 		Draft		draft;
 
+		CHECK_FOR_INTERRUPTS();
 		if (token != WJB_ELEM)
 			continue;
 		draft = new_webhook();
@@ -414,14 +416,18 @@ webhook_events_create_ad_hoc_webhooks(PG_FUNCTION_ARGS)
 			draft_set(&draft, WEBHOOK_USER_ID, PG_GETARG_DATUM(2));
 		has_user = !draft_is_null(&draft, WEBHOOK_USER_ID);
 		user = draft_value(&draft, WEBHOOK_USER_ID);
-		any_new |= add_webhook(insert, &draft);
+		nnew += add_webhook(insert, &draft) ? 1 : 0;
+
+		/* That there are too many need not wait for the last of them. */
+		if (has_user && nnew > setting_max_webhooks_per_user)
+			check_limit_of_run(PG_GETARG_DATUM(0), user);
 		return_row((ReturnSetInfo *) fcinfo->resultinfo, &draft);
 		draft_close(&draft);
 	}
 	webhook_insert_end(insert);
-	if (any_new && has_user)
+	if (nnew > 0 && has_user)
 		check_limit_of_run(PG_GETARG_DATUM(0), user);
-	if (any_new)
+	if (nnew > 0)
 		ad_hoc_check_run(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	return (Datum) 0;
 }

@@ -424,6 +424,12 @@ definition_check_sizes(const Draft *draft)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("webhook has %d event types, more than the %d that there are",
 						count, N_EVENT_TYPES)));
+	if (count > 0 &&
+		ARR_NDIM(DatumGetArrayTypeP(draft_value(draft, WEBHOOK_EVENT_TYPES))) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("event types of a webhook are an array of arrays"),
+				 errhint("Give a list: '{ACTOR.RUN.SUCCEEDED, ACTOR.RUN.FAILED}'.")));
 	for (int i = 0; i < (int) lengthof(ids); i++)
 		check_length(webhook_column_names[ids[i]], length_of(draft, ids[i]));
 	if (!draft_is_null(draft, WEBHOOK_API_KEYS))

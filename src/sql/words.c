@@ -87,14 +87,17 @@ Datum
 webhook_events_hint(PG_FUNCTION_ARGS)
 {
 	Datum	   *elements;
+	bool	   *nulls;
 	int			count;
 	const char **words;
 
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, NULL, &count);
+					  &elements, &nulls, &count);
 	words = palloc(sizeof(char *) * (count + 1));
 	for (int i = 0; i < count; i++)
-		words[i] = TextDatumGetCString(elements[i]);
+		words[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
 	PG_RETURN_TEXT_P(cstring_to_text(words_hint(PG_ARGISNULL(0) ? NULL :
 												text_to_cstring(PG_GETARG_TEXT_PP(0)),
 												words, count,

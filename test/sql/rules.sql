@@ -19,3 +19,6 @@ SELECT render_template('{"text": "run {{resource.id}} by {{userId}}", "r": "{{re
                        ARRAY['"u1"', NULL, NULL, NULL, '{"id": "{{userId}}"}']::json[], true);
 SELECT render_template('{"a": {{nope.x}}}', '{}', false);
 SELECT render_template('{"a": {{userId}},}', '{}', false);
+
+-- what there is no word for has no hint
+SELECT webhook_events_internal.hint('x', NULL, 'words'), webhook_events_internal.hint('x', '{a}', NULL), webhook_events_internal.hint(NULL, '{a,NULL}', 'words');

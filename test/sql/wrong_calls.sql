@@ -74,7 +74,7 @@ SELECT l.what, w.state, w.message FROM (VALUES
 INSERT INTO calls (sql) VALUES
     ('create_webhook(NULL::jsonb)'), ('create_webhook(''[]''::jsonb)'), ('create_webhook(''1''::jsonb)'), ('create_webhook(''"x"''::jsonb)'), ('create_webhook(''{}''::jsonb)'),
     ('create_webhook(NULL, ''{ACTOR.RUN.CREATED}'')'), ('create_webhook(''https://example.com/'', NULL)'), ('create_webhook(''https://example.com/'', ''{}'')'),
-    ('create_webhook(''https://example.com/'', ''{NULL}'')'), ('create_webhook(''https://example.com/'', ''{ACTOR.RUN.NOPE}'')'),
+    ('create_webhook(''https://example.com/'', ''{NULL}'')'), ('create_webhook(''https://example.com/'', ''{{ACTOR.RUN.CREATED}, {ACTOR.RUN.FAILED}}'')'), ('create_webhook(''https://example.com/'', ''{ACTOR.RUN.NOPE}'')'),
     ('create_webhook(''https://example.com/'', ''{ACTOR.RUN.CREATED}'', is_ad_hoc => true)'),
     ('create_webhook(''https://example.com/'', ''{ACTOR.BUILD.CREATED}'', actor_task_id => ''t'')'),
     ('create_webhook(''https://example.com/'', ''{ACTOR.RUN.CREATED}'', ordering => ''all'')'),

@@ -158,6 +158,12 @@ foreach my $argument ('{"columns": [1, "id", 3, -5, 99999999]}', '{"columns": {"
 }
 is(as('dumper', "SELECT webhook_events_internal.source_mapping(1, '{}')"), '', 'nor is there one of no table');
 
+# Nor are a hundred thousand webhooks made before it is said that a hundred are enough.
+is(query(q{BEGIN; DO $$ BEGIN
+	PERFORM webhook_events.create_ad_hoc_webhooks('many', (SELECT jsonb_agg('{"requestUrl": "http://127.0.0.1:1/", "eventTypes": ["ACTOR.RUN.CREATED"]}'::jsonb) FROM generate_series(1, 1000)), 'a');
+	EXCEPTION WHEN configuration_limit_exceeded THEN END $$;
+	SELECT n_tup_ins FROM pg_stat_xact_all_tables WHERE relid = 'webhook_events_internal.webhooks'::regclass}), 101, 'a list stops at the first one that is too many');
+
 # Tests cost others' endpoints something, and room in our tables: nobody has them without end.
 $node->append_conf('postgresql.conf', 'webhook_events.max_tests_per_user = 50');
 $node->reload;
