@@ -126,6 +126,8 @@ note_error(ErrorData *data)
 	{
 		end_is_news = shared_record_error(data->message);
 		snprintf(end_reason, sizeof(end_reason), "an error: %s", data->message);
+		if (data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			shared_worker_was_locked_out();
 	}
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(data);

@@ -217,6 +217,15 @@ shared_wake_launcher(void)
 }
 
 void
+shared_list_databases(void)
+{
+	if (shared == NULL)
+		return;
+	pg_atomic_write_u32(&shared->must_list, 1);
+	shared_wake_launcher();
+}
+
+void
 shared_announce_extension(void)
 {
 	Slot	   *slot;
@@ -233,8 +242,7 @@ shared_announce_extension(void)
 	else
 		shared->announced_overflow = true;
 	SpinLockRelease(&shared->announced_lock);
-	pg_atomic_write_u32(&shared->must_list, 1);
-	shared_wake_launcher();
+	shared_list_databases();
 }
 
 bool
@@ -356,8 +364,7 @@ shared_release_databases(void)
 			shared->holds[i].owner = 0;
 	}
 	LWLockRelease(lock);
-	pg_atomic_write_u32(&shared->must_list, 1);
-	shared_wake_launcher();
+	shared_list_databases();
 }
 
 /*

@@ -29,11 +29,13 @@ extern bool shared_available(void);
 /*
  * Waking.  shared_wake_worker() wakes the worker of this backend's database if
  * there is one; shared_announce_extension() tells the launcher that this
- * database has the extension now.  Both raise nothing and take no lock that
- * could be waited for, so that they can be called while a commit ends.
+ * database has the extension now; shared_list_databases() has it list what there is.
+ * They raise nothing and take no lock that could be waited for, so that they can be called
+ * while a commit ends.
  */
 extern void shared_wake_worker(uint32 wake);
 extern void shared_announce_extension(void);
+extern void shared_list_databases(void);
 extern void shared_wake_launcher(void);
 
 /*

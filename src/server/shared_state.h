@@ -117,7 +117,7 @@ extern void wake_process(pg_atomic_uint32 *process);
 extern Slot *find_slot(Oid database);
 
 /* Puts off the next start of a slot's worker; the lock is held. */
-extern void slot_back_off(Slot *slot);
+extern void slot_back_off(Slot *slot, bool is_soon_over);
 
 /* Copies a message into "size" bytes, as far as there is room for whole characters. */
 extern void slot_copy_message(char *to, const char *message, int size);

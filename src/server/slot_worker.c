@@ -27,6 +27,7 @@
 static Slot *my_slot = NULL;
 static SlotState my_next_state = SLOT_WAITING;
 static bool my_end_is_failure = true;
+static bool my_end_is_soon_over = false;
 static bool my_end_makes_room = false;
 static TimestampTz my_wants_at = 0;
 
@@ -51,7 +52,7 @@ detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	{
 		if (clock_now() - my_slot->runs_since > GOOD_RUN)
 			my_slot->failures = 0;
-		slot_back_off(my_slot);
+		slot_back_off(my_slot, my_end_is_soon_over);
 	}
 	pg_atomic_write_u32(&my_slot->process, NO_PROCESS);
 	pg_atomic_write_u32(&my_slot->in_flight, 0);
@@ -121,6 +122,12 @@ shared_worker_ends(SlotState next_state)
 {
 	my_next_state = next_state;
 	my_end_is_failure = false;
+}
+
+void
+shared_worker_was_locked_out(void)
+{
+	my_end_is_soon_over = true;
 }
 
 /* Takes one off a number that others take from as well; false if it is 0. */

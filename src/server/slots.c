@@ -21,6 +21,9 @@
 /* A failed worker comes back after 1 s, then twice as long, up to this. */
 #define MAX_RESTART_DELAY (INT64CONST(300) * USECS_PER_SEC)
 
+/* Or up to this, while somebody has locked what it needs. */
+#define MAX_LOCK_DELAY (INT64CONST(4) * USECS_PER_SEC)
+
 /* One that could not even be started is tried again after this. */
 #define START_DELAY USECS_PER_SEC
 
@@ -263,14 +266,15 @@ shared_want_all(void)
 }
 
 void
-slot_back_off(Slot *slot)
+slot_back_off(Slot *slot, bool is_soon_over)
 {
+	int64		longest = is_soon_over ? MAX_LOCK_DELAY : MAX_RESTART_DELAY;
 	int64		delay = USECS_PER_SEC;
 
-	for (int i = 0; i < slot->failures && delay < MAX_RESTART_DELAY; i++)
+	for (int i = 0; i < slot->failures && delay < longest; i++)
 		delay *= 2;
 	slot->failures++;
-	slot->next_start_at = clock_now() + Min(delay, MAX_RESTART_DELAY);
+	slot->next_start_at = clock_now() + Min(delay, longest);
 }
 
 void

@@ -238,6 +238,9 @@ extern bool shared_worker_is_held(void);
 /* Notes an error; returns whether it is another one than the last. */
 extern bool shared_record_error(const char *message);
 
+/* In a worker that fails: somebody has locked what it needs, so it comes back soon. */
+extern void shared_worker_was_locked_out(void);
+
 /* Publishes an answer, see server/standstill.h; returns whether it is news. */
 extern bool shared_answer(uint64 number);
 

@@ -128,18 +128,24 @@ hold_template(List *options)
 		hold_database(database);
 }
 
-/* Does this move a database to another tablespace? */
-static bool
-moves_database(const AlterDatabaseStmt *statement)
+/*
+ * A database that moves to another tablespace has to be left; whether it may be
+ * connected to, and is a template, says whether it is served.
+ */
+static void
+alter_database(const AlterDatabaseStmt *statement)
 {
 	ListCell   *cell;
 
 	foreach(cell, statement->options)
 	{
-		if (strcmp(lfirst_node(DefElem, cell)->defname, "tablespace") == 0)
-			return true;
+		const char *option = lfirst_node(DefElem, cell)->defname;
+
+		if (strcmp(option, "tablespace") == 0)
+			hold_own(statement->dbname);
+		else if (strcmp(option, "allow_connections") == 0 || strcmp(option, "is_template") == 0)
+			list_databases_at_commit();
 	}
-	return false;
 }
 
 /* The worker will look whether it did. */
@@ -178,8 +184,7 @@ make_way(Node *statement)
 				hold_own(castNode(RenameStmt, statement)->subname);
 			break;
 		case T_AlterDatabaseStmt:
-			if (moves_database(castNode(AlterDatabaseStmt, statement)))
-				hold_own(castNode(AlterDatabaseStmt, statement)->dbname);
+			alter_database(castNode(AlterDatabaseStmt, statement));
 			break;
 		case T_DropStmt:
 			if (may_drop_extension(castNode(DropStmt, statement)))

@@ -17,6 +17,7 @@
 
 static uint32 pending = 0;
 static bool announcement_pending = false;
+static bool list_pending = false;
 static bool commits_asynchronously = false;
 
 static void
@@ -47,15 +48,17 @@ at_transaction_end(XactEvent event, void *arg pg_attribute_unused())
 				shared_wake_worker(pending);
 			if (announcement_pending)
 				shared_announce_extension();
+			if (list_pending)
+				shared_list_databases();
 			pending = 0;
-			announcement_pending = false;
+			announcement_pending = list_pending = false;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			end_async_commit();
 			standstill_release();
 			pending = 0;
-			announcement_pending = false;
+			announcement_pending = list_pending = false;
 			break;
 		default:
 			break;
@@ -91,4 +94,11 @@ announce_at_commit(void)
 {
 	register_callback();
 	announcement_pending = true;
+}
+
+void
+list_databases_at_commit(void)
+{
+	register_callback();
+	list_pending = true;
 }

@@ -28,4 +28,7 @@ extern bool stand_still_until_end(int timeout);
 /* Tells the launcher, at commit, that this database has the extension. */
 extern void announce_at_commit(void);
 
+/* Has the launcher list the databases, at commit: one may be to be served, or not any more. */
+extern void list_databases_at_commit(void);
+
 #endif							/* WEBHOOK_WAKE_H */

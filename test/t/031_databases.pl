@@ -122,6 +122,18 @@ insert_run('renamed', 3);
 wait_for_request('one', 4);
 pass('a database can be renamed');
 
+# One that nobody may connect to is left alone, until that is allowed again.
+my $worker = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'webhook_events worker' AND datname = 'renamed'};
+$node->safe_psql('postgres', 'ALTER DATABASE renamed ALLOW_CONNECTIONS false');
+wait_for_sql($node, $worker, 0);
+$node->safe_psql('postgres', 'ALTER DATABASE renamed IS_TEMPLATE true');
+$node->safe_psql('postgres', 'ALTER DATABASE renamed ALLOW_CONNECTIONS true');
+$node->safe_psql('postgres', 'ALTER DATABASE renamed IS_TEMPLATE false');
+is_running('renamed');
+insert_run('renamed', 4);
+wait_for_request('one', 5);
+pass('a database can be closed and opened again');
+
 my ($status, $out, $err) = $node->psql('postgres',
 	'CREATE ROLE nobody; SET ROLE nobody; DROP DATABASE two');
 like($err, qr/must be owner/, 'DROP DATABASE by somebody who may not fails');
