@@ -111,4 +111,16 @@ query("CREATE ROLE reader; CREATE ROLE monitor; CREATE ROLE tenant; SELECT webho
 like(query('SET ROLE reader; SELECT webhook_events.report()'), qr/<\/html>/, 'a reader may have a report');
 like(query('SET ROLE monitor; SELECT webhook_events.metrics()'), qr/webhook_events_calls_total\{result="5xx"\} 1\n/, 'a monitor metrics');
 sql_fails($node, "SET ROLE tenant; SELECT webhook_events.$_()", qr/42501/, "a tenant no $_") foreach qw(report metrics);
+# Those that fail are looked up alone, however many webhooks there are.
+sub scans
+{
+	return (split /\n/, query(q{BEGIN; SELECT length(webhook_events.report());
+		SELECT sum(seq_scan + coalesce(idx_scan, 0)) FROM pg_stat_xact_all_tables WHERE relname ~ '^(?:dispatches|calls)_'}))[-1];
+}
+query(qq{INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since) VALUES ('$webhook', 1, 'a', 'ACTIVE', now())
+	ON CONFLICT (webhook_id) DO UPDATE SET failing_since = now()});
+like(query('SELECT webhook_events.report()'), qr/Failing webhooks.*<td>$webhook/s, 'a webhook that fails is named');
+my $few = scans();
+query(q{SELECT count(webhook_events.create_webhook('http://127.0.0.1:1/', '{ACTOR.RUN.ABORTED}', actor_id => 'nobody')) FROM generate_series(1, 300)});
+cmp_ok(scans(), '<', $few + 100, "and found among 300 as among few ($few scans)");
 done_testing();
