@@ -220,7 +220,7 @@ BEGIN
     EXCEPTION WHEN data_exception THEN
         RAISE EXCEPTION 'definitions of ad-hoc webhooks are neither JSON nor its base64'
             USING ERRCODE = 'invalid_parameter_value',
-                DETAIL = upper(left(SQLERRM, 1)) || substr(SQLERRM, 2) || '.';
+                DETAIL = upper(left(SQLERRM, 1) COLLATE "C") || substr(SQLERRM, 2) || '.';
     END;
     RETURN QUERY SELECT * FROM webhook_events_internal.create_ad_hoc_webhooks(actor_run_id, json, user_id);
 END

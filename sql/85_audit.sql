@@ -88,7 +88,7 @@ BEGIN
                 WHERE o.id >= webhook_events.id_lower_bound(since - interval '1 hour')
                     AND r.resource_id = CASE source.kind WHEN 'run' THEN o.actor_run_id
                         ELSE o.actor_build_id END
-                    AND o.event_type::text = format('ACTOR.%s.%s', upper(source.kind), r.status));
+                    AND o.event_type::text = format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), r.status));
     EXCEPTION WHEN OTHERS THEN
         RETURN QUERY SELECT 'table can''t be read: ' || SQLERRM, source.relation, NULL::text;
     END;

@@ -141,14 +141,14 @@ check_header_prefix(char **newval, void **extra pg_attribute_unused(),
 {
 	const char *p = *newval;
 
-	if (!isalpha((unsigned char) *p))
+	if (IS_HIGHBIT_SET(*p) || !isalpha((unsigned char) *p))
 	{
 		GUC_check_errdetail("A header prefix starts with a letter.");
 		return false;
 	}
 	for (; *p; p++)
 	{
-		if (!isalnum((unsigned char) *p) && *p != '-')
+		if (IS_HIGHBIT_SET(*p) || (!isalnum((unsigned char) *p) && *p != '-'))
 		{
 			GUC_check_errdetail("A header prefix holds letters, digits and \"-\" only.");
 			return false;

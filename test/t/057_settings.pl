@@ -1,7 +1,8 @@
 # 057_settings.pl
 #	  Settings that anybody may make change what our statements mean as little as
-#	  anybody's names do: in one database all are odd, and every documented
-#	  function says there what it says in an ordinary one.
+#	  anybody's names do: in one database all are odd, and its language is Turkish, whose
+#	  capital I is another letter; every documented function says there what it says in
+#	  an ordinary one.
 
 use strict;
 use warnings;
@@ -31,7 +32,9 @@ my $node = new_node('settings');
 my %known = map { $_ => 1 } split /\n/, $node->safe_psql('postgres', 'SELECT name FROM pg_settings');
 
 delete @odd{ grep { !$known{$_} && !/\./ } keys %odd };
-$node->safe_psql('postgres', 'CREATE DATABASE plain; CREATE DATABASE odd');
+my $has_icu = $node->safe_psql('postgres', q{SELECT count(*) > 0 FROM pg_collation WHERE collprovider = 'i'}) eq 't';
+$node->safe_psql('postgres', 'CREATE DATABASE plain; CREATE DATABASE odd' . ($has_icu ? q{ TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr'} : ''));
+is($node->safe_psql('odd', q{SELECT upper('i') = 'I'}), 'f', 'the language is odd') if $has_icu;
 $node->safe_psql('odd', 'CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler');
 $node->safe_psql('postgres', "ALTER DATABASE odd SET $_ = " . ($_ eq 'search_path' || $_ eq 'DateStyle' ? $odd{$_} : "'$odd{$_}'")) foreach sort keys %odd;
 is($node->safe_psql('odd', 'SHOW standard_conforming_strings') . $node->safe_psql('odd', 'SHOW quote_all_identifiers'), 'offon', 'the settings are odd');
@@ -52,7 +55,8 @@ my @questions = (
 	q{SELECT fires, reason, body FROM webhook_events.backtest('W', '-infinity')},
 	q{SELECT what, detail FROM webhook_events.explain_run('r1') AS x (at, what, event_id, webhook_id, dispatch_id, detail) WHERE what <> 'waits' ORDER BY event_id, what},
 	q{SELECT webhook_events.test_webhook('W', 'r1') IS NOT NULL},
-	q{SELECT count(*) FROM webhook_events.audit()},
+	q{SELECT problem, relation, resource_id FROM webhook_events.audit()},
+	q{SELECT count(*) FROM webhook_events.create_ad_hoc_webhooks('r1', 'bm8gSlNPTg==')},
 	q{SELECT columns, exclude, kind FROM webhook_events.sources ORDER BY kind},
 	q{SELECT running, reason, troubles, broken_tables, emit_off FROM webhook_events.status()},
 	q{SELECT webhook_events.metrics()},
@@ -92,7 +96,8 @@ foreach my $database (qw(plain odd))
 		payload_template => '{"run": {{resource}}, "id": "{{resource.id}} {{userId}}", "type": {{eventType}}}', should_interpolate_strings => true,
 		headers_template => '{"x-run": "{{resource.id}}"}')});
 	$node->safe_psql($database, q{INSERT INTO actor_runs (id, actor_id, user_id, started_at, usage_total_usd, meta) VALUES ('r1', 'a', 'u', '2026-03-04 05:06:07.89+00', 0.1, '{"n": [1, null, 1.50]}');
-		UPDATE actor_runs SET status = 'SUCCEEDED', finished_at = '2026-03-04 06:06:07+00'; INSERT INTO actor_builds (id, actor_id) VALUES ('b1', 'a')});
+		UPDATE actor_runs SET status = 'SUCCEEDED', finished_at = '2026-03-04 06:06:07+00'; INSERT INTO actor_builds (id, actor_id) VALUES ('b1', 'a');
+		UPDATE actor_builds SET status = 'SUCCEEDED', finished_at = now()});
 	wait_for_sql($node, q{SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'}, 2, $database);
 	my ($event, $dispatch) = split /\|/, $node->safe_psql($database, q{SELECT e.id, d.id FROM webhook_events.events AS e JOIN webhook_events.dispatches AS d ON d.event_id = e.id WHERE e.event_type = 'ACTOR.RUN.CREATED'});
 
