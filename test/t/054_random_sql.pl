@@ -13,7 +13,7 @@ use WebhookEvents::Node;
 
 my $ncalls = $ENV{RANDOM_SQL} // 4000;
 my $seed = $ENV{RANDOM_SEED} // time;
-my $node = new_node('random', conf => "log_statement = none\nlog_min_messages = fatal\nmax_prepared_transactions = 0\n");
+my $node = new_node('random', conf => "log_statement = none\nlog_min_messages = log\nmax_prepared_transactions = 0\n");
 
 create_platform($node);
 srand($seed);
