@@ -143,6 +143,7 @@ $receiver->release('table');
 wait_for_sql($node, "SELECT troubles[1] ~ '^recording what was sent fails since .*: canceling statement due to lock timeout' $status", 't');
 insert_runs($node, 3, 'other');
 $session->query_safe('COMMIT');
+$session->quit;
 wait_for_delivered($other, 3);
 wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$table' AND status = 'SUCCEEDED' AND attempts = 1", 1);
 is(sent_to('/hold/table'), 1, 'what could not be recorded was not sent again');
@@ -250,6 +251,27 @@ SKIP:
 	deliver('other', $other, 1);
 }
 
+# A worker that was asked to stop takes the time to record; who asks again is obeyed at once.
+query(q{CREATE TABLE slow AS SELECT true AS is_slow;
+	CREATE FUNCTION sleep_if_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_sleep(3600) FROM public.slow;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER slow AFTER INSERT ON webhook_events_internal.cursors FOR EACH STATEMENT EXECUTE FUNCTION sleep_if_slow()});
+$pid = query("SELECT worker_pid $status");
+my $sleeps = "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid AND wait_event = 'PgSleep'";
+insert_runs($node, 1, 'other');
+wait_for_sql($node, $sleeps, 1);
+query("DELETE FROM slow; SELECT pg_terminate_backend($pid)");
+query('SELECT pg_sleep(1.5)');
+is(query($sleeps), 1, 'a worker that records is not ended by who asks it to stop');
+query("SELECT pg_terminate_backend($pid)");
+wait_for_sql($node, "SELECT running AND worker_pid <> $pid $status", 't');
+like(slurp_file($node->logfile), qr/\[$pid\] .*FATAL:  terminating background worker "webhook_events worker"/, 'but by who asks again');
+wait_for_delivered($other, 1);
+query('DROP TRIGGER slow ON webhook_events_internal.cursors');
+
 # Settings of the database are for sessions.
 query(q{CREATE ROLE nobody;
 	ALTER DATABASE postgres SET role = 'nobody';
@@ -268,7 +290,6 @@ $node->safe_psql('postgres', q{INSERT INTO actor_runs (id, actor_id) VALUES ('wi
 $receiver->wait_for_requests(1, where => sub { ($_->{body} // '') =~ /"with settings"/ });
 pass('the settings of the database are not the worker\'s');
 
-$session->quit;
 $node->stop;
 $receiver->stop;
 done_testing();
