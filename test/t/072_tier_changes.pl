@@ -187,8 +187,23 @@ stop_writer($writer);
 $standby->promote;
 $standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $standby->reload;
-$standby->safe_psql('postgres', "SELECT pg_create_logical_replication_slot('tier', 'pgoutput')") unless $has_failover_slots;
+if (!$has_failover_slots)
+{
+	# The tier can have got what the standby has not.
+	my $lsn = $standby->safe_psql('postgres', "SELECT lsn FROM pg_create_logical_replication_slot('tier', 'pgoutput')");
+
+	tier('ALTER SUBSCRIPTION tier DISABLE');
+	# Refused while the subscription's process is still there.
+	wait_until
+	{
+		my ($status) = $tier->psql('postgres', "SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = 'tier'");
+
+		$status == 0;
+	}
+	'the tier begins with the new slot';
+}
 tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($standby) . "'");
+tier('ALTER SUBSCRIPTION tier ENABLE');
 $platform = $standby;
 $writer = start_writer();
 wait_for_written($writer, 20);

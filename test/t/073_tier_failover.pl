@@ -148,8 +148,14 @@ sub tier_follows
 		my $lsn = platform("SELECT lsn FROM pg_create_logical_replication_slot('tier', 'pgoutput')");
 
 		tier('ALTER SUBSCRIPTION tier DISABLE');
-		wait_for_sql($tier, 'SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL', 0);
-		tier("SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = 'tier'");
+		# Refused while the subscription's process is still there.
+		wait_until
+		{
+			my ($status) = $tier->psql('postgres', "SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = 'tier'");
+
+			$status == 0;
+		}
+		'the tier begins with the new slot';
 		tier('CREATE EXTENSION IF NOT EXISTS postgres_fdw; DROP SERVER IF EXISTS promoted CASCADE; DROP SCHEMA IF EXISTS promoted; CREATE SCHEMA promoted');
 		tier("CREATE SERVER promoted FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $promoted->host . "', port '" . $promoted->port . "', dbname 'postgres')");
 		tier('CREATE USER MAPPING FOR CURRENT_USER SERVER promoted; IMPORT FOREIGN SCHEMA public LIMIT TO (actor_runs) FROM SERVER promoted INTO promoted');
