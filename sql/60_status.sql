@@ -80,15 +80,15 @@ CREATE FUNCTION webhook_events_internal.broken_tables() RETURNS text[]
     LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_broken_tables';
 COMMENT ON FUNCTION webhook_events_internal.broken_tables() IS
-    'attached tables that lack a trigger or have one that is disabled';
+    'attached tables that lack a trigger or have one that is disabled, and what inherits from one and is not attached';
 REVOKE ALL ON FUNCTION webhook_events_internal.broken_tables() FROM PUBLIC;
 
--- Who raises no events because of ALTER DATABASE or ALTER ROLE.
+-- Who raises no events because of the configuration, ALTER DATABASE or ALTER ROLE.
 CREATE FUNCTION webhook_events_internal.emit_off() RETURNS text[]
     LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_emit_off';
 COMMENT ON FUNCTION webhook_events_internal.emit_off() IS
-    'the databases and roles for which webhook_events.emit is set to off';
+    'the databases and roles whose settings let them raise no events: emit off, or triggers that do not fire';
 REVOKE ALL ON FUNCTION webhook_events_internal.emit_off() FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.lost_accesses() RETURNS text[]
@@ -111,7 +111,8 @@ CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason t
         OUT oldest_dispatch_at timestamptz, OUT held_webhooks bigint,
         OUT problem_events bigint, OUT routing_behind_since timestamptz,
         OUT delivery_behind_since timestamptz, OUT maintenance_did text,
-        OUT lost_accesses text[]) RETURNS record
+        OUT lost_accesses text[], OUT held_dispatches bigint, OUT held_since timestamptz,
+        OUT full_shares text[], OUT calls_cut_short bigint, OUT left_out bigint) RETURNS record
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_status';
 COMMENT ON FUNCTION webhook_events_internal.status() IS

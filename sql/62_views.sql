@@ -31,11 +31,17 @@ CREATE FUNCTION webhook_events_internal.live_hosts(OUT host text, OUT in_flight 
         OUT queued integer, OUT silences integer, OUT rests_until timestamptz,
         OUT is_probed boolean, OUT is_slow boolean, OUT is_congested boolean,
         OUT calls bigint, OUT failures bigint, OUT p50_ms double precision,
-        OUT p95_ms double precision, OUT behind_since timestamptz) RETURNS SETOF record
+        OUT p95_ms double precision, OUT behind_since timestamptz, OUT waits_for text) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT COST 10 ROWS 16
     AS 'MODULE_PATHNAME', 'webhook_events_live_hosts';
 COMMENT ON FUNCTION webhook_events_internal.live_hosts() IS
     'the hosts that this database''s worker met last';
+
+CREATE FUNCTION webhook_events_internal.delivers() RETURNS boolean
+    LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_delivers';
+COMMENT ON FUNCTION webhook_events_internal.delivers() IS
+    'does status() know no reason why nothing is delivered?';
 
 CREATE FUNCTION webhook_events_internal.live_tally() RETURNS bigint[]
     LANGUAGE c VOLATILE STRICT
@@ -73,12 +79,15 @@ CREATE VIEW webhook_events.hosts WITH (security_barrier = true) AS
     SELECT h.host,
         CASE WHEN h.rests_until IS NOT NULL THEN 'resting'
             WHEN h.is_probed THEN 'probed'
+            WHEN h.waits_for IS NOT NULL THEN 'share full'
             WHEN h.is_congested THEN 'congested'
             WHEN h.is_slow THEN 'slow'
             ELSE 'ready' END AS state,
         CASE WHEN h.rests_until IS NOT NULL OR h.is_probed
             THEN pg_catalog.format('the last %s calls got no answer, so it gets one at a time',
                 h.silences)
+            WHEN h.waits_for IS NOT NULL
+                THEN pg_catalog.format('its %s has all the calls under way that it may have', h.waits_for)
             WHEN h.is_congested THEN 'it answers slower than new dispatches come, so they wait in the table'
             WHEN h.is_slow THEN 'its last answer was late or did not come' END AS state_reason,
         h.rests_until AS state_until, h.in_flight, h.queued,
@@ -96,7 +105,7 @@ COMMENT ON VIEW webhook_events.hosts IS
     'the hosts that the worker met last, up to 256, and how they stand since it started';
 COMMENT ON COLUMN webhook_events.hosts.host IS 'host and port';
 COMMENT ON COLUMN webhook_events.hosts.state IS
-    'ready, slow, congested, probed (one call at a time until it answers) or resting';
+    'ready, slow, congested, share full (its address or a user has all that it may take), probed (one call at a time until it answers) or resting';
 COMMENT ON COLUMN webhook_events.hosts.state_reason IS 'why it is not ready';
 COMMENT ON COLUMN webhook_events.hosts.state_until IS 'when its rest ends and it is called again';
 COMMENT ON COLUMN webhook_events.hosts.in_flight IS 'calls under way';
@@ -150,6 +159,7 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
                 WHEN d.id IN (SELECT f.dispatch_id FROM webhook_events_internal.live_flights() AS f)
                     THEN 'sending'
                 WHEN (SELECT EXISTS (SELECT FROM webhook_events_internal.pauses)) THEN 'paused'
+                WHEN NOT (SELECT webhook_events_internal.delivers()) THEN 'no delivery'
                 WHEN d.next_attempt_at = 'infinity' THEN 'waiting for its turn'
                 WHEN d.attempts > 0 AND d.next_attempt_at > pg_catalog.clock_timestamp()
                     THEN CASE WHEN d.order_key IS NULL AND d.holds_until IS NOT NULL
@@ -159,6 +169,10 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
                     SELECT h.host FROM webhook_events_internal.live_hosts() AS h
                     WHERE h.rests_until IS NOT NULL OR h.is_probed)
                     THEN 'host rests'
+                WHEN webhook_events_internal.url_host(w.request_url) IN (
+                    SELECT h.host FROM webhook_events_internal.live_hosts() AS h
+                    WHERE h.waits_for IS NOT NULL)
+                    THEN 'share full'
                 WHEN w.max_rate IS NOT NULL THEN 'held back by the rate'
                 ELSE 'queued' END
             END AS state,
@@ -188,7 +202,7 @@ COMMENT ON COLUMN webhook_events.deliveries.request_url IS
     'the webhook''s URL as it is now, without what could be secret in it';
 COMMENT ON COLUMN webhook_events.deliveries.host IS 'host and port of that URL';
 COMMENT ON COLUMN webhook_events.deliveries.state IS
-    'sending, paused, queued, waiting for its turn, waiting for a retry (passed by those behind it, if it held them back for too long), held back by the rate, host rests, succeeded or failed';
+    'sending, paused, no delivery (status() has the reason), queued, waiting for its turn, waiting for a retry (passed by those behind it, if it held them back for too long), held back by the rate, host rests, share full (its address or a user has all that it may take), succeeded or failed';
 COMMENT ON COLUMN webhook_events.deliveries.attempts IS 'calls that have ended';
 COMMENT ON COLUMN webhook_events.deliveries.last_status IS
     'HTTP status of the last call; NULL: it got no answer, or there was none';
@@ -307,15 +321,16 @@ CREATE VIEW webhook_events.stat_delivery WITH (security_barrier = true) AS
         t.counters[19] AS webhooks_disabled, t.counters[20] AS bytes_sent,
         t.counters[21] AS bytes_received,
         webhook_events_internal.tally_bounds() AS bounds,
-        t.counters[25:43] AS delay, t.counters[22] / 1e6 AS delay_sum,
-        t.counters[44:62] AS duration, t.counters[23] / 1e6 AS duration_sum,
-        t.counters[24] AS problem_events
+        t.counters[27:45] AS delay, t.counters[22] / 1e6 AS delay_sum,
+        t.counters[46:64] AS duration, t.counters[23] / 1e6 AS duration_sum,
+        t.counters[24] AS problem_events, t.counters[25] AS calls_cut_short,
+        t.counters[26] AS left_out
     FROM (SELECT b.reset_at AS stats_reset, (SELECT pg_catalog.array_agg(
                 greatest(n.total - coalesce(n.base, 0), 0) ORDER BY n.place)
             FROM ROWS FROM (pg_catalog.unnest(coalesce(webhook_events_internal.live_tally(),
                     (SELECT c.counters FROM webhook_events_internal.tallies AS c
                     ORDER BY c.number DESC LIMIT 1),
-                    pg_catalog.array_fill(0::bigint, ARRAY[62]))),
+                    pg_catalog.array_fill(0::bigint, ARRAY[64]))),
                 pg_catalog.unnest(b.counters)) WITH ORDINALITY AS n (total, base, place))
             AS counters
         FROM (SELECT 1) AS one LEFT JOIN (SELECT * FROM webhook_events_internal.tally_resets
@@ -365,3 +380,7 @@ COMMENT ON COLUMN webhook_events.stat_delivery.duration IS 'calls by how long th
 COMMENT ON COLUMN webhook_events.stat_delivery.duration_sum IS 'the sum of those times, in seconds';
 COMMENT ON COLUMN webhook_events.stat_delivery.problem_events IS
     'events of those routed whose resource could not be made, or not all of the event';
+COMMENT ON COLUMN webhook_events.stat_delivery.calls_cut_short IS
+    'calls that were given up, to be made again, so that another database got a worker';
+COMMENT ON COLUMN webhook_events.stat_delivery.left_out IS
+    'events and dispatches that could not be routed or recorded, each of which is in the server''s log';

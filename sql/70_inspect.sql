@@ -75,7 +75,8 @@ COMMENT ON FUNCTION webhook_events_internal.preview(text, text) IS
     'the request that would be sent for an event, without sending it';
 REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events_internal.explain_event(event_id text)
+-- By the rules alone; explain_event() in 72_explain.sql adds what became of it.
+CREATE FUNCTION webhook_events_internal.explain_match(event_id text)
     RETURNS TABLE (webhook_id text, fires boolean, reason text)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -110,9 +111,9 @@ BEGIN
         ORDER BY w.id;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.explain_event(text) IS
-    'which webhooks get an event and which don''t, and why';
-REVOKE ALL ON FUNCTION webhook_events_internal.explain_event(text) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events_internal.explain_match(text) IS
+    'which webhooks get an event by its rules and which don''t, and why';
+REVOKE ALL ON FUNCTION webhook_events_internal.explain_match(text) FROM PUBLIC;
 
 -- Its body is bound when it is created and it sets nothing, so that it can return
 -- row by row; see webhook_events.backtest().

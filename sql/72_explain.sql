@@ -11,8 +11,8 @@ COMMENT ON FUNCTION webhook_events_internal.nearly(text, text) IS
 REVOKE ALL ON FUNCTION webhook_events_internal.nearly(text, text) FROM PUBLIC;
 
 -- Why the row of a run or build has raised no event that tells of its status.
-CREATE FUNCTION webhook_events_internal.why_no_event(relation regclass, kind text, status text)
-    RETURNS text
+CREATE FUNCTION webhook_events_internal.why_no_event(relation regclass, kind text, status text,
+        has_created boolean) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -38,15 +38,67 @@ BEGIN
     END IF;
     SELECT string_agg(s.setting, ', ') INTO off
     FROM unnest(webhook_events_internal.emit_off()) AS s (setting);
-    RETURN CASE WHEN normal IN ('SUCCEEDED', 'FAILED', 'TIMED-OUT', 'ABORTED')
-        THEN 'it was written before the table was attached, with webhook_events.emit off, or without triggers'
-        ELSE format('status %s is no end, so it raises nothing', status) END
-        || coalesce('; emit is off for ' || off, '');
+    IF normal IN ('SUCCEEDED', 'FAILED', 'TIMED-OUT', 'ABORTED') OR NOT has_created THEN
+        RETURN 'it was written before the table was attached, with webhook_events.emit off, or without triggers'
+            || ', or its events are older than webhook_events.retention'
+            || coalesce('; raises none now: ' || off, '');
+    END IF;
+    RETURN format('status %s is no end, so it raises nothing', status);
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text) IS
+COMMENT ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text, boolean) IS
     'why a row of an attached table has raised no event that tells of its status';
-REVOKE ALL ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text, boolean) FROM PUBLIC;
+
+-- Why an event that a webhook gets by its rules has no dispatch for it.
+CREATE FUNCTION webhook_events_internal.why_no_dispatch(event_id text, created_at timestamptz,
+        webhook_id text) RETURNS text
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    worker record;
+    changed_at timestamptz;
+BEGIN
+    SELECT r.running, r.reason, r.in_flight INTO worker FROM webhook_events_internal.worker_report() AS r;
+    IF event_id IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u) THEN
+        RETURN coalesce(worker.reason, 'the event is about to be routed');
+    END IF;
+    SELECT w.modified_at INTO changed_at FROM webhook_events_internal.webhooks AS w
+    WHERE w.id = why_no_dispatch.webhook_id;
+    IF EXISTS (SELECT FROM webhook_events_internal.live_flights() AS f
+        WHERE f.dispatch_id = webhook_events_internal.dispatch_id(why_no_dispatch.event_id, why_no_dispatch.webhook_id))
+    THEN
+        RETURN 'it is being sent';
+    ELSIF changed_at > created_at THEN
+        RETURN format('the webhook was changed or enabled at %s, after the event', changed_at);
+    ELSIF worker.in_flight > 0
+        OR EXISTS (SELECT FROM webhook_events_internal.live_hosts() AS h WHERE h.queued > 0)
+    THEN
+        RETURN 'it is in the worker''s memory and about to be sent, or was skipped by resume(''skip'')';
+    END IF;
+    RETURN 'it was skipped by resume(''skip''), or its dispatch was deleted';
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text) IS
+    'why an event that a webhook gets by its rules has no dispatch for it';
+REVOKE ALL ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text) FROM PUBLIC;
+
+-- Who has locked the row of a dispatch or changes it, but for the worker.
+CREATE FUNCTION webhook_events_internal.who_locks(id text) RETURNS text
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce('a transaction of the session with PID ' || l.pid, 'a prepared transaction')
+    FROM webhook_events_internal.dispatches AS d
+        JOIN pg_locks AS l ON l.locktype = 'transactionid' AND l.transactionid = d.xmax AND l.granted
+    WHERE d.id = who_locks.id AND l.pid IS DISTINCT FROM pg_backend_pid()
+        AND l.pid IS DISTINCT FROM (SELECT r.worker_pid FROM webhook_events_internal.worker_report() AS r)
+    LIMIT 1
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.who_locks(text) IS
+    'who has locked the row of a dispatch or changes it, but for the worker';
+REVOKE ALL ON FUNCTION webhook_events_internal.who_locks(text) FROM PUBLIC;
 
 -- Why a dispatch that waits is not sent now.
 CREATE FUNCTION webhook_events_internal.why_waiting(dispatch webhook_events_internal.dispatches)
@@ -59,7 +111,9 @@ DECLARE
     worker record;
     host record;
     webhook webhook_events_internal.webhooks;
+    head webhook_events_internal.dispatches;
     before bigint;
+    locker text;
 BEGIN
     IF EXISTS (SELECT FROM webhook_events_internal.live_flights() AS f WHERE f.dispatch_id = dispatch.id) THEN
         RETURN 'it is being sent';
@@ -69,13 +123,37 @@ BEGIN
         RETURN worker.reason;
     END IF;
     SELECT w.* INTO webhook FROM webhook_events_internal.webhooks AS w WHERE w.id = dispatch.webhook_id;
+    IF NOT FOUND THEN
+        RETURN 'its webhook is gone, so it is about to be given up';
+    END IF;
     SELECT h.* INTO host FROM webhook_events_internal.live_hosts() AS h
     WHERE h.host = webhook_events_internal.url_host(webhook.request_url);
+
+    -- In a lane only the head has a reason of its own.
+    IF dispatch.next_attempt_at = 'infinity' THEN
+        SELECT count(*) INTO before FROM (
+            SELECT FROM webhook_events_internal.dispatches AS d
+            WHERE d.order_key = dispatch.order_key AND d.webhook_id = dispatch.webhook_id
+                AND d.status = 'ACTIVE' AND (d.event_id, d.id) < (dispatch.event_id, dispatch.id)
+            LIMIT 10000) AS d;
+        SELECT d.* INTO head FROM webhook_events_internal.dispatches AS d
+        WHERE d.order_key = dispatch.order_key AND d.webhook_id = dispatch.webhook_id
+            AND d.status = 'ACTIVE' AND (d.event_id, d.id) < (dispatch.event_id, dispatch.id)
+        ORDER BY d.event_id, d.id LIMIT 1;
+        IF head.id IS NULL OR head.next_attempt_at = 'infinity' THEN
+            RETURN format('%s that are to come before it have not ended yet',
+                CASE before WHEN 10000 THEN '10000 or more' ELSE before::text END);
+        END IF;
+        RETURN format('%s to come before it; dispatch %s is first, and of that: %s',
+            CASE before WHEN 1 THEN 'one is' WHEN 10000 THEN '10000 or more are' ELSE before || ' are' END,
+            head.id, webhook_events_internal.why_waiting(head));
+    END IF;
+    locker := webhook_events_internal.who_locks(dispatch.id);
+    IF locker IS NOT NULL THEN
+        RETURN format('%s has locked its row or changes it', locker);
+    END IF;
     IF host.rests_until IS NOT NULL OR host.is_probed THEN
         RETURN format('host %s rests: its last %s calls got no answer', host.host, host.silences);
-    END IF;
-    IF dispatch.next_attempt_at = 'infinity' THEN
-        RETURN 'another one that is to come before it has not ended yet';
     END IF;
     IF dispatch.next_attempt_at > clock_timestamp() THEN
         RETURN format('it is called again at %s', dispatch.next_attempt_at);
@@ -85,8 +163,12 @@ BEGIN
         WHERE d.status = 'ACTIVE' AND d.webhook_id = dispatch.webhook_id
             AND (d.next_attempt_at, d.id) < (coalesce(dispatch.next_attempt_at, 'infinity'), dispatch.id)
         LIMIT 10000) AS d;
-    RETURN concat_ws(', ', CASE WHEN webhook.max_rate IS NOT NULL
+    RETURN concat_ws(', ', CASE WHEN dispatch.next_attempt_at IS NULL
+            THEN 'it is a replay, which is sent when its host has nothing else to get' END,
+        CASE WHEN webhook.max_rate IS NOT NULL
             THEN format('the webhook gets %s calls a second at most', webhook.max_rate) END,
+        CASE WHEN host.waits_for IS NOT NULL
+            THEN format('its %s has all the calls under way that it may have', host.waits_for) END,
         format('%s of this webhook are before it', CASE before WHEN 10000 THEN '10000 or more'
             WHEN 0 THEN 'none' ELSE before::text END),
         CASE WHEN host.host IS NOT NULL THEN format('its host has %s under way and %s queued',
@@ -96,6 +178,29 @@ $function$;
 COMMENT ON FUNCTION webhook_events_internal.why_waiting(webhook_events_internal.dispatches) IS
     'why a dispatch that waits is not sent now';
 REVOKE ALL ON FUNCTION webhook_events_internal.why_waiting(webhook_events_internal.dispatches) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.explain_event(event_id text)
+    RETURNS TABLE (webhook_id text, fires boolean, reason text)
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    SET jit = off
+AS $function$
+    SELECT x.webhook_id, x.fires, CASE WHEN NOT x.fires THEN x.reason
+        ELSE concat(x.reason, '; ', (SELECT CASE
+                WHEN d.id IS NULL THEN 'no dispatch: '
+                    || webhook_events_internal.why_no_dispatch(e.id, e.created_at, x.webhook_id)
+                WHEN d.status = 'SUCCEEDED' THEN 'delivered'
+                WHEN d.status = 'FAILED' THEN 'given up: ' || d.error_message
+                ELSE 'waits: ' || webhook_events_internal.why_waiting(d) END
+            FROM webhook_events_internal.outbox AS e LEFT JOIN webhook_events_internal.dispatches AS d
+                ON d.id = webhook_events_internal.dispatch_id(e.id, x.webhook_id)
+            WHERE e.id = explain_event.event_id)) END
+    FROM webhook_events_internal.explain_match(explain_event.event_id) AS x
+    ORDER BY x.webhook_id
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.explain_event(text) IS
+    'which webhooks get an event and what became of that, and which don''t, and why';
+REVOKE ALL ON FUNCTION webhook_events_internal.explain_event(text) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.explain_run(id text)
     RETURNS TABLE (at timestamptz, what text, event_id text, webhook_id text, dispatch_id text,
@@ -139,13 +244,20 @@ BEGIN
                 OR o.event_type::text LIKE '%.' || replace(status, '-', '_')))
         THEN
             RETURN QUERY SELECT NULL::timestamptz, 'no event', NULL::text, NULL::text, NULL::text,
-                webhook_events_internal.why_no_event(source.relation, source.kind, status);
+                webhook_events_internal.why_no_event(source.relation, source.kind, status,
+                    EXISTS (SELECT FROM webhook_events_internal.outbox AS o
+                        WHERE o.id = ANY (events) AND o.event_type::text LIKE '%.CREATED'));
         END IF;
     END LOOP;
     IF NOT seen AND events = '{}' THEN
         RAISE EXCEPTION 'no attached table has a run or build "%", and no event is about one', id
             USING ERRCODE = 'no_data_found',
                 HINT = 'Events older than webhook_events.retention are gone.';
+    END IF;
+
+    IF NOT seen THEN
+        RETURN QUERY SELECT NULL::timestamptz, 'row', NULL::text, NULL::text, NULL::text,
+            'no attached table has it now: it was deleted, or its table detached'::text;
     END IF;
 
     RETURN QUERY
@@ -157,7 +269,7 @@ BEGIN
         ), explained AS MATERIALIZED (
             SELECT e.id, e.created_at, x.webhook_id, x.fires, x.reason
             FROM event AS e CROSS JOIN LATERAL (
-                SELECT * FROM webhook_events_internal.explain_event(e.id) AS x
+                SELECT * FROM webhook_events_internal.explain_match(e.id) AS x
                 ORDER BY x.fires DESC, x.webhook_id LIMIT 1000) AS x
         ), story (at, step, what, event_id, webhook_id, dispatch_id, detail) AS (
             SELECT e.created_at, 1, 'event', e.id, NULL::text, NULL::text,
@@ -171,10 +283,7 @@ BEGIN
                 WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)
             UNION ALL
             SELECT x.created_at, 2, 'no dispatch', x.id, x.webhook_id, NULL,
-                CASE WHEN x.id IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u)
-                THEN coalesce((SELECT r.reason FROM webhook_events_internal.worker_report() AS r),
-                    'the event is about to be routed')
-                ELSE 'it is being sent, or the webhook is another one now than it was then' END
+                webhook_events_internal.why_no_dispatch(x.id, x.created_at, x.webhook_id)
             FROM explained AS x
             WHERE x.fires AND NOT EXISTS (SELECT FROM dispatch AS d
                 WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)

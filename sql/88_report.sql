@@ -50,7 +50,13 @@ AS $function$
         (23, 'host_resting', 'gauge', 'Whether a host is not called because it does not answer.'),
         (24, 'host_calls', 'counter', 'Calls to a host since the worker started.'),
         (25, 'host_failures', 'counter', 'Those of them that failed.'),
-        (26, 'table_bytes', 'gauge', 'Size of the logs of events, dispatches and calls.')
+        (26, 'table_bytes', 'gauge', 'Size of the logs of events, dispatches and calls.'),
+        (27, 'held_dispatches', 'gauge', 'Dispatches that wait behind another one of their lane.'),
+        (28, 'full_shares', 'gauge', 'Users and addresses with all the calls under way that they may have.'),
+        (29, 'problem_events', 'counter', 'Events of those routed that lack something.'),
+        (30, 'calls_cut_short', 'counter', 'Calls given up so that another database got a worker.'),
+        (31, 'left_out', 'counter', 'Events and dispatches that could not be routed or recorded.'),
+        (32, 'behind_seconds', 'gauge', 'For how long more has been due than could be done at once.')
     ), histogram AS (
         SELECT h.family, h.place, h.count, h.total_count,
             sum(h.count) OVER (PARTITION BY h.family ORDER BY h.place) AS below,
@@ -75,7 +81,8 @@ AS $function$
             FROM status AS s CROSS JOIN LATERAL (VALUES (1, 'trigger', s.broken_tables),
                 (2, 'emit_off', s.emit_off), (3, 'file', s.unreadable_files),
                 (4, 'subscription', s.subscriptions_down), (5, 'trouble', s.troubles),
-                (6, 'maintenance', CASE WHEN s.maintenance_error IS NOT NULL THEN '{1}'::text[] END)) AS p (number, kind, problems)
+                (6, 'maintenance', CASE WHEN s.maintenance_error IS NOT NULL THEN '{1}'::text[] END),
+                (7, 'access', s.lost_accesses)) AS p (number, kind, problems)
         UNION ALL SELECT 12, 1, '_total', '', s.events_routed FROM stat AS s
         UNION ALL SELECT 13, 1, '_total', '', s.dispatches FROM stat AS s
         UNION ALL SELECT 14, c.number, '_total', format('{result="%s"}', c.result), c.count
@@ -109,6 +116,15 @@ AS $function$
             WHERE c.oid IN ('webhook_events_internal.outbox'::regclass,
                 'webhook_events_internal.dispatches'::regclass, 'webhook_events_internal.calls'::regclass)
             GROUP BY c.relname
+        UNION ALL SELECT 27, 1, '', '', s.held_dispatches FROM status AS s
+        UNION ALL SELECT 28, 1, '', '', coalesce(cardinality(s.full_shares), 0) FROM status AS s
+        UNION ALL SELECT 29, 1, '_total', '', s.problem_events FROM stat AS s
+        UNION ALL SELECT 30, 1, '_total', '', s.calls_cut_short FROM stat AS s
+        UNION ALL SELECT 31, 1, '_total', '', s.left_out FROM stat AS s
+        UNION ALL SELECT 32, q.number, '', format('{queue="%s"}', q.queue),
+                coalesce(round(greatest(extract(epoch FROM clock_timestamp() - q.since), 0), 3), 0)
+            FROM status AS s CROSS JOIN LATERAL (VALUES (1, 'routing', s.routing_behind_since),
+                (2, 'delivery', s.delivery_behind_since)) AS q (number, queue, since)
     )
     SELECT string_agg(format(E'# HELP webhook_events_%1$s %2$s\n# TYPE webhook_events_%1$s %3$s\n%4$s',
             f.name, f.help, f.type, s.samples), '' ORDER BY f.number) || E'# EOF\n'

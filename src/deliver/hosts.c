@@ -161,6 +161,14 @@ share(const Host *host)
 	return host->silences < MAX_SILENCES ? setting_max_in_flight_per_host : 1;
 }
 
+/* Is this a list of those that wait for an address or a user? */
+static bool
+is_share(const dlist_head *list)
+{
+	return list != NULL && list != &ready[false] && list != &ready[true] &&
+		list != &ready_to_replay;
+}
+
 /* Lets others see how it stands. */
 static void
 show(Host *host)
@@ -172,23 +180,38 @@ show(Host *host)
 		.rests_until = host->rests_until,
 		.is_probed = host->silences >= MAX_SILENCES,
 		.is_slow = host->is_slow,
-		.is_congested = host->is_congested
+		.is_congested = host->is_congested,
+		.waits_for_address = host->ready_list == &host->address->waiting
 	};
 
+	state.waits_for_user = is_share(host->ready_list) && !state.waits_for_address;
+
 	live_host_stands(host->name, &host->live_place, &state);
+}
+
+/* Lets others see whether hosts wait for the share whose list this is, if it is one. */
+static void
+show_waiting(dlist_head *list)
+{
+	if (is_share(list))
+		share_show((Share *) ((char *) list - offsetof(Share, waiting)));
 }
 
 /* Puts a host into a list, or none. */
 static void
 move(Host *host, dlist_head *list)
 {
-	if (list == host->ready_list)
+	dlist_head *old_list = host->ready_list;
+
+	if (list == old_list)
 		return;
-	if (host->ready_list != NULL)
+	if (old_list != NULL)
 		dlist_delete(&host->ready_node);
 	if (list != NULL)
 		dlist_push_tail(list, &host->ready_node);
 	host->ready_list = list;
+	show_waiting(old_list);
+	show_waiting(list);
 }
 
 /* Puts a host into the list that it belongs to now, or into none. */
@@ -197,7 +220,6 @@ place(Host *host)
 {
 	dlist_head *list = NULL;
 
-	show(host);
 	if (host->rests_until == 0 && host->in_flight < share(host))
 	{
 		if (host->nqueued > 0)
@@ -210,6 +232,7 @@ place(Host *host)
 			list = &host->address->waiting;
 	}
 	move(host, list);
+	show(host);
 }
 
 /*
@@ -299,6 +322,7 @@ void
 host_wait_for_user(Host *host, Share *user)
 {
 	move(host, &user->waiting);
+	show(host);
 }
 
 void

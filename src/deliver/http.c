@@ -459,11 +459,12 @@ http_process(void)
 	restore_signals(&saved);
 }
 
-void
+int
 http_give_up(void)
 {
 	dlist_mutable_iter iter;
 	sigset_t	saved;
+	int			count = 0;
 
 	block_signals(&saved);
 	dlist_foreach_modify(iter, &active)
@@ -474,8 +475,10 @@ http_give_up(void)
 			continue;
 		transfer->was_given_up = true;
 		break_off(transfer, CURLE_OPERATION_TIMEDOUT);
+		count++;
 	}
 	restore_signals(&saved);
+	return count;
 }
 
 bool

@@ -99,9 +99,9 @@ extern void http_process(void);
 /*
  * Ends all requests under way as if their time were up, but for the last ones of their
  * dispatches and those whose names are being looked up, which nobody can stop.  Their
- * results come as others do.
+ * results come as others do.  Returns how many.
  */
-extern void http_give_up(void);
+extern int	http_give_up(void);
 
 /*
  * Of a request under way, where it has begun to go to: its owner, and the address, valid

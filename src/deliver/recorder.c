@@ -348,6 +348,7 @@ set_row_aside(Recording *recording, TimestampTz now, WorkError *error)
 		return WORK_DONE;
 	}
 
+	counters_add(COUNTER_LEFT_OUT, 1);
 	ereport(LOG,
 			(errcode(error->sqlstate),
 			 errmsg("dispatch \"%s\" of webhook \"%s\" of database \"%s\" could not be recorded and is set aside: %s",

@@ -512,6 +512,7 @@ skip(void *argument)
 
 	if (mark == NULL)
 		return;
+	counters_add(COUNTER_LEFT_OUT, 1);
 	ereport(LOG,
 			(errmsg("event \"%s\" of database \"%s\" can't be routed and is left out: %s",
 					id, work_database(), skip_reason)));
@@ -580,6 +581,7 @@ slice_failed(Slicing *slicing, const WorkError *error)
 	lanes_recover();
 	if (error->is_of_row && ++slicing->failures >= MAX_SLICE_FAILURES)
 	{
+		counters_add(COUNTER_LEFT_OUT, 1);
 		ereport(LOG,
 				(errmsg("event \"%s\" of database \"%s\" can't be routed to webhooks behind \"%s\" and is left out for them: %s",
 						slicing->event->id, work_database(), slicing->position,

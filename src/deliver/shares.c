@@ -12,8 +12,14 @@
 
 #include "common/hashfn.h"
 #include "deliver/shares.h"
+#include "mb/pg_wchar.h"
+#include "server/live.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* A share that has room for so short is full all the same: it ends and begins a request. */
+#define MOMENT USECS_PER_SEC
 
 static MemoryContext shares_context;
 static HTAB *addresses;
@@ -68,6 +74,7 @@ get(HTAB *table, const char *name)
 		share->name = MemoryContextStrdup(shares_context, name);
 		share->table = table;
 		dlist_init(&share->waiting);
+		share->live_place = -1;
 	}
 	share->references++;
 	return share;
@@ -93,8 +100,36 @@ share_release(Share *share)
 	if (--share->references > 0)
 		return;
 	Assert(share->in_flight == 0 && dlist_is_empty(&share->waiting));
+	live_share_freed(share->live_place);
 	hash_search(share->table, &name, HASH_REMOVE, NULL);
 	pfree(name);
+}
+
+void
+share_show(Share *share)
+{
+	bool		is_full = !dlist_is_empty(&share->waiting);
+	LiveShare	shown;
+
+	if (is_full == (share->live_place >= 0))
+		return;
+	if (!is_full)
+	{
+		live_share_freed(share->live_place);
+		share->live_place = -1;
+		share->full_until = GetCurrentTimestamp();
+		return;
+	}
+	shown.since = GetCurrentTimestamp();
+	if (shown.since - share->full_until > MOMENT)
+		share->full_since = shown.since;
+	shown.since = share->full_since;
+	shown.is_user = (share->table == users);
+	shown.in_flight = share->in_flight;
+	MemSet(shown.name, 0, sizeof(shown.name));
+	memcpy(shown.name, share->name,
+		   pg_mbcliplen(share->name, (int) strlen(share->name), sizeof(shown.name) - 1));
+	share->live_place = live_share_filled(&shown);
 }
 
 bool

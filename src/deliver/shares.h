@@ -15,6 +15,7 @@
 #ifndef WEBHOOK_SHARES_H
 #define WEBHOOK_SHARES_H
 
+#include "datatype/timestamp.h"
 #include "lib/ilist.h"
 #include "utils/hsearch.h"
 
@@ -27,6 +28,9 @@ typedef struct Share
 	int			nqueued;		/* of a user */
 	dlist_head	waiting;		/* Host.ready_node: hosts that could go on but
 								 * for it */
+	TimestampTz full_since;		/* that there were such hosts, but for moments */
+	TimestampTz full_until;
+	int			live_place;		/* where that is shown; -1: nowhere */
 } Share;
 
 /*
@@ -46,6 +50,9 @@ extern void shares_open(MemoryContext context);
 extern Share *share_of_address(const char *address);
 extern Share *share_of_user(const char *user_id);
 extern void share_release(Share *share);
+
+/* Lets others see whether hosts wait for a share, of which the list has just changed. */
+extern void share_show(Share *share);
 
 /*
  * May one more request go to it?  Of "limit" requests one address gets no more

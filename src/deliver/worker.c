@@ -121,7 +121,10 @@ static void
 note_error(ErrorData *data)
 {
 	if (data->elevel >= ERROR && data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	{
 		shared_worker_ends(SLOT_WAITING);
+		end_is_news = false;
+	}
 	else if (data->elevel >= ERROR && data->message != NULL)
 	{
 		end_is_news = shared_record_error(data->message);
@@ -329,6 +332,20 @@ run_engine(uint32 wake)
 	return delivery_run(wake, current_hold == HOLD_NONE && !makes_room);
 }
 
+/* Gives up calls that keep this worker; the log has it once a minute. */
+static void
+give_up_calls(void)
+{
+	int			count = http_give_up();
+
+	counters_add(COUNTER_CUT_SHORT, (uint64) count);
+	if (count > 0 && shared_may_tell_of_cuts())
+		ereport(LOG,
+				(errmsg("webhook_events worker of database \"%s\" gave up %d calls, since another database has waited too long for a worker",
+						work_database(), count),
+				 errhint("Raise webhook_events.max_workers, or lower webhook_events.request_timeout.")));
+}
+
 /*
  * Makes room for another database's worker, if one is wanted and this one has no
  * work or had its turn.  What is under way comes to its end first: if it does not soon
@@ -368,7 +385,7 @@ make_room(void)
 	turn_ends_at = now + TURN;
 	if (shared_room_is_urgent() && !has_given_up)
 	{
-		http_give_up();
+		give_up_calls();
 		has_given_up = true;
 	}
 	else
@@ -430,6 +447,7 @@ take_turn(void)
 	long		timeout;
 
 	ResetLatch(MyLatch);
+	shared_worker_back_by(clock_now());
 	CHECK_FOR_INTERRUPTS();
 	woken_for |= shared_take_wake();
 	if (must_stop || woken_for & WAKE_STOP)
@@ -455,6 +473,7 @@ take_turn(void)
 		answered = number;
 	}
 	timeout = Min(timeout, make_room());
+	shared_worker_back_by(clock_now() + timeout * INT64CONST(1000));
 	wait_for_work(timeout);
 }
 

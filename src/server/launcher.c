@@ -25,6 +25,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -223,6 +225,18 @@ assign_slots(List *databases)
 	}
 }
 
+/*
+ * Tells what of the configuration keeps all sessions from raising events: no setting of a
+ * database or a role is in force here.
+ */
+static void
+tell_silenced(void)
+{
+	shared_tell_silenced((setting_emit ? 0 : SILENCED_EMIT) |
+						 (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
+						  SILENCED_REPLICA : 0));
+}
+
 /* Sees what became of the workers that were on their way up. */
 static void
 check_starts(void)
@@ -268,9 +282,28 @@ free_start(void)
 	return NULL;
 }
 
+/* The name of a slot's database, for the log; palloc'd. */
+static const char *
+name_of_slot(int slot)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			database;
+	TimestampTz next_start_at;
+	char	   *name;
+
+	(void) shared_slot_state(slot, &database, &next_start_at);
+	StartTransactionCommand();
+	name = get_database_name(database);
+	if (name != NULL)
+		name = MemoryContextStrdup(context, name);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return name != NULL ? name : "?";
+}
+
 /* Logs a lack of processes that lasts, once. */
 static void
-note_shortage(void)
+note_shortage(int slot)
 {
 	TimestampTz now = clock_now();
 
@@ -280,7 +313,8 @@ note_shortage(void)
 		return;
 	ereport(LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("webhook_events has no free background worker slot for a database"),
+			 errmsg("webhook_events has no free background worker slot for database \"%s\"",
+					name_of_slot(slot)),
 			 errhint("Raise max_worker_processes.")));
 	shortage_logged = true;
 }
@@ -314,7 +348,7 @@ start_worker(int slot, Start *start)
 		return true;
 	}
 	shared_slot_failed(slot, "no free background worker slot; raise max_worker_processes");
-	note_shortage();
+	note_shortage(slot);
 	return false;
 }
 
@@ -460,17 +494,19 @@ start_maintenance(void)
 	if (register_process("webhook_events maintenance",
 						 "webhook_events_maintenance_main", slot, &maintenance))
 	{
-		shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY);
+		shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY, NULL);
 		logged = false;
 		return DT_NOEND;
 	}
 	if (!logged)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("webhook_events has no free background worker slot to look after the tables of days"),
+				 errmsg("webhook_events has no free background worker slot to look after the tables of days of database \"%s\"",
+						name_of_slot(slot)),
 				 errhint("Raise max_worker_processes.")));
 	logged = true;
-	shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY);
+	shared_put_off_maintenance(slot, clock_now() + MAINTENANCE_DELAY,
+							   "no free background worker slot; raise max_worker_processes");
 	return clock_now() + MAINTENANCE_DELAY;
 }
 
@@ -486,6 +522,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	shared_attach_launcher();
+	tell_silenced();
 	forget_absent();
 	forget_starts();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
@@ -506,6 +543,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			tell_silenced();
 			shared_want_all();
 			next_sweep_at = 0;
 		}

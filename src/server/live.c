@@ -106,6 +106,8 @@ initialize(void)
 			pg_atomic_init_u64(&place->behind_since[queue], 0);
 			pg_atomic_init_u64(&place->behind_from[queue], 0);
 		}
+		for (int share = 0; share < LIVE_SHARES; share++)
+			pg_atomic_init_u32(&place->shares[share].version, 0);
 		for (int host = 0; host < LIVE_HOSTS; host++)
 			pg_atomic_init_u32(&place->hosts[host].version, 0);
 		for (int flight = 0; flight < live_area->nflights; flight++)
@@ -226,6 +228,8 @@ live_start(void)
 		live_host_forgotten(i);
 		host_owners[i].place = NULL;
 	}
+	for (int i = 0; i < LIVE_SHARES; i++)
+		live_share_freed(i);
 	for (int i = 0; i < N_LIVE_QUEUES; i++)
 		live_behind(i, false, 0);
 	nfree_flights = 0;
@@ -373,6 +377,36 @@ live_host_forgotten(int place)
 	begin_change(&entry->version);
 	memset(&entry->host.state, 0, sizeof(LiveHostState));
 	entry->host.behind_since = 0;
+	end_change(&entry->version);
+}
+
+int
+live_share_filled(const LiveShare *share)
+{
+	for (int i = 0; my_place != NULL && i < LIVE_SHARES; i++)
+	{
+		ShareEntry *entry = &my_place->shares[i];
+
+		if (entry->share.since != 0)
+			continue;
+		begin_change(&entry->version);
+		entry->share = *share;
+		end_change(&entry->version);
+		return i;
+	}
+	return -1;
+}
+
+void
+live_share_freed(int place)
+{
+	ShareEntry *entry;
+
+	if (place < 0 || my_place == NULL)
+		return;
+	entry = &my_place->shares[place];
+	begin_change(&entry->version);
+	entry->share.since = 0;
 	end_change(&entry->version);
 }
 

@@ -49,6 +49,8 @@ typedef struct LiveHostState
 	bool		is_probed;		/* one request at a time, till it answers */
 	bool		is_slow;
 	bool		is_congested;	/* what is new waits in the table */
+	bool		waits_for_address;	/* that has all it may take */
+	bool		waits_for_user; /* likewise */
 } LiveHostState;
 
 typedef struct LiveHost
@@ -60,6 +62,17 @@ typedef struct LiveHost
 	uint64		failures;
 	uint32		durations[LIVE_DURATIONS];
 } LiveHost;
+
+/* Who has all that it may take, while more of it waits; so many are shown. */
+#define LIVE_SHARES 16
+
+typedef struct LiveShare
+{
+	char		name[LIVE_NAME_SIZE];	/* as much of it as fits */
+	bool		is_user;		/* or else an address */
+	int			in_flight;		/* then */
+	TimestampTz since;			/* 0: free */
+} LiveShare;
 
 /* Asks for the memory; called in the postmaster while libraries are loaded. */
 extern void live_request(void);
@@ -90,12 +103,17 @@ extern void live_host_called(int place, bool succeeded, int64 duration);
 /* The host is forgotten by the worker; what was counted stays to be seen. */
 extern void live_host_forgotten(int place);
 
+/* Shows a share that is full: returns its place, or -1; and that it is so no more. */
+extern int	live_share_filled(const LiveShare *share);
+extern void live_share_freed(int place);
+
 /*
  * For others: copies of what is under way in a database, palloc'd; returns how
  * many.
  */
 extern int	live_flights(Oid database, LiveFlight **flights);
 extern int	live_hosts(Oid database, LiveHost **hosts);
+extern int	live_shares(Oid database, LiveShare **shares);
 
 /*
  * The duration, in milliseconds, below which this share of the calls remained;

@@ -97,6 +97,28 @@ live_hosts(Oid database, LiveHost **hosts)
 	return count;
 }
 
+int
+live_shares(Oid database, LiveShare **shares)
+{
+	LivePlace  *place = find_place(database);
+	int			count = 0;
+
+	*shares = NULL;
+	if (place == NULL)
+		return 0;
+	*shares = palloc(sizeof(LiveShare) * LIVE_SHARES);
+	for (int i = 0; i < LIVE_SHARES; i++)
+	{
+		ShareEntry *entry = &place->shares[i];
+		LiveShare  *copy = &(*shares)[count];
+
+		if (copy_entry(&entry->version, copy, &entry->share, sizeof(LiveShare)) &&
+			copy->since != 0)
+			count++;
+	}
+	return count;
+}
+
 double
 live_percentile(const uint32 durations[LIVE_DURATIONS], double share)
 {

@@ -34,6 +34,12 @@ typedef struct HostEntry
 	LiveHost	host;
 } HostEntry;
 
+typedef struct ShareEntry
+{
+	pg_atomic_uint32 version;
+	LiveShare	share;
+} ShareEntry;
+
 /* Transactions from "xid" on make no id that is older than "time". */
 typedef struct Floor
 {
@@ -60,6 +66,7 @@ typedef struct LivePlace
 	pg_atomic_uint64 behind_since[N_LIVE_QUEUES];	/* TimestampTz; 0: it is
 													 * not */
 	pg_atomic_uint64 behind_from[N_LIVE_QUEUES];	/* what was done by then */
+	ShareEntry	shares[LIVE_SHARES];
 	HostEntry	hosts[LIVE_HOSTS];
 	FlightEntry flights[FLEXIBLE_ARRAY_MEMBER];
 } LivePlace;

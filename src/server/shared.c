@@ -71,6 +71,7 @@ initialize(void)
 	pg_atomic_init_u32(&shared->ids.below_floor, 0);
 	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
 	pg_atomic_init_u32(&shared->must_list, 1);
+	pg_atomic_init_u32(&shared->silenced, 0);
 	pg_atomic_init_u32(&shared->nwanted, 0);
 	pg_atomic_init_u32(&shared->nlending, 0);
 	pg_atomic_init_u32(&shared->nurgent, 0);
@@ -93,6 +94,7 @@ initialize(void)
 		pg_atomic_init_u64(&slot->failed, 0);
 		pg_atomic_init_u32(&slot->in_flight, 0);
 		pg_atomic_init_u64(&slot->answer, 0);
+		pg_atomic_init_u64(&slot->back_by, 0);
 	}
 }
 
@@ -382,6 +384,18 @@ shared_attach_launcher(void)
 {
 	pg_atomic_write_u32(&shared->launcher, PROC_NUMBER(MyProc));
 	before_shmem_exit(detach_launcher, 0);
+}
+
+void
+shared_tell_silenced(uint32 silenced)
+{
+	pg_atomic_write_u32(&shared->silenced, silenced);
+}
+
+uint32
+shared_silenced(void)
+{
+	return shared == NULL ? 0 : pg_atomic_read_u32(&shared->silenced);
 }
 
 bool

@@ -63,9 +63,18 @@ extern void shared_release_databases(void);
 extern bool shared_launcher_running(void);
 
 /*
+ * What the configuration itself, which the launcher sees as no session does, keeps from
+ * raising events: bits.
+ */
+#define SILENCED_EMIT	0x01	/* webhook_events.emit is off */
+#define SILENCED_REPLICA 0x02	/* session_replication_role is replica */
+extern uint32 shared_silenced(void);
+
+/*
  * For the launcher.
  */
 extern void shared_attach_launcher(void);
+extern void shared_tell_silenced(uint32 silenced);
 
 /* Takes the announced databases; true if there were more than fit. */
 #define MAX_ANNOUNCED 32

@@ -44,6 +44,7 @@ typedef struct Slot
 	bool		is_lent;		/* its worker made room for another database's */
 	TimestampTz wants_at;		/* when it has work again that is known of */
 	TimestampTz wants_since;	/* when it was seen to; 0: it does not */
+	TimestampTz cuts_told_at;	/* when calls were given up and logged; or 0 */
 	bool		has_extension;	/* as the last worker saw it */
 	bool		has_work_offset;	/* of clock_work_time() */
 	int64		work_offset;
@@ -70,6 +71,7 @@ typedef struct Slot
 	pg_atomic_uint64 failed;
 	pg_atomic_uint32 in_flight;
 	pg_atomic_uint64 answer;	/* the worker's last one, see standstill.h */
+	pg_atomic_uint64 back_by;	/* when it will have come to its next turn */
 } Slot;
 
 typedef struct Hold
@@ -84,6 +86,7 @@ typedef struct SharedState
 	ClockShared clock;
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
 	pg_atomic_uint32 must_list; /* databases came or went */
+	pg_atomic_uint32 silenced;	/* SILENCED_*, by the configuration */
 	pg_atomic_uint32 nwanted;	/* workers that other databases wait for */
 	pg_atomic_uint32 nlending;	/* workers that make room */
 	pg_atomic_uint32 nurgent;	/* databases that have waited too long for one */

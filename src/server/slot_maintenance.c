@@ -42,10 +42,17 @@ shared_next_maintenance(TimestampTz *next_at)
 }
 
 void
-shared_put_off_maintenance(int index, TimestampTz next_at)
+shared_put_off_maintenance(int index, TimestampTz next_at, const char *error)
 {
+	Slot	   *slot = &shared->slots[index];
+
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared->slots[index].maintenance_at = next_at;
+	slot->maintenance_at = next_at;
+	if (error != NULL)
+	{
+		slot->days_error_at = GetCurrentTimestamp();
+		strlcpy(slot->days_error, error, SLOT_ERROR_SIZE);
+	}
 	LWLockRelease(lock);
 }
 

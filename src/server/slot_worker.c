@@ -23,6 +23,9 @@
 /* A worker that ran for so long starts again as if it had never failed. */
 #define GOOD_RUN (INT64CONST(60) * USECS_PER_SEC)
 
+/* So often at most the log says that calls were given up. */
+#define TELL_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
+
 /* In a worker: its slot, and the state that it leaves behind. */
 static Slot *my_slot = NULL;
 static SlotState my_next_state = SLOT_WAITING;
@@ -109,6 +112,7 @@ shared_my_slot(void)
 void
 shared_worker_runs(void)
 {
+	shared_worker_back_by(clock_now());
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	my_slot->state = SLOT_RUNNING;
 	my_slot->is_lent = false;
@@ -165,6 +169,26 @@ shared_keep_room(void)
 {
 	pg_atomic_fetch_sub_u32(&shared->nlending, 1);
 	my_end_makes_room = false;
+}
+
+bool
+shared_may_tell_of_cuts(void)
+{
+	TimestampTz now = clock_now();
+	bool		may;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	may = my_slot->cuts_told_at == 0 || now - my_slot->cuts_told_at >= TELL_INTERVAL;
+	if (may)
+		my_slot->cuts_told_at = now;
+	LWLockRelease(lock);
+	return may;
+}
+
+void
+shared_worker_back_by(TimestampTz time)
+{
+	pg_atomic_write_u64(&my_slot->back_by, (uint64) time);
 }
 
 bool

@@ -54,6 +54,8 @@ shared_report(Oid database, WorkerReport *report)
 		report->last_error_at = slot->last_error_at;
 		strlcpy(report->last_error, slot->last_error, SLOT_ERROR_SIZE);
 		report->is_lent = slot->is_lent;
+		report->late_by = slot->state == SLOT_RUNNING ?
+			Max(clock_now() - (TimestampTz) pg_atomic_read_u64(&slot->back_by), 0) : 0;
 		report->wants_for = slot->wants_since == 0 ? 0 :
 			clock_now() - slot->wants_since;
 		report->days_at = slot->days_at;
@@ -136,6 +138,7 @@ shared_slot_allocate(Oid database)
 		slot->is_lent = false;
 		slot->wants_at = 0;
 		slot->wants_since = 0;
+		slot->cuts_told_at = 0;
 		slot->has_extension = false;
 		slot->has_work_offset = false;
 		slot->maintenance_pid = 0;

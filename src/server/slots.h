@@ -103,6 +103,8 @@ typedef struct WorkerReport
 	TimestampTz last_error_at;	/* 0 if there was none */
 	char		last_error[SLOT_ERROR_SIZE];
 	bool		is_lent;		/* its worker made room for another one */
+	int64		late_by;		/* for how long its turn has come,
+								 * microseconds */
 	int64		wants_for;		/* how long it has waited for a worker, in
 								 * microseconds; 0: it does not */
 	TimestampTz days_at;		/* when days were looked after; 0: not yet */
@@ -165,10 +167,11 @@ extern void shared_slot_failed(int slot, const char *error);
 
 /*
  * Maintenance: the slot whose database wants it next, -1 if there is none, and when;
- * another time for that; and, for a session, as soon as can be.
+ * another time for that, with what kept it from being started, or NULL; and, for a session,
+ * as soon as can be.
  */
 extern int	shared_next_maintenance(TimestampTz *next_at);
-extern void shared_put_off_maintenance(int slot, TimestampTz next_at);
+extern void shared_put_off_maintenance(int slot, TimestampTz next_at, const char *error);
 extern void shared_want_maintenance(void);
 
 /*
@@ -211,6 +214,9 @@ extern bool shared_make_room(void);
 extern bool shared_room_is_urgent(void);
 extern void shared_keep_room(void);
 
+/* May the log have it that calls were given up for that?  Once a minute. */
+extern bool shared_may_tell_of_cuts(void);
+
 /* Had the last worker of this one's database made room?  Then *hold is what it found. */
 extern bool shared_worker_was_lent(WorkerHold *hold);
 extern void shared_worker_wants_at(TimestampTz time);
@@ -229,6 +235,9 @@ extern bool shared_work_offset(int64 *offset);
 extern void shared_set_work_offset(int64 offset);
 
 extern void shared_worker_holds(WorkerHold hold);
+
+/* It comes back to its next turn by then, on clock_now(); who looks sees if it does not. */
+extern void shared_worker_back_by(TimestampTz time);
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
 

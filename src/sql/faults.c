@@ -21,6 +21,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_subscription.h"
 #include "catalog/pg_trigger.h"
@@ -31,6 +32,7 @@
 #include "miscadmin.h"
 #include "replication/logicallauncher.h"
 #include "replication/worker_internal.h"
+#include "server/shared.h"
 #include "sql/faults.h"
 #include "sql/sources.h"
 #include "storage/lwlock.h"
@@ -54,6 +56,7 @@ typedef struct FoundTrigger
 	Oid			relation;
 	int16		type;
 	bool		is_disabled;
+	bool		is_for_origin;	/* and fires for no replica */
 	bool		is_root;		/* and not made for a partition */
 	char	   *name;
 	char	   *argument;
@@ -81,6 +84,7 @@ find_trigger(Relation catalog, Oid oid, List **found)
 		trigger->relation = form->tgrelid;
 		trigger->type = form->tgtype;
 		trigger->is_disabled = (form->tgenabled == TRIGGER_DISABLED);
+		trigger->is_for_origin = (form->tgenabled == TRIGGER_FIRES_ON_ORIGIN);
 		trigger->is_root = !OidIsValid(form->tgparentid);
 		trigger->name = pstrdup(NameStr(form->tgname));
 		trigger->argument = text_to_cstring(DatumGetByteaPP(arguments));
@@ -222,6 +226,26 @@ missing_triggers(List *problems, List *triggers, Oid relation)
 	return problems;
 }
 
+/* A table's triggers see nothing of the rows of those that inherit from it. */
+static List *
+unattached_children(List *problems, List *triggers, Oid relation)
+{
+	List	   *children = get_rel_relkind(relation) == RELKIND_RELATION ?
+	find_inheritance_children(relation, NoLock) : NIL;
+	ListCell   *cell;
+
+	foreach(cell, children)
+	{
+		char	   *name = relation_name(lfirst_oid(cell));
+
+		if (name != NULL && trigger_for(triggers, lfirst_oid(cell), 0) == NULL)
+			problems = lappend(problems,
+							   psprintf("%s: inherits from an attached table and is not attached, so its rows raise no events",
+										name));
+	}
+	return problems;
+}
+
 /* What a mapping names and is gone.  Of a table that somebody has locked nobody can tell. */
 static List *
 gone_columns(List *problems, const FoundTrigger *trigger)
@@ -263,7 +287,10 @@ faults_of_tables(void)
 			sources = list_append_unique_oid(sources, trigger->relation);
 	}
 	foreach(cell, sources)
+	{
 		problems = missing_triggers(problems, triggers, lfirst_oid(cell));
+		problems = unattached_children(problems, triggers, lfirst_oid(cell));
+	}
 	foreach(cell, triggers)
 	{
 		const FoundTrigger *trigger = lfirst(cell);
@@ -280,24 +307,39 @@ faults_of_tables(void)
 	return problems;
 }
 
-/* Is webhook_events.emit off in these settings? */
-static bool
-turns_emit_off(ArrayType *settings)
+/* Does a setting as "name=value" have this name?  Returns its value, or NULL. */
+static const char *
+value_of(const char *setting, const char *name)
 {
-	static const char name[] = "webhook_events.emit=";
+	size_t		length = strlen(name);
+
+	return pg_strncasecmp(setting, name, length) == 0 && setting[length] == '=' ?
+		setting + length + 1 : NULL;
+}
+
+/* What of these settings keeps triggers from raising events: bits, as the configuration's. */
+static uint32
+silenced_by(ArrayType *settings)
+{
 	Datum	   *elements;
 	int			count;
 	bool		value;
+	uint32		silenced = 0;
 
 	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
 	{
 		char	   *setting = TextDatumGetCString(elements[i]);
+		const char *text;
 
-		if (pg_strncasecmp(setting, name, strlen(name)) == 0)
-			return parse_bool(setting + strlen(name), &value) && !value;
+		if ((text = value_of(setting, "webhook_events.emit")) != NULL &&
+			parse_bool(text, &value) && !value)
+			silenced |= SILENCED_EMIT;
+		if ((text = value_of(setting, "session_replication_role")) != NULL &&
+			pg_strcasecmp(text, "replica") == 0)
+			silenced |= SILENCED_REPLICA;
 	}
-	return false;
+	return silenced;
 }
 
 /* The names of what is wrong with rows of a catalog, sorted. */
@@ -310,35 +352,81 @@ faults_of_catalog(Oid oid, void (*add) (HeapTuple row, TupleDesc desc, List **na
 	return names;
 }
 
-/* For whom these settings turn webhook_events.emit off, if they do. */
-static void
-add_emit_off(HeapTuple row, TupleDesc desc, List **names)
+/* Of settings for a database or a role: what they keep from raising events, and for whom. */
+static uint32
+silenced_for(HeapTuple row, TupleDesc desc, char **name)
 {
 	Form_pg_db_role_setting form = (Form_pg_db_role_setting) GETSTRUCT(row);
-	StringInfoData name;
+	StringInfoData text;
 	bool		isnull;
 	Datum		settings = heap_getattr(row, Anum_pg_db_role_setting_setconfig, desc,
 										&isnull);
 	char	   *role;
 
-	if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)) ||
-		!turns_emit_off(DatumGetArrayTypeP(settings)))
-		return;
+	if (isnull || (form->setdatabase != MyDatabaseId && OidIsValid(form->setdatabase)))
+		return 0;
 	role = GetUserNameFromId(form->setrole, true);
-	initStringInfo(&name);
+	initStringInfo(&text);
 	if (OidIsValid(form->setdatabase))
-		appendStringInfo(&name, "database %s",
+		appendStringInfo(&text, "database %s",
 						 quote_identifier(get_database_name(MyDatabaseId)));
 	if (role != NULL)
-		appendStringInfo(&name, "%srole %s", name.len > 0 ? ", " : "",
+		appendStringInfo(&text, "%srole %s", text.len > 0 ? ", " : "",
 						 quote_identifier(role));
-	*names = lappend(*names, name.len > 0 ? name.data : pstrdup("all roles"));
+	*name = text.len > 0 ? text.data : pstrdup("all roles");
+	return silenced_by(DatumGetArrayTypeP(settings));
+}
+
+static void
+add_emit_off(HeapTuple row, TupleDesc desc, List **names)
+{
+	char	   *name;
+
+	if (silenced_for(row, desc, &name) & SILENCED_EMIT)
+		*names = lappend(*names, name);
+}
+
+static void
+add_replica(HeapTuple row, TupleDesc desc, List **names)
+{
+	char	   *name;
+
+	if (silenced_for(row, desc, &name) & SILENCED_REPLICA)
+		*names = lappend(*names, psprintf("%s (session_replication_role)", name));
+}
+
+/* Is there a trigger of ours that fires for no replica? */
+static bool
+any_for_origin(void)
+{
+	List	   *triggers = NIL;
+	ListCell   *cell;
+
+	find_triggers_of("run_changed", &triggers);
+	find_triggers_of("build_changed", &triggers);
+	foreach(cell, triggers)
+	{
+		if (((const FoundTrigger *) lfirst(cell))->is_for_origin)
+			return true;
+	}
+	return false;
 }
 
 List *
 faults_emit_off(void)
 {
-	return faults_of_catalog(DbRoleSettingRelationId, add_emit_off);
+	uint32		silenced = shared_silenced();
+	List	   *names = faults_of_catalog(DbRoleSettingRelationId, add_emit_off);
+	List	   *replicas = faults_of_catalog(DbRoleSettingRelationId, add_replica);
+
+	if (silenced & SILENCED_REPLICA)
+		replicas = lappend(replicas, pstrdup("all databases (session_replication_role)"));
+	if (replicas != NIL && any_for_origin())
+		names = list_concat(names, replicas);
+	if (silenced & SILENCED_EMIT)
+		names = lappend(names, pstrdup("all databases"));
+	list_sort(names, compare_strings);
+	return names;
 }
 
 static bool

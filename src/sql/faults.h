@@ -21,7 +21,10 @@
 /* What attach() has put on tables and is not in force any more. */
 extern List *faults_of_tables(void);
 
-/* Who raises no events because of ALTER DATABASE or ALTER ROLE. */
+/*
+ * Who raises no events because of the configuration, ALTER DATABASE or ALTER ROLE: emit is
+ * off, or session_replication_role is replica and there are triggers that don't fire then.
+ */
 extern List *faults_emit_off(void);
 
 /* Enabled subscriptions of this database whose apply worker does not run. */

@@ -40,6 +40,7 @@
 PG_FUNCTION_INFO_V1(webhook_events_status);
 PG_FUNCTION_INFO_V1(webhook_events_under_way);
 PG_FUNCTION_INFO_V1(webhook_events_worker_report);
+PG_FUNCTION_INFO_V1(webhook_events_delivers);
 PG_FUNCTION_INFO_V1(webhook_events_days_report);
 PG_FUNCTION_INFO_V1(webhook_events_work_time);
 PG_FUNCTION_INFO_V1(webhook_events_look_after_days);
@@ -49,6 +50,9 @@ PG_FUNCTION_INFO_V1(webhook_events_announce);
 
 /* A database waits no longer for a worker that is lent. */
 #define LENT_TIME (INT64CONST(5) * USECS_PER_SEC)
+
+/* A worker whose turn has come for so long does not move: each is over within moments. */
+#define STUCK_TIME (INT64CONST(15) * USECS_PER_SEC)
 
 /* Columns of table pauses. */
 #define PAUSES_REASON 1
@@ -117,6 +121,16 @@ reason_of_hold(WorkerHold hold)
 			return "the extension is not of version " EXTENSION_VERSION " as the library is; run ALTER EXTENSION webhook_events UPDATE";
 	}
 	pg_unreachable();
+}
+
+/* Why a worker that runs does nothing, whatever it is for. */
+static char *
+reason_of_worker(const WorkerReport *report, bool is_lent)
+{
+	if (!is_lent && report->late_by > STUCK_TIME)
+		return psprintf("the worker (PID %d) has not moved for " INT64_FORMAT " s",
+						report->pid, report->late_by / USECS_PER_SEC);
+	return reason_of_hold(report->hold);
 }
 
 /*
@@ -249,6 +263,22 @@ count_resting_hosts(void)
 	return count;
 }
 
+/* Who has all that it may take, while more of it waits. */
+static List *
+list_full_shares(void)
+{
+	List	   *names = NIL;
+	LiveShare  *shares;
+	int			count = live_shares(MyDatabaseId, &shares);
+
+	for (int i = 0; i < count; i++)
+		names = lappend(names, psprintf("%s %s has all that it may take, %d calls under way, since %s",
+										shares[i].is_user ? "user" : "address",
+										shares[i].name, shares[i].in_flight,
+										time_text(shares[i].since)));
+	return names;
+}
+
 static List *
 list_troubles(const WorkerReport *report)
 {
@@ -289,7 +319,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 {
 	WorkerReport report;
 	QueueReport queues;
-	uint64		counters[LIVE_COUNTERS] = {0};
+	uint64		counters[COUNTER_SIZE];
 	Row			row = {0};
 	TupleDesc	desc;
 	TimestampTz now;
@@ -302,12 +332,12 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	reason = running ? reason_of_hold(report.hold) :
+	reason = running ? reason_of_worker(&report, lent) :
 		reason_without_worker(known ? &report : NULL);
-	if (running && report.hold == HOLD_PAUSED)
+	if (running && reason != NULL && strcmp(reason, reason_of_hold(HOLD_PAUSED)) == 0)
 		reason = reason_of_pause();
 	queues_report(&queues);
-	(void) live_copy_counters(MyDatabaseId, counters);
+	counters_report(counters);
 	now = GetCurrentTimestamp();
 
 	add_value(&row, BoolGetDatum(running));
@@ -340,8 +370,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	add_list(&row, faults_subscriptions());
 	add_list(&row, known ? list_troubles(&report) : NIL);
 	add_time(&row, known ? report.days_at : 0);
-	add_text(&row, known && report.days_at != 0 && report.days_error_at != 0 ?
-			 report.days_error : NULL);
+	add_text(&row, known && report.days_error_at != 0 ? report.days_error : NULL);
 	add_time(&row, queues.oldest_dispatch_at);
 	add_number(&row, true, queues.held_webhooks);
 	add_number(&row, true, (int64) counters[COUNTER_PROBLEMS]);
@@ -349,6 +378,11 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	add_time(&row, behind_since(LIVE_DELIVERY, works, queues.oldest_due_at, now));
 	add_text(&row, known && report.days_did[0] != '\0' ? report.days_did : NULL);
 	add_list(&row, faults_lost_accesses());
+	add_number(&row, true, queues.held_dispatches);
+	add_time(&row, queues.held_since);
+	add_list(&row, list_full_shares());
+	add_number(&row, true, (int64) counters[COUNTER_CUT_SHORT]);
+	add_number(&row, true, (int64) counters[COUNTER_LEFT_OUT]);
 	PopActiveSnapshot();
 	if (row.count != desc->natts)
 		elog(ERROR, "status() has other columns than its function");
@@ -423,7 +457,7 @@ webhook_events_worker_report(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	memset(nulls, true, sizeof(nulls));
-	reason = running ? reason_of_hold(report.hold) :
+	reason = running ? reason_of_worker(&report, lent) :
 		reason_without_worker(known ? &report : NULL);
 
 	values[REPORT_RUNNING] = BoolGetDatum(running);
@@ -452,13 +486,27 @@ webhook_events_worker_report(PG_FUNCTION_ARGS)
 													  values, nulls)));
 }
 
+/* delivers() RETURNS boolean */
+Datum
+webhook_events_delivers(PG_FUNCTION_ARGS)
+{
+	WorkerReport report;
+	bool		known = shared_report(MyDatabaseId, &report);
+	bool		lent = known && is_lent(&report);
+
+	(void) fcinfo;
+	PG_RETURN_BOOL((lent || (known && report.state == SLOT_RUNNING)) &&
+				   reason_of_worker(&report, lent) == NULL);
+}
+
 /* days_report() RETURNS record */
 Datum
 webhook_events_days_report(PG_FUNCTION_ARGS)
 {
 	WorkerReport report;
-	bool		known = shared_report(MyDatabaseId, &report) && report.days_at != 0;
-	bool		failed = known && report.days_error_at != 0;
+	bool		is_there = shared_report(MyDatabaseId, &report);
+	bool		known = is_there && report.days_at != 0;
+	bool		failed = is_there && report.days_error_at != 0;
 	Datum		values[2] = {0};
 	bool		nulls[2] = {!known, !failed};
 	TupleDesc	desc;

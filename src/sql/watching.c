@@ -62,6 +62,7 @@ enum
 	HOST_P50,
 	HOST_P95,
 	HOST_BEHIND_SINCE,
+	HOST_WAITS_FOR,
 	N_HOST
 };
 
@@ -129,6 +130,10 @@ webhook_events_live_hosts(PG_FUNCTION_ARGS)
 			[HOST_BEHIND_SINCE] = TimestampTzGetDatum(host->behind_since)
 		};
 
+		if (host->state.waits_for_address || host->state.waits_for_user)
+			values[HOST_WAITS_FOR] =
+				CStringGetTextDatum(host->state.waits_for_address ? "address" : "user");
+		nulls[HOST_WAITS_FOR] = !host->state.waits_for_address && !host->state.waits_for_user;
 		nulls[HOST_BEHIND_SINCE] = (host->behind_since == 0);
 		nulls[HOST_RESTS_UNTIL] = (host->state.rests_until == 0);
 		values[HOST_P50] = percentile(host, 0.5, &nulls[HOST_P50]);

@@ -14,10 +14,19 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "server/live.h"
-#include "store/statement.h"
 #include "store/counters.h"
+#include "store/day_table.h"
+#include "store/statement.h"
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* So many rows are left to be deleted together. */
 #define MAX_OLD_ROWS 64
@@ -50,7 +59,6 @@ static Statement delete_statement = {
 };
 
 StaticAssertDecl(COUNTER_SIZE <= LIVE_COUNTERS, "they must fit");
-StaticAssertDecl(COUNTER_DURATION_SUM < N_COUNTERS, "counters must fit");
 
 static void
 delete_old_rows(int64 from)
@@ -164,4 +172,60 @@ counters_write(void)
 	statement_write(&insert_statement, values, NULL);
 	if (last_number % MAX_OLD_ROWS == 0)
 		delete_old_rows(last_number - 2 * MAX_OLD_ROWS);
+}
+
+/*
+ * Reads the counters of the newest row of a table, by its first column and its snapshot; false
+ * if there is none.  There are few rows, so no index is looked for.
+ */
+static bool
+read_newest(const char *name, AttrNumber order, AttrNumber column, uint64 found[COUNTER_SIZE])
+{
+	Relation	table = table_open(get_relname_relid(name, day_table_namespace()),
+								   AccessShareLock);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
+										  0, NULL);
+	int64		newest = PG_INT64_MIN;
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+		int64		number = DatumGetInt64(heap_getattr(row, order, RelationGetDescr(table), &isnull));
+		Datum	   *values;
+		bool	   *nulls;
+		int			count;
+
+		CHECK_FOR_INTERRUPTS();
+		if (number <= newest)
+			continue;
+		newest = number;
+		deconstruct_array(DatumGetArrayTypeP(heap_getattr(row, column, RelationGetDescr(table),
+														  &isnull)),
+						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  &values, &nulls, &count);
+		MemSet(found, 0, COUNTER_SIZE * sizeof(uint64));
+		for (int i = 0; i < Min(count, COUNTER_SIZE); i++)
+			found[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+	}
+	systable_endscan(scan);
+	table_close(table, AccessShareLock);
+	return newest != PG_INT64_MIN;
+}
+
+void
+counters_report(uint64 report[COUNTER_SIZE])
+{
+	uint64		live[LIVE_COUNTERS];
+	uint64		before[COUNTER_SIZE];
+
+	MemSet(report, 0, COUNTER_SIZE * sizeof(uint64));
+	if (live_copy_counters(MyDatabaseId, live))
+		memcpy(report, live, COUNTER_SIZE * sizeof(uint64));
+	else
+		(void) read_newest("tallies", 1, 2, report);
+	if (!read_newest("tally_resets", 1, 2, before))
+		return;
+	for (int i = 0; i < COUNTER_SIZE; i++)
+		report[i] -= Min(report[i], before[i]);
 }

@@ -51,7 +51,9 @@ typedef enum Counter
 	COUNTER_DELAY_SUM,			/* microseconds, of the histograms below */
 	COUNTER_DURATION_SUM,
 	COUNTER_PROBLEMS,			/* events of those routed that have one */
-	N_COUNTERS = 24
+	COUNTER_CUT_SHORT,			/* calls given up for another database */
+	COUNTER_LEFT_OUT,			/* events and dispatches that the log names */
+	N_COUNTERS
 } Counter;
 
 /* Histograms follow the counters: classes by these upper bounds, and the rest. */
@@ -79,5 +81,11 @@ extern void counters_duration(int64 duration);
 
 /* Writes what there is, in the transaction under way. */
 extern void counters_write(void);
+
+/*
+ * For others: what was counted for this database since stat_reset(), by the worker or, where
+ * none runs, as it was written last.  The caller may read the extension's tables.
+ */
+extern void counters_report(uint64 report[COUNTER_SIZE]);
 
 #endif							/* WEBHOOK_COUNTERS_H */

@@ -445,8 +445,13 @@ count_dispatches(Relation day, HTAB **held, QueueReport *report)
 		if (isnull)
 			continue;
 		report->oldest_due_at = Min(report->oldest_due_at, due_at);
-		if (TIMESTAMP_IS_NOEND(due_at))
-			note_held(held, TextDatumGetCString(heap_getattr(row, webhook_column, desc, &isnull)));
+		if (!TIMESTAMP_IS_NOEND(due_at))
+			continue;
+		report->held_dispatches++;
+		report->held_since =
+			Min(report->held_since,
+				DatumGetTimestampTz(heap_getattr(row, time_column, desc, &isnull)));
+		note_held(held, TextDatumGetCString(heap_getattr(row, webhook_column, desc, &isnull)));
 	}
 	end_reading(&reading);
 	if (index != NULL)
@@ -497,7 +502,8 @@ queues_report(QueueReport *report)
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 
 	memset(report, 0, sizeof(QueueReport));
-	report->oldest_event_at = report->oldest_due_at = report->oldest_dispatch_at = DT_NOEND;
+	report->oldest_event_at = report->oldest_due_at = report->oldest_dispatch_at =
+		report->held_since = DT_NOEND;
 	report_events(report);
 	report_dispatches(report);
 	report_failing(report);

@@ -29,6 +29,8 @@ typedef struct QueueReport
 	TimestampTz oldest_dispatch_at; /* when the one that waits longest was
 									 * made */
 	int64		held_webhooks;	/* of which something waits for its turn */
+	int64		held_dispatches;	/* that wait for it */
+	TimestampTz held_since;		/* when the oldest of them was made */
 	int64		failing_webhooks;	/* up to 10,000 */
 } QueueReport;
 

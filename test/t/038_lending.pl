@@ -145,6 +145,8 @@ wait_until
 }
 'their calls say that they were given up';
 pass('what was given up is a failed call that says why');
+wait_until { grep { $node->safe_psql($_, 'SELECT calls_cut_short FROM webhook_events.status()') > 0 } @hanging } 'it is counted';
+like(slurp_file($node->logfile), qr/worker of database "db\d+" gave up \d+ calls, since another database has waited too long for a worker$/m, 'and in the log');
 
 # The only attempt of a dispatch keeps its time; its database's other events go on.
 $receiver->hold('last');

@@ -74,7 +74,7 @@ my $late = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED');
 my $user = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'scraper'", user_id => "'bob'");
 my $stranger = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', user_id => "'carol'");
 my %explained = map { /^(\w+)\|(.*)$/ ? ($1 => $2) : () }
-  split /\n/, query("SELECT * FROM webhook_events.explain_event('$event')");
+  split /\n/, query("SELECT webhook_id, fires, split_part(reason, '; ', 1) FROM webhook_events.explain_event('$event')");
 is_deeply(\%explained, {
 		$all => 't|event type and condition match',
 		$plain => 't|event type and condition match',
@@ -116,7 +116,7 @@ my $body = $json->decode($request->{body});
 is("$body->{eventType} $body->{userId} $body->{eventData}{actorBuildId} $body->{resource}{id}", 'TEST ada b1 b1',
 	'or with a real build');
 is(query("SELECT count(*) FROM webhook_events.dispatches WHERE event_type = 'TEST'"), 2, 'nobody else gets it');
-is(query("SELECT webhook_id || fires || reason FROM webhook_events.explain_event("
+is(query("SELECT webhook_id || fires || split_part(reason, '; ', 1) FROM webhook_events.explain_event("
 	  . "(SELECT event_id FROM webhook_events.dispatches WHERE id = '$test')) WHERE fires"),
 	"${new}truethe event is a test of it", 'which its explanation says');
 sql_fails($node, "SELECT webhook_events.test_webhook('$new', 'r9')", qr/P0002: no attached table has a run or build "r9"/, 'unknown resources');

@@ -120,6 +120,42 @@ wait_for_sql($node, "SELECT count(*) > 0 FROM webhook_events.deliveries WHERE we
 pass('and what holds it back');
 query("SELECT webhook_events.delete_webhook('$slow')");
 
+# Lanes that are held by a retry, and an address that has all it may take.
+my $lane = create_webhook($node, $receiver->url('/status/503'), 'ACTOR.RUN.CREATED', actor_id => "'lane'", ordering => "'webhook'");
+insert_runs($node, 4, 'lane');
+wait_for_sql($node, q{SELECT held_webhooks, held_dispatches, held_since < now() FROM webhook_events.status()}, '1|3|t');
+pass('what waits behind another one is seen');
+query("SELECT webhook_events.delete_webhook('$lane')");
+wait_for_sql($node, q{SELECT held_webhooks, held_dispatches, held_since FROM webhook_events.status()}, '0|0|');
+# Nothing is sent before the worker has seen the settings.
+query("ALTER SYSTEM SET webhook_events.$_") foreach 'max_in_flight = 8', 'max_in_flight_per_host = 8', 'delivery = off';
+$node->reload;
+wait_for_sql($node, 'SELECT reason FROM webhook_events.status()', 'webhook_events.delivery is off');
+$receiver->hold('share');
+my $full = create_webhook($node, $receiver->url('/hold/share'), 'ACTOR.RUN.CREATED', actor_id => "'share'");
+insert_runs($node, 20, 'share');
+is(query("SELECT string_agg(DISTINCT state, ', ') FROM webhook_events.deliveries WHERE webhook_id = '$webhook{bad}' AND finished_at IS NULL"), 'no delivery', 'nothing is queued where nothing is delivered');
+query('ALTER SYSTEM RESET webhook_events.delivery');
+$node->reload;
+wait_for_sql($node, q{SELECT array_to_string(full_shares, ',') ~ '^address 127\.0\.0\.1 has all that it may take, \d calls under way, since ' FROM webhook_events.status()}, 't');
+wait_for_sql($node, "SELECT string_agg(DISTINCT state, ', ' ORDER BY state) FROM webhook_events.deliveries WHERE webhook_id = '$full'", 'sending, share full');
+is(query(q{SELECT state, state_reason FROM webhook_events.hosts WHERE host = '} . (split m{/}, $receiver->url(''))[2] . "'"),
+	'share full|its address has all the calls under way that it may have', 'and who has all that it may take');
+$receiver->release('share');
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$full' AND status = 'SUCCEEDED'", 20);
+wait_for_sql($node, q{SELECT full_shares IS NULL FROM webhook_events.status()}, 't');
+query("SELECT webhook_events.delete_webhook('$full')");
+query($_) foreach 'ALTER SYSTEM RESET webhook_events.max_in_flight', 'ALTER SYSTEM RESET webhook_events.max_in_flight_per_host';
+$node->reload;
+
+# A worker that does not move.
+my $stuck = query('SELECT worker_pid FROM webhook_events.status()');
+kill 'STOP', $stuck;
+wait_for_sql($node, "SELECT reason ~ '^the worker .PID $stuck. has not moved for \\d+ s\$' FROM webhook_events.status()", 't');
+kill 'CONT', $stuck;
+wait_for_sql($node, 'SELECT running, reason FROM webhook_events.status()', 't|');
+pass('a worker that does not move is no worker that runs');
+
 # What status() tells of.
 is(query('SELECT broken_tables, emit_off, unreadable_files, subscriptions_down FROM webhook_events.status()'), '|||',
 	'nothing is wrong');
@@ -137,6 +173,23 @@ wait_for_sql($node, 'SELECT unreadable_files::text FROM webhook_events.status()'
 	'{"webhook_events.ca_file: No such file or directory"}');
 $node->wait_for_log(qr/calls over TLS from database "postgres" fail, since files can't be used: webhook_events.ca_file: No such file or directory/, $offset);
 pass('files that can not be read, in the log as well');
+query('CREATE TABLE old_runs () INHERITS (actor_runs)');
+wait_for_sql($node, q{SELECT 'public.old_runs: inherits from an attached table and is not attached, so its rows raise no events' = ANY (broken_tables) FROM webhook_events.status()}, 't');
+query(q{SELECT webhook_events.attach('old_runs', kind => 'run')});
+wait_for_sql($node, q{SELECT array_to_string(broken_tables, ' ') ~ 'old_runs' FROM webhook_events.status()}, 'f');
+query('DROP TABLE old_runs; ALTER ROLE loader SET session_replication_role = replica');
+is(query('SELECT emit_off FROM webhook_events.status()'),
+	'{"database postgres","database postgres, role loader","role loader (session_replication_role)"}', 'whose triggers do not fire');
+query("ALTER TABLE actor_runs ENABLE ALWAYS TRIGGER webhook_events_$_") foreach qw(insert update);
+query("ALTER TABLE actor_builds ENABLE ALWAYS TRIGGER webhook_events_update");
+is(query('SELECT emit_off FROM webhook_events.status()'), '{"database postgres","database postgres, role loader"}', 'unless they fire always');
+query('ALTER SYSTEM SET webhook_events.emit = off');
+$node->reload;
+wait_for_sql($node, q{SELECT 'all databases' = ANY (emit_off) FROM webhook_events.status()}, 't');
+query('ALTER SYSTEM RESET webhook_events.emit');
+$node->reload;
+wait_for_sql($node, q{SELECT 'all databases' = ANY (emit_off) FROM webhook_events.status()}, 'f');
+pass('and a configuration that lets nobody raise one');
 query("CREATE SUBSCRIPTION sub CONNECTION 'dbname=postgres' PUBLICATION pub WITH (connect = false)");
 is(query('SELECT subscriptions_down FROM webhook_events.status()'), '', 'a subscription that is not enabled needs no worker');
 query("ALTER SUBSCRIPTION sub SET (slot_name = 'none_such'); ALTER SUBSCRIPTION sub ENABLE");

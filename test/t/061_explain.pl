@@ -10,7 +10,7 @@ use WebhookEvents::Node;
 use WebhookEvents::Receiver;
 
 my $receiver = WebhookEvents::Receiver->new;
-my $node = new_node('explain', conf => "webhook_events.retry_delay = '1h'\n");
+my $node = new_node('explain', conf => "webhook_events.retry_delay = '1h'\nwebhook_events.payload_limit = '64kB'\n");
 
 create_platform($node);
 
@@ -68,12 +68,82 @@ like(story('r3', $without), qr/^no event\|\|status PAUSED is none of the platfor
 query(q{UPDATE actor_runs SET status = 'RUNNING' WHERE id = 'r3'});
 like(story('r3', $without), qr/status RUNNING is no end/, 'one that raises nothing');
 query(q{SET webhook_events.emit = off; UPDATE actor_runs SET status = 'FAILED' WHERE id = 'r3'});
-like(story('r3', $without), qr/emit off, or without triggers$/, 'emit off');
+like(story('r3', $without), qr/emit off, or without triggers, or its events are older than webhook_events.retention$/, 'emit off');
 query(q{ALTER DATABASE postgres SET webhook_events.emit = off});
-like(story('r3', $without), qr/emit is off for database postgres$/, 'by a setting of the database');
+like(story('r3', $without), qr/; raises none now: database postgres$/, 'by a setting of the database');
 query(q{ALTER TABLE actor_runs DISABLE TRIGGER webhook_events_update});
 like(story('r3', $without), qr/\|public.actor_runs: trigger webhook_events_update is disabled$/, 'a disabled trigger');
 is(story('r1', $without), '', 'and nothing where all is told');
+
+query(q{ALTER TABLE actor_runs ENABLE TRIGGER webhook_events_update; ALTER DATABASE postgres RESET webhook_events.emit});
+query(q{SET webhook_events.emit = off; INSERT INTO actor_runs (id, actor_id) VALUES ('r4', 'other')});
+like(story('r4', $without), qr/\|it was written before the table was attached, with webhook_events.emit off/, 'nor was it created for us, whatever its status');
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('r5', 'other'); DELETE FROM actor_runs WHERE id = 'r5'});
+wait_for_sql($node, q{SELECT events_waiting FROM webhook_events.status()}, 0);
+is(story('r5', 'true'), "row||no attached table has it now: it was deleted, or its table detached\nevent||ACTOR.RUN.CREATED: status READY", 'a row that is gone');
+
+# What waits in order waits for what its first one does.
+my $lane = create_webhook($node, $receiver->url('/status/503'), 'ACTOR.RUN.CREATED', actor_id => "'lane'", ordering => "'webhook'");
+foreach my $number (1 .. 3)
+{
+	query("INSERT INTO actor_runs (id, actor_id) VALUES ('lane$number', 'lane')");
+	wait_for_sql($node, "SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'lane$number'", $number == 1 ? 'waiting for a retry' : 'waiting for its turn');
+}
+my $first = query(q{SELECT id FROM webhook_events.deliveries WHERE actor_run_id = 'lane1'});
+like(story('lane2', "what = 'waits'"), qr/^waits\|$lane\|one is to come before it; dispatch $first is first, and of that: it is called again at /, 'one behind another');
+like(story('lane3', "what = 'waits'"), qr/^waits\|$lane\|2 are to come before it; dispatch $first is first, and of that: it is called again at /, 'or behind two');
+
+# Somebody has locked a row; his transaction is named, not the wait.
+my $held = query(q{SELECT id FROM webhook_events.dispatches WHERE event_id = (SELECT id FROM webhook_events.events WHERE actor_run_id = 'r2') AND status = 'ACTIVE' LIMIT 1});
+query("BEGIN; SELECT FROM webhook_events_internal.dispatches WHERE id = '$held' FOR UPDATE; PREPARE TRANSACTION 'locks'");
+is(query("SELECT detail FROM webhook_events.explain_run('r2') WHERE what = 'waits' AND dispatch_id = '$held'"), 'a prepared transaction has locked its row or changes it', 'a row that is locked');
+query("ROLLBACK PREPARED 'locks'");
+like(query("SELECT detail FROM webhook_events.explain_run('r2') WHERE what = 'waits' AND dispatch_id = '$held'"), qr/^it is called again at /, 'and is so no more');
+
+# Webhooks that have changed since, and what a person has skipped.
+my $other = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'changes'", is_enabled => 'false');
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('c1', 'changes')});
+wait_for_sql($node, q{SELECT events_waiting FROM webhook_events.status()}, 0);
+is(story('c1', "what = 'not sent'"), "not sent|$other|disabled", 'a webhook that is disabled');
+query("SELECT webhook_events.enable_webhook('$other')");
+like(story('c1', "what = 'no dispatch'"), qr/^no dispatch\|$other\|the webhook was changed or enabled at .*, after the event$/, 'and was then, but is not now');
+query(q{SELECT webhook_events.pause()});
+wait_for_sql($node, 'SELECT reason FROM webhook_events_internal.worker_report()', 'paused');
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('c2', 'changes')});
+query(q{SELECT webhook_events.resume('skip')});
+wait_for_sql($node, 'SELECT reason IS NULL AND events_waiting = 0 FROM webhook_events.status()', 't');
+is(story('c2', "what = 'no dispatch'"), "no dispatch|$other|it was skipped by resume('skip'), or its dispatch was deleted", 'an event that was skipped');
+like(story('r2', "webhook_id = '$all' AND what = 'given up'"), qr/Skipped by resume\(\)/, 'and a dispatch');
+
+is(query(q{SELECT x.reason FROM webhook_events.events AS e, webhook_events.explain_event(e.id) AS x WHERE e.actor_run_id = 'c2'}),
+	"event type and condition match; no dispatch: it was skipped by resume('skip'), or its dispatch was deleted", 'explain_event() tells that as well');
+is(query(q{SELECT x.reason FROM webhook_events.events AS e, webhook_events.explain_event(e.id) AS x WHERE e.actor_run_id = 'r2' AND x.fires AND x.webhook_id = '} . "$all'"),
+	'event type and condition match; given up: Skipped by resume().', 'also what became of a dispatch');
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('r6', 'web-scraper')});
+wait_for_sql($node, "SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'r6' AND webhook_id = '$all'", 'waiting for a retry');
+like(query(q{SELECT x.reason FROM webhook_events.events AS e, webhook_events.explain_event(e.id) AS x WHERE e.actor_run_id = 'r6' AND x.webhook_id = '} . "$all'"),
+	qr/^event type and condition match; waits: it is called again at /, 'or why it waits');
+
+# A replay, a rate, a request that can't be made, and one that was sent again.
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('c3', 'changes')});
+wait_for_sql($node, q{SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'c3'}, 'succeeded');
+query("SELECT webhook_events.redeliver((SELECT id FROM webhook_events.deliveries WHERE actor_run_id = 'c3'))");
+wait_for_sql($node, q{SELECT string_agg(state, ', ') FROM webhook_events.deliveries WHERE actor_run_id = 'c3'}, 'succeeded, succeeded');
+is(story('c3', "what = 'dispatch' ORDER BY detail"), "dispatch|$other|again to $host\ndispatch|$other|to $host", 'what was sent again');
+my $rated = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "'rated'");
+query("SELECT webhook_events.set_max_rate('$rated', 0.001)");
+foreach my $number (1 .. 3)
+{
+	query("INSERT INTO actor_runs (id, actor_id) VALUES ('rated$number', 'rated')");
+	wait_for_sql($node, "SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'rated$number'", $number == 1 ? 'succeeded' : 'held back by the rate');
+}
+like(story('rated3', "what = 'waits'"), qr/^waits\|$rated\|the webhook gets 0.001 calls a second at most, 1 of this webhook are before it/, 'a rate');
+query(q{INSERT INTO actor_runs (id, actor_id, status_message) VALUES ('big', 'changes', repeat('x', 100000))});
+wait_for_sql($node, q{SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'big'}, 'failed');
+like(story('big', "what = 'given up'"), qr/\|calls: 0, .*longer than 65536 bytes/, 'a request that is too large');
+query(q{ALTER TABLE actor_runs DROP COLUMN user_id; INSERT INTO actor_runs (id, actor_id) VALUES ('lacks', 'web-scraper'); ALTER TABLE actor_runs ADD COLUMN user_id text;
+	SELECT webhook_events.attach('actor_runs')});
+is(story('lacks', "what = 'event'"), 'event||ACTOR.RUN.CREATED: status READY; column "user_id" is gone', 'an event that lacks something');
 
 sql_fails($node, q{SELECT * FROM webhook_events.explain_run('nope')}, qr/ERROR:  P0002: no attached table has a run or build "nope"/, 'what is unknown');
 query("CREATE ROLE tenant LOGIN; SELECT webhook_events.grant_access('tenant', 'tenant', 'ada')");
