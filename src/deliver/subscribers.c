@@ -275,7 +275,7 @@ forget_unused(void)
 			(subscriber->failing_since != subscriber->known_failing_since &&
 			 !subscriber->failing_has_no_row))
 		{
-			version_use(subscriber);
+			version_set_aside(subscriber);
 			continue;
 		}
 		forget_waiting(subscriber);
@@ -430,9 +430,18 @@ subscriber_add_backlog(Subscriber *subscriber, TimestampTz time)
 	host_add_backlog(subscriber->host, &subscriber->backlog_node);
 }
 
+/* Less waits for it, or nothing: it may be forgotten. */
+static void
+take_back(Subscriber *subscriber)
+{
+	if (subscriber->is_bare)
+		version_use(subscriber);
+}
+
 void
 subscriber_end_backlog(Subscriber *subscriber)
 {
+	take_back(subscriber);
 	subscriber->has_backlog = false;
 	host_drop_backlog(subscriber->host, &subscriber->backlog_node);
 }
@@ -449,6 +458,7 @@ subscriber_add_replays(Subscriber *subscriber, const char *position)
 void
 subscriber_end_replays(Subscriber *subscriber)
 {
+	take_back(subscriber);
 	dlist_delete(&subscriber->replay_node);
 	subscriber->has_replays = false;
 }
@@ -456,6 +466,7 @@ subscriber_end_replays(Subscriber *subscriber)
 static void
 change_failing(Subscriber *subscriber, TimestampTz since, TimestampTz known)
 {
+	take_back(subscriber);
 	if (subscriber->failing_since != subscriber->known_failing_since)
 		dlist_delete(&subscriber->failing_node);
 	subscriber->failing_since = since;
@@ -494,6 +505,7 @@ subscribers_take_failing(ArrayParameter *ids, ArrayParameter *times, int limit)
 			first = subscriber;
 		dlist_move_tail(&unwritten_failing, &subscriber->failing_node);
 		subscriber->failing_has_no_row = true;
+		take_back(subscriber);
 		array_add_text(ids, subscriber->id);
 		array_add_time(times, subscriber->failing_since);
 		count++;

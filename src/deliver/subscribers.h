@@ -33,6 +33,7 @@ typedef struct Subscriber
 	MemoryContext templates;	/* of those that were left out at first */
 	size_t		bytes;			/* of all that, and this */
 	dlist_node	use_node;		/* in the order in which they were used */
+	bool		is_bare;		/* it has no version, and is in a list of such */
 	dlist_node	templates_node; /* the same, of those with templates */
 	bool		was_seen;		/* at any time */
 	Host	   *host;			/* NULL without a webhook */

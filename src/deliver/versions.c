@@ -27,6 +27,8 @@
 static MemoryContext versions_context;
 static size_t total_bytes;
 static dlist_head used;			/* Subscriber.use_node */
+static dlist_head bare;			/* the same, of those that are bare */
+static size_t bare_bytes;
 static dlist_head with_templates;	/* Subscriber.templates_node */
 
 /* Rows to be compiled, all or one of them. */
@@ -46,13 +48,18 @@ versions_open(MemoryContext context)
 	versions_context = context;
 	total_bytes = 0;
 	dlist_init(&used);
+	dlist_init(&bare);
+	bare_bytes = 0;
 	dlist_init(&with_templates);
 }
 
+/* What those that are not bare may take: at least half of it all. */
 static size_t
 limit(void)
 {
-	return (size_t) setting_webhook_memory * 1024;
+	size_t		all = (size_t) setting_webhook_memory * 1024;
+
+	return bare_bytes < all / 2 ? all - bare_bytes : all / 2;
 }
 
 /* Counts what a subscriber takes now. */
@@ -66,6 +73,8 @@ count_bytes(Subscriber *subscriber)
 	if (subscriber->templates)
 		bytes += MemoryContextMemAllocated(subscriber->templates, true);
 	total_bytes += bytes - subscriber->bytes;
+	if (subscriber->is_bare)
+		bare_bytes += bytes - subscriber->bytes;
 	subscriber->bytes = bytes;
 }
 
@@ -76,23 +85,43 @@ version_enter(Subscriber *subscriber)
 	count_bytes(subscriber);
 }
 
+/* Takes it out of the list that it is in. */
+static void
+take_out(Subscriber *subscriber)
+{
+	dlist_delete(&subscriber->use_node);
+	if (subscriber->is_bare)
+		bare_bytes -= subscriber->bytes;
+	subscriber->is_bare = false;
+}
+
 void
 version_forget(Subscriber *subscriber)
 {
+	take_out(subscriber);
 	total_bytes -= subscriber->bytes;
-	dlist_delete(&subscriber->use_node);
 }
 
 void
 version_use(Subscriber *subscriber)
 {
-	dlist_move_tail(&used, &subscriber->use_node);
+	take_out(subscriber);
+	dlist_push_tail(&used, &subscriber->use_node);
+}
+
+void
+version_set_aside(Subscriber *subscriber)
+{
+	take_out(subscriber);
+	dlist_push_tail(&bare, &subscriber->use_node);
+	subscriber->is_bare = true;
+	bare_bytes += subscriber->bytes;
 }
 
 Subscriber *
 versions_excess(void)
 {
-	if (total_bytes <= limit() || dlist_is_empty(&used))
+	if (total_bytes - bare_bytes <= limit() || dlist_is_empty(&used))
 		return NULL;
 	return dlist_head_element(Subscriber, use_node, &used);
 }

@@ -28,6 +28,12 @@ extern void version_forget(Subscriber *subscriber);
 extern void version_use(Subscriber *subscriber);
 
 /*
+ * Leaves one without a version out of what versions_excess() finds, since something
+ * waits for it in the table, until version_use().
+ */
+extern void version_set_aside(Subscriber *subscriber);
+
+/*
  * The one that was used longest ago, if all take more than webhook_memory; else
  * NULL.  version_drop() takes its version away.
  */
