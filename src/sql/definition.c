@@ -139,19 +139,6 @@ text_of(const JsonbValue *value)
 	}
 }
 
-/* The key of that name; NULL if there is none. */
-static const Key *
-find_key(const Key *among, int count, const JsonbValue *name)
-{
-	for (int i = 0; i < count; i++)
-	{
-		if ((int) strlen(among[i].name) == name->val.string.len &&
-			memcmp(among[i].name, name->val.string.val, name->val.string.len) == 0)
-			return &among[i];
-	}
-	return NULL;
-}
-
 /* Raises an error unless the value is of this type or null. */
 static void
 check_type(const JsonbValue *name, const JsonbValue *value, const char *type)
@@ -167,20 +154,28 @@ check_type(const JsonbValue *name, const JsonbValue *value, const char *type)
 					type, found)));
 }
 
-/* Raises an error for a name that is none of these. */
-static void
-refuse_name(const char *of, const JsonbValue *name, const Key *among, int count,
-			const char *what)
+/* The key of that name; an error if it is none of these, the first of which are told. */
+static const Key *
+find_key(const char *of, const JsonbValue *name, const Key *among, int count, int ntold,
+		 const char *what)
 {
-	const char **words = palloc(sizeof(char *) * count);
-	char	   *word = text_of(name);
+	const char **words;
+	char	   *word;
 
 	for (int i = 0; i < count; i++)
+	{
+		if ((int) strlen(among[i].name) == name->val.string.len &&
+			memcmp(among[i].name, name->val.string.val, name->val.string.len) == 0)
+			return &among[i];
+	}
+	words = palloc(sizeof(char *) * ntold);
+	word = text_of(name);
+	for (int i = 0; i < ntold; i++)
 		words[i] = among[i].name;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s has no \"%s\"", of, word),
-			 errhint("%s", words_hint(word, words, count, what))));
+			 errhint("%s", words_hint(word, words, ntold, what))));
 }
 
 static void
@@ -270,10 +265,8 @@ set_condition(Draft *draft, const JsonbValue *value)
 			continue;
 		(void) JsonbIteratorNext(&iterator, &part, true);
 		check_type(&name, &part, "string");
-		key = find_key(parts, lengthof(parts), &name);
-		if (key == NULL)
-			refuse_name("condition of a webhook", &name, parts, lengthof(parts),
-						"parts of a condition");
+		key = find_key("condition of a webhook", &name, parts, lengthof(parts),
+					   lengthof(parts), "parts of a condition");
 		set_text(draft, key->column, &part);
 	}
 }
@@ -365,9 +358,7 @@ definition_apply(Draft *draft, const JsonbValue *definition)
 		if (token != WJB_KEY)
 			continue;
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		key = find_key(keys, lengthof(keys), &name);
-		if (key == NULL)
-			refuse_name("a webhook", &name, keys, N_MEANT, "keys");
+		key = find_key("a webhook", &name, keys, lengthof(keys), N_MEANT, "keys");
 		set_key(draft, key, &name, &value);
 	}
 }
