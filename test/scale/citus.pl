@@ -14,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Tier;
 
 my $receiver = WebhookEvents::Receiver->new;
 my %node;
@@ -99,29 +100,15 @@ sub expect
 	return;
 }
 
-sub arrived
-{
-	my %seen;
-
-	foreach my $request ($receiver->requests)
-	{
-		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
-		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
-
-		$seen{"$type $run"}++ if defined $run && $request->{target} eq '/ok';
-	}
-	return \%seen;
-}
-
 sub all_arrive
 {
 	my ($what) = @_;
 
 	eval {
-		wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } $what, 120;
+		wait_until { has_arrived($receiver, \%expected, '/ok') } $what, 120;
 		1;
 	} or do {
-		my $seen = arrived();
+		my $seen = arrived($receiver, '/ok');
 		my @lost = sort grep { !$seen->{$_} } keys %expected;
 
 		diag(scalar(@lost) . ' missing, such as ' . join ', ', @lost[ 0 .. ($#lost > 4 ? 4 : $#lost) ]);
@@ -130,7 +117,7 @@ sub all_arrive
 			diag("$name: " . query($node{$name}, 'SELECT running, reason, events_waiting, dispatches_active, delivered, failed, last_error FROM webhook_events.status()'));
 		}
 	};
-	my $seen = arrived();
+	my $seen = arrived($receiver, '/ok');
 
 	is((grep { !$seen->{$_} } keys %expected), 0, "$what: 0 lost");
 	note(sprintf '%s: %d events, %d repeated', $what, scalar(keys %expected), scalar(grep { $seen->{$_} > 1 } keys %expected));
@@ -200,8 +187,8 @@ sub write_some
 
 write_some() foreach 1 .. 3;
 all_arrive('writes over many shards');
-is((grep { arrived()->{$_} > 1 } keys %expected), 0, 'each once');
-my %seen = %{ arrived() };
+is((grep { arrived($receiver, '/ok')->{$_} > 1 } keys %expected), 0, 'each once');
+my %seen = %{ arrived($receiver, '/ok') };
 is((grep { /FAILED/ || / old-/ } keys %seen), 0, 'nothing that was rolled back, or is old');
 
 # A single row, by the router.
@@ -268,7 +255,7 @@ co("SELECT citus_split_shard_by_split_points($split, ARRAY['$middle'], ARRAY[$id
 $load->finish;
 expect_table();
 all_arrive('shards that moved and split under load');
-is((grep { $_ > 1 } values %{ arrived() }), 0, 'each once');
+is((grep { $_ > 1 } values %{ arrived($receiver, '/ok') }), 0, 'each once');
 
 # A node that comes later.
 start_node('three');

@@ -16,6 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Tier;
 
 my ($staged) = grep { -x "$_/postgres" } split /:/, $ENV{PATH};
 my ($repmgr, $repmgrd) = map { "$staged/$_" } 'repmgr', 'repmgrd';
@@ -134,20 +135,6 @@ sub collect
 	return;
 }
 
-sub arrived
-{
-	my %seen;
-
-	foreach my $request ($receiver->requests)
-	{
-		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
-		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
-
-		$seen{"$type $run"}++;
-	}
-	return \%seen;
-}
-
 # Kills the primary under load and returns when the other one has taken over.
 sub fail_over
 {
@@ -179,9 +166,9 @@ sub fail_over
 		$expected{"ACTOR.RUN.SUCCEEDED $id"} = 1 if $status eq 'SUCCEEDED';
 	}
 	is((grep { !$expected{"ACTOR.RUN.CREATED $_"} } keys %acknowledged), 0, "$round: nothing that was acknowledged is gone");
-	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } "all events of the new primary arrive";
+	wait_until { has_arrived($receiver, \%expected) } "all events of the new primary arrive";
 	wait_for_end($standby);
-	my $seen = arrived();
+	my $seen = arrived($receiver);
 	my $repeated = grep { $seen->{$_} > 1 } keys %expected;
 	is((grep { !$seen->{$_} } keys %expected), 0, "$round: 0 lost");
 	is((grep { !$expected{$_} } keys %$seen), 0, "$round: nothing arrived that was not committed");

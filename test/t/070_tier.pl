@@ -10,6 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Tier;
 
 my $receiver = WebhookEvents::Receiver->new;
 my $logical = "wal_level = logical\nmax_wal_senders = 10\nmax_replication_slots = 10\n";
@@ -29,12 +30,7 @@ foreach my $name (sort keys %platform)
 	$node->safe_psql('postgres', "INSERT INTO $name.actor_runs SELECT 'old-' || i, 'x', '$name', 'SUCCEEDED' FROM generate_series(1, 50) AS i");
 	$node->safe_psql('postgres', "SELECT webhook_events.create_webhook('" . $receiver->url("/ok?platform=$name")
 		  . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}', user_id => '$name')");
-	# As the page has it.
-	$node->safe_psql('postgres', qq{SELECT format('CREATE PUBLICATION platform_$name FOR TABLE $name.actor_runs, webhook_events_internal.webhooks (%s)'
-		' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-		FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-			AND attname NOT IN ('created_xid', 'created_in') \\gexec
-});
+	publish_platform($node, "platform_$name", "$name.actor_runs");
 }
 
 tier('CREATE EXTENSION webhook_events');
@@ -42,7 +38,7 @@ foreach my $name (sort keys %platform)
 {
 	tier("CREATE SCHEMA $name; CREATE TABLE $name.actor_runs (id text PRIMARY KEY, actor_id text, user_id text, status text)");
 	tier("SELECT webhook_events.attach('$name.actor_runs', on_replica => true)");
-	tier("CREATE SUBSCRIPTION tier_$name CONNECTION '" . ($platform{$name}->connstr('postgres') =~ s/'/''/gr) . "' PUBLICATION platform_$name");
+	subscribe($tier, "tier_$name", $platform{$name}, "platform_$name");
 }
 
 sub synchronized
@@ -73,32 +69,17 @@ sub write_some
 	return;
 }
 
-# What has arrived, by event type and run.
-sub arrived
-{
-	my %seen;
-
-	foreach my $request ($receiver->requests)
-	{
-		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
-		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
-
-		$seen{"$type $run"}++;
-	}
-	return \%seen;
-}
-
 sub all_arrive
 {
 	my ($what) = @_;
 
-	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } $what;
+	wait_until { has_arrived($receiver, \%expected) } $what;
 	return;
 }
 
 write_some($_) foreach 'a', 'b', 'a';
 all_arrive('all of both platforms arrive');
-is_deeply([ grep { arrived()->{$_} > 1 } keys %expected ], [], 'each once');
+is_deeply([ grep { arrived($receiver)->{$_} > 1 } keys %expected ], [], 'each once');
 
 # Kills, of each of the three, with writes in between.
 $tier->stop('immediate');
@@ -109,7 +90,7 @@ write_some('b');
 $platform{a}->start;
 write_some('a');
 all_arrive('what was written around the kills arrives');
-is_deeply([ grep { !$expected{$_} } keys %{ arrived() } ], [], 'and nothing that was rolled back or is old');
+is_deeply([ grep { !$expected{$_} } keys %{ arrived($receiver) } ], [], 'and nothing that was rolled back or is old');
 
 # A row that can't be applied stops one platform's subscription, not the other's.
 tier("INSERT INTO a.actor_runs VALUES ('poison', 'x', 'a', 'READY')");

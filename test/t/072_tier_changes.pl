@@ -11,6 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Tier;
 
 my $receiver = WebhookEvents::Receiver->new;
 my $logical = "wal_level = logical\nmax_wal_senders = 10\nmax_replication_slots = 10\n";
@@ -23,26 +24,16 @@ my $has_failover_slots = $platform->safe_psql('postgres', 'SHOW server_version_n
 sub tier { return $tier->safe_psql('postgres', $_[0]); }
 sub platform { return $platform->safe_psql('postgres', $_[0]); }
 
-sub connection
-{
-	my $node = shift;
-
-	return $node->connstr('postgres') =~ s/'/''/gr;
-}
-
 my $table = 'CREATE TABLE actor_runs (id text PRIMARY KEY, actor_id text, user_id text, status text)';
 
 platform('CREATE EXTENSION webhook_events');
 platform($table);
 platform("SELECT webhook_events.create_webhook('" . $receiver->url('/ok') . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}', actor_id => 'x')");
-platform(q{SELECT format('CREATE PUBLICATION platform FOR TABLE actor_runs, webhook_events_internal.webhooks (%s)'
-	' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-	FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-		AND attname NOT IN ('created_xid', 'created_in') \gexec});
+publish_platform($platform, 'platform', 'actor_runs');
 tier('CREATE EXTENSION webhook_events');
 tier($table);
 tier("SELECT webhook_events.attach('actor_runs', on_replica => true)");
-tier("CREATE SUBSCRIPTION tier CONNECTION '" . connection($platform) . "' PUBLICATION platform" . ($has_failover_slots ? ' WITH (failover = true)' : ''));
+subscribe($tier, 'tier', $platform, 'platform', $has_failover_slots ? 'failover = true' : '');
 wait_for_sql($tier, "SELECT count(*) = 2 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel", 't');
 
 # Someone who writes one run after the other, by position, until it is told to stop or its
@@ -88,25 +79,11 @@ sub stop_writer
 	return;
 }
 
-sub arrived
-{
-	my %seen;
-
-	foreach my $request ($receiver->requests)
-	{
-		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
-		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
-
-		$seen{"$type $run"}++ if defined $type && defined $run;
-	}
-	return \%seen;
-}
-
 sub nothing_is_lost
 {
 	my $what = shift;
 
-	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } $what;
+	wait_until { has_arrived($receiver, \%expected) } $what;
 	pass("$what: all of " . keys(%expected) . ' acknowledged writes have arrived');
 	return;
 }
@@ -126,7 +103,7 @@ tier('ALTER TABLE actor_runs RENAME COLUMN actor_id TO actor');
 wait_for_written($writer, 20);
 stop_writer($writer);
 nothing_is_lost('columns added and renamed');
-is_deeply([ grep { arrived()->{$_} > 1 } keys %expected ], [], 'each once');
+is_deeply([ grep { arrived($receiver)->{$_} > 1 } keys %expected ], [], 'each once');
 is(tier(q{SELECT count(*) FROM webhook_events.events WHERE actor_id IS DISTINCT FROM 'x'}), 0, 'events still have the column under its new name');
 
 # An ad-hoc webhook retires on the tier, which the platform can ask about.
@@ -187,21 +164,7 @@ stop_writer($writer);
 $standby->promote;
 $standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $standby->reload;
-if (!$has_failover_slots)
-{
-	# The tier can have got what the standby has not.
-	my $lsn = $standby->safe_psql('postgres', "SELECT lsn FROM pg_create_logical_replication_slot('tier', 'pgoutput')");
-
-	tier('ALTER SUBSCRIPTION tier DISABLE');
-	# Refused while the subscription's process is still there.
-	wait_until
-	{
-		my ($status) = $tier->psql('postgres', "SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = 'tier'");
-
-		$status == 0;
-	}
-	'the tier begins with the new slot';
-}
+begin_with_new_slot($tier, 'tier', $standby) if !$has_failover_slots;
 tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($standby) . "'");
 tier('ALTER SUBSCRIPTION tier ENABLE');
 $platform = $standby;

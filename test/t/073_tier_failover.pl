@@ -11,6 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
+use WebhookEvents::Tier;
 
 my $receiver = WebhookEvents::Receiver->new;
 my $logical = "wal_level = logical\nmax_wal_senders = 10\nmax_replication_slots = 10\nwal_retrieve_retry_interval = '100ms'\n";
@@ -23,26 +24,16 @@ my $has_failover_slots = $primary->safe_psql('postgres', 'SHOW server_version_nu
 sub tier { return $tier->safe_psql('postgres', $_[0]); }
 sub platform { return $primary->safe_psql('postgres', $_[0]); }
 
-sub connection
-{
-	my $node = shift;
-
-	return $node->connstr('postgres') =~ s/'/''/gr;
-}
-
 my $table = 'CREATE TABLE actor_runs (id text PRIMARY KEY, actor_id text, user_id text, status text)';
 
 platform('CREATE EXTENSION webhook_events');
 platform($table);
 platform("SELECT webhook_events.create_webhook('" . $receiver->url('/ok') . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}')");
-platform(q{SELECT format('CREATE PUBLICATION platform FOR TABLE actor_runs, webhook_events_internal.webhooks (%s)'
-	' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-	FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-		AND attname NOT IN ('created_xid', 'created_in') \gexec});
+publish_platform($primary, 'platform', 'actor_runs');
 tier('CREATE EXTENSION webhook_events');
 tier($table);
 tier("SELECT webhook_events.attach('actor_runs', on_replica => true)");
-tier("CREATE SUBSCRIPTION tier CONNECTION '" . connection($primary) . "' PUBLICATION platform" . ($has_failover_slots ? ' WITH (failover = true)' : ''));
+subscribe($tier, 'tier', $primary, 'platform', $has_failover_slots ? 'failover = true' : '');
 wait_for_sql($tier, "SELECT count(*) = 2 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel", 't');
 
 sub standby_conf
@@ -111,26 +102,12 @@ sub start_write
 			'-c', "SELECT pg_logical_emit_message(true, 'fill', repeat('x', 4000000)); INSERT INTO actor_runs VALUES ('$id', 'x', 'u', 'READY')" ], '&>', \my $said);
 }
 
-sub arrived
-{
-	my %seen;
-
-	foreach my $request ($receiver->requests)
-	{
-		my ($type) = $request->{body} =~ /"eventType": "([^"]*)"/;
-		my ($run) = $request->{body} =~ /"actorRunId":"([^"]*)"/;
-
-		$seen{"$type $run"}++;
-	}
-	return \%seen;
-}
-
 sub all_arrive
 {
 	my ($what) = @_;
 
-	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } $what;
-	is_deeply([ grep { arrived()->{$_} > 1 } keys %expected ], [], "$what, each once");
+	wait_until { has_arrived($receiver, \%expected) } $what;
+	is_deeply([ grep { arrived($receiver)->{$_} > 1 } keys %expected ], [], "$what, each once");
 	return;
 }
 
@@ -145,17 +122,7 @@ sub tier_follows
 	$primary = $promoted;
 	if (!$has_failover_slots)
 	{
-		my $lsn = platform("SELECT lsn FROM pg_create_logical_replication_slot('tier', 'pgoutput')");
-
-		tier('ALTER SUBSCRIPTION tier DISABLE');
-		# Refused while the subscription's process is still there.
-		wait_until
-		{
-			my ($status) = $tier->psql('postgres', "SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = 'tier'");
-
-			$status == 0;
-		}
-		'the tier begins with the new slot';
+		begin_with_new_slot($tier, 'tier', $promoted);
 		tier('CREATE EXTENSION IF NOT EXISTS postgres_fdw; DROP SERVER IF EXISTS promoted CASCADE; DROP SCHEMA IF EXISTS promoted; CREATE SCHEMA promoted');
 		tier("CREATE SERVER promoted FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $promoted->host . "', port '" . $promoted->port . "', dbname 'postgres')");
 		tier('CREATE USER MAPPING FOR CURRENT_USER SERVER promoted; IMPORT FOREIGN SCHEMA public LIMIT TO (actor_runs) FROM SERVER promoted INTO promoted');
@@ -218,8 +185,8 @@ if ($has_failover_slots)
 }
 else
 {
-	wait_until { my $seen = arrived(); !grep { !$seen->{$_} } keys %expected } 'the second standby is promoted, behind the tier';
-	is_deeply([ grep { arrived()->{$_} > 1 } keys %expected ], ['ACTOR.RUN.CREATED undone'], 'only what was undone, and done again, is sent twice');
+	wait_until { has_arrived($receiver, \%expected) } 'the second standby is promoted, behind the tier';
+	is_deeply([ grep { arrived($receiver)->{$_} > 1 } keys %expected ], ['ACTOR.RUN.CREATED undone'], 'only what was undone, and done again, is sent twice');
 }
 is(tier('SELECT string_agg(r::text, $$ $$ ORDER BY id) FROM actor_runs AS r'), platform('SELECT string_agg(r::text, $$ $$ ORDER BY id) FROM actor_runs AS r'),
 	'the tier has the rows of the platform');

@@ -11,6 +11,7 @@ use Bench;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time);
 use WebhookEvents::Node;
+use WebhookEvents::Tier qw(publish_platform subscribe);
 
 my $created = 'ACTOR.RUN.CREATED';
 my $batch = 500;    # runs of a transaction
@@ -21,13 +22,9 @@ sub connect_tier
 	my ($platform, $tier) = @_;
 
 	sql($platform, "SELECT webhook_events.detach('actor_runs'), webhook_events.detach('actor_builds')");
-	sql($platform, q{SELECT format('CREATE PUBLICATION platform FOR TABLE actor_runs, webhook_events_internal.webhooks (%s)'
-		' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-		FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-			AND attname NOT IN ('created_xid', 'created_in') \gexec
-});
+	publish_platform($platform, 'platform', 'actor_runs');
 	sql($tier, "SELECT webhook_events.attach('actor_runs', on_replica => true)");
-	$tier->safe_psql('postgres', "CREATE SUBSCRIPTION tier CONNECTION '" . ($platform->connstr('postgres') =~ s/'/''/gr) . "' PUBLICATION platform");
+	subscribe($tier, 'tier', $platform, 'platform');
 	wait_for($tier, "SELECT count(*) = 2 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel");
 	return;
 }
