@@ -18,11 +18,11 @@
 
 #include "access/htup_details.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "server/shared.h"
 #include "server/wake.h"
 #include "sql/ad_hoc.h"
+#include "store/webhook_columns.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
@@ -49,10 +49,10 @@ enum
 	N_COLUMNS
 };
 
-static const char *const column_names[N_COLUMNS] = {
-	"is_enabled", "disabled_reason", "is_retired", "run_ended", "run_changed_at",
-	"modified_at", "epoch", "turned", "turned_there", "is_ad_hoc", "actor_run_id",
-	"max_rate"
+static const WebhookColumn columns[N_COLUMNS] = {
+	WEBHOOK_IS_ENABLED, WEBHOOK_DISABLED_REASON, WEBHOOK_IS_RETIRED, WEBHOOK_RUN_ENDED,
+	WEBHOOK_RUN_CHANGED_AT, WEBHOOK_MODIFIED_AT, WEBHOOK_EPOCH, WEBHOOK_TURNED,
+	WEBHOOK_TURNED_THERE, WEBHOOK_IS_AD_HOC, WEBHOOK_ACTOR_RUN_ID, WEBHOOK_MAX_RATE
 };
 
 typedef struct Row
@@ -182,7 +182,7 @@ webhook_events_webhook_arrived(PG_FUNCTION_ARGS)
 				 errmsg("function can only be called by a trigger before rows of table \"webhooks\" are written")));
 	desc = RelationGetDescr(data->tg_relation);
 	for (int i = 0; i < N_COLUMNS; i++)
-		attnums[i] = SPI_fnumber(desc, column_names[i]);
+		attnums[i] = webhook_column(desc, columns[i]);
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 	{
 		Row			old;

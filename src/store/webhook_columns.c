@@ -43,7 +43,10 @@ const char *const webhook_column_names[N_WEBHOOK_COLUMNS] = {
 	"old_secrets",
 	"old_secrets_until",
 	"run_ended",
-	"api_keys"
+	"api_keys",
+	"run_changed_at",
+	"turned",
+	"turned_there"
 };
 
 /* Most rows have the same columns as the one before. */
