@@ -85,23 +85,22 @@ static Statement retire_statement = {
 	" AND w.is_ad_hoc AND w.is_enabled AND NOT w.run_ended" \
 	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
 
+/* Ends that are not known yet. */
+#define ADD_NEW \
+	"INSERT INTO webhook_events_internal.ended_runs AS e (run_id, time)" \
+	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)" \
+	" WHERE NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k" \
+	" WHERE k.run_id = e.run_id AND k.time >= e.time)"
+
 /* With $3 all of them, whatever webhooks there are. */
 static Statement keep_statement = {
-	"INSERT INTO webhook_events_internal.ended_runs AS e (run_id, time)"
-	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)"
-	" WHERE ($3 OR " IS_LEFT ")"
-	" AND NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k"
-	" WHERE k.run_id = e.run_id AND k.time >= e.time)"
-	" RETURNING " IS_LOCKED,
+	ADD_NEW " AND ($3 OR " IS_LEFT ") RETURNING " IS_LOCKED,
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLOID}, NULL
 };
 
 /* Those of which the webhooks' rows tell. */
 static Statement add_statement = {
-	"INSERT INTO webhook_events_internal.ended_runs (run_id, time)"
-	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)"
-	" WHERE NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k"
-	" WHERE k.run_id = e.run_id AND k.time >= e.time)",
+	ADD_NEW,
 	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
 };
 
