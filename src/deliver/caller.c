@@ -196,7 +196,7 @@ next_of(Host *host)
 		if (first == NULL)
 			first = dispatch;
 		if (dispatch->user == NULL ||
-			user_has_room(dispatch->user, http_limit(), nqueued_dispatches))
+			user_has_room(dispatch->user, http_limit(), dispatches_queued()))
 			return dispatch;
 		if (++passed == MAX_PASSED_OVER)
 			break;

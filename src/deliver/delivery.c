@@ -128,9 +128,9 @@ finish_tally(void)
 static bool
 time_matters(bool at_end)
 {
-	int			nheld = nqueued_dispatches + http_in_flight();
+	int			nheld = dispatches_queued() + http_in_flight();
 
-	return waiting_has_rows() || nheld > (at_end ? 0 : nrowless_dispatches);
+	return waiting_has_rows() || nheld > (at_end ? 0 : dispatches_rowless());
 }
 
 void
@@ -334,8 +334,8 @@ delivery_run(uint32 wake, bool may_send)
 	work_report();
 	shared_set_in_flight(http_in_flight());
 	live_behind(LIVE_ROUTING, may_send && router_has_work(), counters_get(COUNTER_EVENTS));
-	live_behind(LIVE_DELIVERY, may_send && (nqueued_dispatches > 0 ||
-											!dlist_is_empty(&backlogged_hosts)),
+	live_behind(LIVE_DELIVERY, may_send && (dispatches_queued() > 0 ||
+											hosts_first_backlogged() != NULL),
 				counters_get(COUNTER_SUCCEEDED) + counters_get(COUNTER_GIVEN_UP));
 	return time_to_wait(may_send);
 }

@@ -18,16 +18,21 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-dlist_head	ended_dispatches;
-int			nended_dispatches;
-dlist_head	rowless_dispatches;
-int			nrowless_dispatches;
-dlist_head	routed_batches;
-int			nfetched_dispatches;
-int			nqueued_dispatches;
+/* Those that ended, in order; written with the next flush. */
+static dlist_head ended_dispatches;
+static int	nended_dispatches;
+
+/* Those that ended and whose rows somebody has locked. */
+static dlist_head put_off_dispatches;
+
+/* Those without a row, oldest first. */
+static dlist_head rowless_dispatches;
+static int	nrowless_dispatches;
+
+static int	nqueued_dispatches;
+static int	nfetched_dispatches;	/* of these, with a row */
 
 static MemoryContext dispatches_context;
-static MemoryContext events_context;
 static HTAB *dispatches;
 
 void
@@ -39,173 +44,66 @@ dispatches_open(MemoryContext context)
 		.hcxt = context
 	};
 
+	batches_open(context);
 	dispatches_context = context;
-	events_context = AllocSetContextCreate(context, "webhook_events events",
-										   ALLOCSET_DEFAULT_SIZES);
 	dispatches = hash_create("webhook_events dispatches", 1024, &control,
 							 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	dlist_init(&ended_dispatches);
+	dlist_init(&put_off_dispatches);
 	dlist_init(&rowless_dispatches);
-	dlist_init(&routed_batches);
 	nended_dispatches = 0;
 	nrowless_dispatches = 0;
 	nfetched_dispatches = 0;
 	nqueued_dispatches = 0;
 }
 
-Size
-dispatch_event_bytes(void)
+int
+dispatches_queued(void)
 {
-	return MemoryContextMemAllocated(events_context, true);
+	return nqueued_dispatches;
 }
 
-static Batch *
-create_batch(MemoryContext context)
+int
+dispatches_fetched(void)
 {
-	Batch	   *batch = MemoryContextAllocZero(dispatches_context, sizeof(Batch));
-
-	MemoryContextSetParent(context, events_context);
-	batch->context = context;
-	batch->nusers = 1;
-	return batch;
+	return nfetched_dispatches;
 }
 
-Batch *
-batch_create(void)
+int
+dispatches_ended(void)
 {
-	return create_batch(AllocSetContextCreate(events_context, "webhook_events batch",
-											  ALLOCSET_DEFAULT_SIZES));
+	return nended_dispatches;
 }
 
-/* Until all are loaded they are the transaction's. */
-Batch *
-batch_load(const char **ids, int nids, Size max_bytes, Event **events, int *nloaded)
+int
+dispatches_rowless(void)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "webhook_events batch",
-												  ALLOCSET_DEFAULT_SIZES);
-
-	*nloaded = outbox_find(context, ids, nids, max_bytes, events);
-	return create_batch(context);
+	return nrowless_dispatches;
 }
 
-void
-batch_set_mark(Batch *batch, CursorMark *mark)
+/* What follows a node in a list; NULL at its end. */
+static dlist_node *
+next_of(dlist_head *list, const dlist_node *node)
 {
-	batch->mark = mark;
-	dlist_push_tail(&routed_batches, &batch->node);
+	return node->next == &list->head ? NULL : node->next;
 }
 
-/* Frees a batch, or at least its events, when nothing needs it any more. */
-static void
-free_unused(Batch *batch)
+Dispatch *
+dispatch_next_ended(const Dispatch *dispatch)
 {
-	if (batch->nusers > 0)
-		return;
-	if (batch->context)
-		MemoryContextDelete(batch->context);
-	batch->context = NULL;
-	if (batch->nwithout_row == 0 && batch->mark == NULL)
-	{
-		list_free_deep(batch->ended_runs);
-		pfree(batch);
-	}
+	dlist_node *node = next_of(&ended_dispatches,
+							   dispatch ? &dispatch->queue_node : &ended_dispatches.head);
+
+	return node ? dlist_container(Dispatch, queue_node, node) : NULL;
 }
 
-void
-batch_release(Batch *batch)
+Dispatch *
+dispatch_next_rowless(const Dispatch *dispatch)
 {
-	batch->nusers--;
-	free_unused(batch);
-}
+	dlist_node *node = next_of(&rowless_dispatches,
+							   dispatch ? &dispatch->rowless_node : &rowless_dispatches.head);
 
-void
-batch_hold(Batch *batch)
-{
-	batch->is_held = true;
-	batch->nusers++;
-	batch->nwithout_row++;
-}
-
-void
-batch_let_go(Batch *batch)
-{
-	batch->is_held = false;
-	batch->nusers--;
-	batch->nwithout_row--;
-	free_unused(batch);
-}
-
-void
-batches_drop_held_marks(void)
-{
-	dlist_mutable_iter iter;
-	bool		drops = false;
-
-	dlist_foreach_modify(iter, &routed_batches)
-	{
-		Batch	   *batch = dlist_container(Batch, node, iter.cur);
-
-		drops |= batch->is_held;
-		if (drops)
-			cursor_mark_free(batch_take_mark(batch));
-	}
-}
-
-void
-batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
-					const char *webhook)
-{
-	EndedRun   *last = batch->ended_runs ? llast(batch->ended_runs) : NULL;
-	MemoryContext old_context;
-	EndedRun   *run;
-
-	if (last != NULL && last->time == time && strcmp(last->id, id) == 0 &&
-		strcmp(last->webhook, webhook) == 0)
-		return;
-	old_context = MemoryContextSwitchTo(dispatches_context);
-	run = palloc(sizeof(EndedRun) + strlen(id) + 1);
-	run->time = time;
-	run->id = (char *) (run + 1);
-	strcpy(run->id, id);
-	strlcpy(run->webhook, webhook, sizeof(Id));
-	batch->ended_runs = lappend(batch->ended_runs, run);
-	MemoryContextSwitchTo(old_context);
-}
-
-void
-batches_forget_ended_run(const char *id, TimestampTz time)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &routed_batches)
-	{
-		Batch	   *batch = dlist_container(Batch, node, iter.cur);
-		ListCell   *cell;
-
-		foreach(cell, batch->ended_runs)
-		{
-			EndedRun   *run = lfirst(cell);
-
-			if (run->time >= time || strcmp(run->id, id) != 0)
-				continue;
-			batch->ended_runs = foreach_delete_current(batch->ended_runs, cell);
-			pfree(run);
-		}
-	}
-}
-
-CursorMark *
-batch_take_mark(Batch *batch)
-{
-	CursorMark *mark = batch->mark;
-
-	list_free_deep(batch->ended_runs);
-	batch->ended_runs = NIL;
-	dlist_delete(&batch->node);
-	batch->mark = NULL;
-	free_unused(batch);
-	return mark;
+	return node ? dlist_container(Dispatch, rowless_node, node) : NULL;
 }
 
 Dispatch *
@@ -241,7 +139,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 		batch->nusers++;
 	if (!has_row)
 	{
-		batch->nwithout_row++;
+		batch_lacks_row(batch);
 		dlist_push_tail(&rowless_dispatches, &dispatch->rowless_node);
 		nrowless_dispatches++;
 	}
@@ -384,6 +282,30 @@ dispatch_set_error(Dispatch *dispatch, const char *error)
 }
 
 void
+dispatch_put_off(Dispatch *dispatch)
+{
+	dlist_delete(&dispatch->queue_node);
+	nended_dispatches--;
+	dlist_push_tail(&put_off_dispatches, &dispatch->queue_node);
+}
+
+void
+dispatches_take_put_off(void)
+{
+	while (!dlist_is_empty(&put_off_dispatches))
+	{
+		dlist_push_tail(&ended_dispatches, dlist_pop_head_node(&put_off_dispatches));
+		nended_dispatches++;
+	}
+}
+
+bool
+dispatches_any_put_off(void)
+{
+	return !dlist_is_empty(&put_off_dispatches);
+}
+
+void
 dispatch_got_row(Dispatch *dispatch)
 {
 	Batch	   *batch = dispatch->batch;
@@ -396,10 +318,9 @@ dispatch_got_row(Dispatch *dispatch)
 	dispatch->has_waited = (dispatch->stage != STAGE_ENDED);
 	dlist_delete(&dispatch->rowless_node);
 	nrowless_dispatches--;
-	batch->nwithout_row--;
 	if (dispatch->event == NULL)
 		dispatch->batch = NULL;
-	free_unused(batch);
+	batch_got_row(batch);
 }
 
 void

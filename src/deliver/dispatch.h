@@ -18,34 +18,10 @@
 #ifndef WEBHOOK_DISPATCH_H
 #define WEBHOOK_DISPATCH_H
 
+#include "deliver/batches.h"
 #include "deliver/subscribers.h"
 #include "store/call_result.h"
-#include "store/cursor.h"
 #include "store/day_table.h"
-
-/* Events that were read together, and how far the outbox is done with them. */
-typedef struct Batch
-{
-	MemoryContext context;		/* of the events; NULL when freed */
-	int			nusers;			/* its maker, and dispatches that need their
-								 * event */
-	CursorMark *mark;			/* NULL if the events were routed before */
-	int			nwithout_row;	/* dispatches that have no row yet; and who
-								 * holds it */
-	int			ngetting_row;	/* of those, in the transaction under way */
-	bool		is_held;		/* by who makes more of it */
-	List	   *ended_runs;		/* of EndedRun: those whose ad-hoc webhooks
-								 * retire when the batch is done */
-	dlist_node	node;			/* in routed batches, oldest first */
-} Batch;
-
-/* A run that has ended, for one of its ad-hoc webhooks. */
-typedef struct EndedRun
-{
-	TimestampTz time;			/* of the event that said so */
-	char	   *id;
-	Id			webhook;
-} EndedRun;
 
 typedef enum DispatchStage
 {
@@ -83,9 +59,9 @@ typedef struct Dispatch
 	bool		is_replay;		/* until its first call ended */
 	bool		has_waited;		/* its row once said ACTIVE */
 	bool		is_counted;		/* in its webhook's statistics */
-	dlist_node	queue_node;		/* in host->queue or ended_dispatches, or put
-								 * off by the recorder */
-	dlist_node	rowless_node;	/* in rowless_dispatches, unless has_row */
+	dlist_node	queue_node;		/* in host->queue, or among those that ended
+								 * or were put off */
+	dlist_node	rowless_node;	/* among those without a row, unless has_row */
 	Lane	   *lane;			/* NULL: it goes out in no order */
 	LanePlace	lane_place;
 	dlist_node	lane_node;		/* behind the head */
@@ -106,64 +82,23 @@ typedef struct Dispatch
 	CallResult	call;			/* its own; of one that is under way, the URL */
 } Dispatch;
 
-/* Those that ended, in order; written with the next flush. */
-extern dlist_head ended_dispatches;
-extern int	nended_dispatches;
-
-/* Those without a row, oldest first. */
-extern dlist_head rowless_dispatches;
-extern int	nrowless_dispatches;
-
-/* Routed batches whose mark is not written, oldest first. */
-extern dlist_head routed_batches;
-
-/* How many are queued that have a row. */
-extern int	nfetched_dispatches;
-
-/* How many are queued at all. */
-extern int	nqueued_dispatches;
-
-/* Bytes of events in memory. */
-extern Size dispatch_event_bytes(void);
-
-/* Starts with none; allocates in "context". */
+/* Starts with none, and with no batches; allocates in "context". */
 extern void dispatches_open(MemoryContext context);
 
-/*
- * A batch without dispatches.  Its events stay at least until its maker calls
- * batch_release().  With a mark it joins routed_batches.
- */
-extern Batch *batch_create(void);
+/* How many are queued; and how many of these have a row. */
+extern int	dispatches_queued(void);
+extern int	dispatches_fetched(void);
+
+/* How many ended, to be written with the next flush; and how many have no row. */
+extern int	dispatches_ended(void);
+extern int	dispatches_rowless(void);
 
 /*
- * A batch of the events with these ids; see outbox_find().  An error leaves nothing
- * behind.
+ * The one that ended next after this one, or was made next of those without a row;
+ * of NULL the first; NULL after the last.
  */
-extern Batch *batch_load(const char **ids, int nids, Size max_bytes, Event **events,
-						 int *nloaded);
-extern void batch_set_mark(Batch *batch, CursorMark *mark);
-extern void batch_release(Batch *batch);
-
-/*
- * Keeps a batch's events, and its mark and those behind it from being written,
- * while dispatches are still to be made of it.
- */
-extern void batch_hold(Batch *batch);
-extern void batch_let_go(Batch *batch);
-
-/* Takes and frees the marks from the first batch on that is held. */
-extern void batches_drop_held_marks(void);
-
-/*
- * Notes that a run has ended, if one of the batches does not know of a later
- * end; or that it was resurrected, after all ends before that time.
- */
-extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
-								const char *webhook);
-extern void batches_forget_ended_run(const char *id, TimestampTz time);
-
-/* Takes the mark, and the batch out of routed_batches. */
-extern CursorMark *batch_take_mark(Batch *batch);
+extern Dispatch *dispatch_next_ended(const Dispatch *dispatch);
+extern Dispatch *dispatch_next_rowless(const Dispatch *dispatch);
 
 /* Finds one; NULL if it isn't in memory. */
 extern Dispatch *dispatch_find(const char *id);
@@ -201,6 +136,14 @@ extern void dispatch_end(Dispatch *dispatch, DispatchStatus status,
 
 /* Replaces the error of one that ended, by a copy. */
 extern void dispatch_set_error(Dispatch *dispatch, const char *error);
+
+/*
+ * Takes it out of those that ended, because its row is locked; all that were put off
+ * come back at the end.
+ */
+extern void dispatch_put_off(Dispatch *dispatch);
+extern void dispatches_take_put_off(void);
+extern bool dispatches_any_put_off(void);
 
 /* It has a row now. */
 extern void dispatch_got_row(Dispatch *dispatch);

@@ -29,7 +29,8 @@
 /* So often at most a host is said to rest, in microseconds. */
 #define LOG_INTERVAL (INT64CONST(60) * USECS_PER_SEC)
 
-dlist_head	backlogged_hosts;
+/* Those for which dispatches wait in the table. */
+static dlist_head backlogged_hosts;
 
 static MemoryContext hosts_context;
 static HTAB *hosts;
@@ -479,6 +480,20 @@ host_drop_backlog(Host *host, dlist_node *node)
 	dlist_delete(&host->backlog_node);
 	host->has_backlog = false;
 	host->is_congested = false;
+}
+
+Host *
+hosts_first_backlogged(void)
+{
+	if (dlist_is_empty(&backlogged_hosts))
+		return NULL;
+	return dlist_head_element(Host, backlog_node, &backlogged_hosts);
+}
+
+void
+host_to_end_of_backlogged(Host *host)
+{
+	dlist_move_tail(&backlogged_hosts, &host->backlog_node);
 }
 
 int

@@ -38,7 +38,7 @@ typedef struct Host
 	bool		has_backlog;
 	TimestampTz limited_until;	/* the rates of its webhooks forbid it to be
 								 * read */
-	dlist_node	backlog_node;	/* in backlogged_hosts */
+	dlist_node	backlog_node;	/* in those that have one */
 	bool		is_congested;	/* new dispatches go to the table at once */
 	bool		is_slow;		/* its last answer was late, or is */
 	int			silences;		/* requests in a row without an answer */
@@ -60,9 +60,6 @@ typedef struct Host
 	int			generation;		/* of such connections */
 	TimestampTz generation_since;	/* its first request; 0: none yet */
 } Host;
-
-/* Hosts for which dispatches wait in the table. */
-extern dlist_head backlogged_hosts;
 
 /* Starts with no hosts; allocates in "context". */
 extern void hosts_open(MemoryContext context);
@@ -126,6 +123,10 @@ extern TimestampTz hosts_deadline(void);
 /* Adds a subscriber to those with a backlog, and takes one out again. */
 extern void host_add_backlog(Host *host, dlist_node *node);
 extern void host_drop_backlog(Host *host, dlist_node *node);
+
+/* The first of the hosts with a backlog, NULL if there is none; puts one behind all. */
+extern Host *hosts_first_backlogged(void);
+extern void host_to_end_of_backlogged(Host *host);
 
 /* How many more requests to it than those queued could start now. */
 extern int	host_room(const Host *host);

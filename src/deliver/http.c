@@ -275,7 +275,7 @@ http_timeout(void)
 
 	if (nfinished > 0)
 		return 0;
-	if (needs_nudges && transfers_connecting > 0)
+	if (needs_nudges && transfers_are_connecting())
 		until = Min(until, nudge_at);
 	if (until == PG_INT64_MAX)
 		return -1;
@@ -451,7 +451,7 @@ http_process(void)
 	}
 	if (timer_is_set && timer_at <= monotonic_now())
 		run_timer();
-	if (needs_nudges && transfers_connecting > 0)
+	if (needs_nudges && transfers_are_connecting())
 		nudge_connecting();
 	if (cant_watch)
 		end_unwatched();
@@ -486,7 +486,7 @@ http_next_address(void **owner, const char **address)
 {
 	dlist_iter	iter;
 
-	if (!transfers_have_news)
+	if (!transfers_have_news())
 		return false;
 	dlist_foreach(iter, &active)
 	{
@@ -499,7 +499,7 @@ http_next_address(void **owner, const char **address)
 		*address = transfer->address;
 		return true;
 	}
-	transfers_have_news = false;
+	transfers_forget_news();
 	return false;
 }
 

@@ -399,15 +399,15 @@ sweep(void)
 static bool
 may_sweep(void)
 {
-	return is_sweeping && router_caught_up && !all_are_held && nended_dispatches == 0;
+	return is_sweeping && router_caught_up && !all_are_held && dispatches_ended() == 0;
 }
 
 /* Not while much is in memory that is still to be written, or called. */
 static bool
 may_read(void)
 {
-	return !dlist_is_empty(&lanes_to_read) && nended_dispatches < MAX_ENDED &&
-		dispatch_event_bytes() < MAX_EVENT_BYTES_IN_ALL;
+	return !dlist_is_empty(&lanes_to_read) && dispatches_ended() < MAX_ENDED &&
+		batches_event_bytes() < MAX_EVENT_BYTES_IN_ALL;
 }
 
 TimestampTz

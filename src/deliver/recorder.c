@@ -72,27 +72,13 @@ static int64 retry_time;
 /* Was something written since the process started? */
 static bool is_proven = false;
 
-/* Results whose rows are locked, and when that is looked at again. */
-static dlist_head locked_dispatches;
+/* When results whose rows are locked are looked at again. */
 static TimestampTz locked_until;
 
 /* Dispatches that could not be written, by id; they stay as they are. */
 static HTAB *set_aside;
 
 static MemoryContext entries_context;
-
-static Statement prove_statement = {
-	"INSERT INTO webhook_events_internal.worker_starts (version, filler)"
-	" VALUES ($1, repeat('.', 5000))",
-	1, {TEXTOID}, NULL
-};
-
-static Statement forget_starts_statement = {
-	"DELETE FROM webhook_events_internal.worker_starts"
-	" WHERE id < (SELECT id FROM webhook_events_internal.worker_starts"
-	" ORDER BY id DESC OFFSET 20 LIMIT 1)",
-	0, {0}, NULL
-};
 
 void
 recorder_open(MemoryContext context)
@@ -107,7 +93,6 @@ recorder_open(MemoryContext context)
 											ALLOCSET_DEFAULT_SIZES);
 	set_aside = hash_create("webhook_events set aside", 16, &control,
 							HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	dlist_init(&locked_dispatches);
 	mark_since = 0;
 	statistics_retry_at = 0;
 	mark_retry_at = 0;
@@ -125,21 +110,22 @@ recorder_has_set_aside(const char *id)
 static bool
 mark_waits(void)
 {
-	return !dlist_is_empty(&routed_batches) && !retiring_holds_marks() &&
-		dlist_head_element(Batch, node, &routed_batches)->nwithout_row == 0;
+	const Batch *oldest = batch_next(NULL);
+
+	return oldest != NULL && oldest->nwithout_row == 0 && !retiring_holds_marks();
 }
 
 bool
 recorder_is_done(void)
 {
-	return nended_dispatches == 0 && nrowless_dispatches == 0 &&
-		dlist_is_empty(&locked_dispatches) && !mark_waits() && retry_at == 0;
+	return dispatches_ended() == 0 && dispatches_rowless() == 0 &&
+		!dispatches_any_put_off() && !mark_waits() && retry_at == 0;
 }
 
 bool
 recorder_has_put_down(void)
 {
-	return nrowless_dispatches == 0 && dlist_is_empty(&routed_batches) && retry_at == 0;
+	return dispatches_rowless() == 0 && batch_next(NULL) == NULL && retry_at == 0;
 }
 
 bool
@@ -155,28 +141,20 @@ recorder_deadline(bool idle)
 
 	if (retry_at != 0)
 		return retry_at;
-	if (!dlist_is_empty(&locked_dispatches))
+	if (dispatches_any_put_off())
 		deadline = Min(deadline, locked_until);
-	if (nended_dispatches > 0)
+	if (dispatches_ended() > 0)
 	{
-		Dispatch   *oldest = dlist_head_element(Dispatch, queue_node,
-												&ended_dispatches);
-
-		if (idle || nended_dispatches >= MAX_RESULTS)
+		if (idle || dispatches_ended() >= MAX_RESULTS)
 			return 0;
-		deadline = Min(deadline, oldest->ended_at + RESULT_TIME);
+		deadline = Min(deadline, dispatch_next_ended(NULL)->ended_at + RESULT_TIME);
 	}
 
 	/* Those that could not be logged along with results. */
 	if (!tally_is_empty())
 		deadline = Min(deadline, statistics_retry_at);
-	if (nrowless_dispatches > 0)
-	{
-		Dispatch   *oldest = dlist_head_element(Dispatch, rowless_node,
-												&rowless_dispatches);
-
-		deadline = Min(deadline, oldest->since + ROWLESS_TIME);
-	}
+	if (dispatches_rowless() > 0)
+		deadline = Min(deadline, dispatch_next_rowless(NULL)->since + ROWLESS_TIME);
 	if (mark_waits())
 	{
 		if (mark_since == 0)
@@ -248,27 +226,6 @@ forget_queued(const Entry *entry, TimestampTz now)
 	dispatch_forget(dispatch);
 }
 
-/* Waits for somebody else's lock, without being in anybody's way. */
-static void
-put_off(Dispatch *dispatch)
-{
-	dlist_delete(&dispatch->queue_node);
-	nended_dispatches--;
-	dlist_push_tail(&locked_dispatches, &dispatch->queue_node);
-	locked_until = clock_work_time() + LOCKED_TIME;
-}
-
-/* Those that were put off are tried again. */
-static void
-take_locked(void)
-{
-	while (!dlist_is_empty(&locked_dispatches))
-	{
-		dlist_push_tail(&ended_dispatches, dlist_pop_head_node(&locked_dispatches));
-		nended_dispatches++;
-	}
-}
-
 /* The transaction was committed. */
 static void
 note_written(const Recording *recording, TimestampTz now)
@@ -279,7 +236,9 @@ note_written(const Recording *recording, TimestampTz now)
 
 		if (entry->is_locked)
 		{
-			put_off(entry->dispatch);
+			/* It waits for that lock without being in anybody's way. */
+			dispatch_put_off(entry->dispatch);
+			locked_until = clock_work_time() + LOCKED_TIME;
 			continue;
 		}
 		subscriber_count_waiting(entry->dispatch->subscriber,
@@ -296,8 +255,7 @@ note_written(const Recording *recording, TimestampTz now)
 	if (recording->with_mark)
 	{
 		for (int i = 0; i < recording->nmarked; i++)
-			cursor_mark_free(batch_take_mark(dlist_head_element(Batch, node,
-																&routed_batches)));
+			cursor_mark_free(batch_take_mark(batch_next(NULL)));
 		mark_since = 0;
 	}
 	is_proven |= recording->count > 0;
@@ -429,21 +387,17 @@ static Entry *
 collect(bool everything, TimestampTz now, int *count)
 {
 	Entry	   *entries = palloc(sizeof(Entry) *
-								 (nended_dispatches + nrowless_dispatches + 1));
-	dlist_iter	iter;
+								 (dispatches_ended() + dispatches_rowless() + 1));
+	Dispatch   *dispatch;
 
 	*count = 0;
-	dlist_foreach(iter, &ended_dispatches)
-	{
-		Dispatch   *dispatch = dlist_container(Dispatch, queue_node, iter.cur);
-
+	for (dispatch = dispatch_next_ended(NULL); dispatch != NULL;
+		 dispatch = dispatch_next_ended(dispatch))
 		add_entry(entries, count, dispatch, dispatch->status,
 				  Max(dispatch->next_attempt_at, now));
-	}
-	dlist_foreach(iter, &rowless_dispatches)
+	for (dispatch = dispatch_next_rowless(NULL); dispatch != NULL;
+		 dispatch = dispatch_next_rowless(dispatch))
 	{
-		Dispatch   *dispatch = dlist_container(Dispatch, rowless_node, iter.cur);
-
 		if (!everything && now - dispatch->since < ROWLESS_TIME)
 			break;
 		if (dispatch->stage != STAGE_ENDED)
@@ -519,14 +473,9 @@ record(bool everything, TimestampTz now)
 static void
 take_ended_runs(void)
 {
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &routed_batches)
+	for (Batch *batch = batch_next(NULL); batch != NULL && batch->nwithout_row == 0;
+		 batch = batch_next(batch))
 	{
-		Batch	   *batch = dlist_container(Batch, node, iter.cur);
-
-		if (batch->nwithout_row > 0)
-			break;
 		retiring_add_runs(batch->ended_runs);
 		batch->ended_runs = NIL;
 	}
@@ -540,7 +489,7 @@ flush(bool everything)
 	WorkResult	result;
 
 	if (locked_until <= now)
-		take_locked();
+		dispatches_take_put_off();
 	result = record(everything, now);
 	if (result == WORK_DONE)
 		waiting_wrote(now);
@@ -573,16 +522,6 @@ recorder_put_down(void)
 	return true;
 }
 
-/* Adds a row that takes a page of its own, as the next results may have to. */
-static void
-prove(void *argument pg_attribute_unused())
-{
-	Datum		version = CStringGetTextDatum(EXTENSION_VERSION);
-
-	statement_write(&prove_statement, &version, NULL);
-	statement_write(&forget_starts_statement, NULL, NULL);
-}
-
 bool
 recorder_prove(void)
 {
@@ -592,7 +531,7 @@ recorder_prove(void)
 
 	if (is_proven || retry_at > now)
 		return true;
-	result = work_run("recording the start", true, prove, NULL, &error);
+	result = recording_prove(&error);
 	note_outcome(result, &error, now);
 	is_proven = (result == WORK_DONE);
 	return result != WORK_GONE;
@@ -605,7 +544,7 @@ recorder_prove(void)
 void
 recorder_finish(void)
 {
-	take_locked();
+	dispatches_take_put_off();
 	locked_until = 0;
 	/* What could not be written a moment ago has no other time to be tried. */
 	statistics_retry_at = 0;
@@ -614,7 +553,7 @@ recorder_finish(void)
 	(void) jobs_run(true);
 	if (mark_waits())
 		(void) flush(true);
-	if (nended_dispatches > 0 || !dlist_is_empty(&locked_dispatches))
+	if (dispatches_ended() > 0 || dispatches_any_put_off())
 		ereport(LOG,
 				(errmsg("some of what was sent from database \"%s\" could not be recorded, and will be sent again",
 						work_database())));

@@ -16,6 +16,20 @@
 #include "deliver/tally.h"
 #include "server/clock.h"
 #include "store/dispatch_writer.h"
+#include "utils/builtins.h"
+
+static Statement prove_statement = {
+	"INSERT INTO webhook_events_internal.worker_starts (version, filler)"
+	" VALUES ($1, repeat('.', 5000))",
+	1, {TEXTOID}, NULL
+};
+
+static Statement forget_starts_statement = {
+	"DELETE FROM webhook_events_internal.worker_starts"
+	" WHERE id < (SELECT id FROM webhook_events_internal.worker_starts"
+	" ORDER BY id DESC OFFSET 20 LIMIT 1)",
+	0, {0}, NULL
+};
 
 /*
  * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
@@ -79,10 +93,10 @@ static void
 write_mark(Recording *recording)
 {
 	CursorMark *last = NULL;
-	dlist_iter	iter;
+	Batch	   *batch;
 
-	dlist_foreach(iter, &routed_batches)
-		dlist_container(Batch, node, iter.cur)->ngetting_row = 0;
+	for (batch = batch_next(NULL); batch != NULL; batch = batch_next(batch))
+		batch->ngetting_row = 0;
 	for (int i = 0; i < recording->count; i++)
 	{
 		Dispatch   *dispatch = recording->entries[i].dispatch;
@@ -91,10 +105,8 @@ write_mark(Recording *recording)
 			dispatch->batch->ngetting_row++;
 	}
 	recording->nmarked = 0;
-	dlist_foreach(iter, &routed_batches)
+	for (batch = batch_next(NULL); batch != NULL; batch = batch_next(batch))
 	{
-		Batch	   *batch = dlist_container(Batch, node, iter.cur);
-
 		if (batch->ended_runs != NIL || retiring_holds_marks() ||
 			batch->nwithout_row > batch->ngetting_row)
 			break;
@@ -137,4 +149,20 @@ WorkResult
 recording_write(Recording *recording, WorkError *error)
 {
 	return work_run("recording results", false, write_recording, recording, error);
+}
+
+/* Adds a row that takes a page of its own, as the next results may have to. */
+static void
+prove(void *argument pg_attribute_unused())
+{
+	Datum		version = CStringGetTextDatum(EXTENSION_VERSION);
+
+	statement_write(&prove_statement, &version, NULL);
+	statement_write(&forget_starts_statement, NULL, NULL);
+}
+
+WorkResult
+recording_prove(WorkError *error)
+{
+	return work_run("recording the start", true, prove, NULL, error);
 }

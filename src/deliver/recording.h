@@ -40,4 +40,10 @@ typedef struct Recording
  */
 extern WorkResult recording_write(Recording *recording, WorkError *error);
 
+/*
+ * Writes that the worker has started, with its version, in a row as long as a page;
+ * see work_run().
+ */
+extern WorkResult recording_prove(WorkError *error);
+
 #endif							/* WEBHOOK_RECORDING_H */

@@ -13,9 +13,9 @@
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
 #include "deliver/http.h"
-#include "deliver/retiring.h"
 #include "deliver/lanes.h"
 #include "deliver/matching.h"
+#include "deliver/reviving.h"
 #include "deliver/router.h"
 #include "deliver/slices.h"
 #include "deliver/trouble.h"
@@ -57,41 +57,6 @@ typedef struct Matches
 	Match	   *items;
 	uint64		next_xid;		/* of what follows; 0: it was not asked for */
 } Matches;
-
-static Statement revive_statement = {
-	"UPDATE webhook_events_internal.webhooks AS w"
-	" SET run_ended = false, run_changed_at = r.time,"
-	" is_enabled = w.is_enabled OR w.is_retired, is_retired = false,"
-	" disabled_reason = CASE WHEN NOT w.is_retired THEN w.disabled_reason END"
-	" FROM (SELECT w.id, e.time FROM (SELECT run_id, max(time) FROM unnest($1, $2) AS u (run_id, time)"
-	" GROUP BY run_id) AS e (run_id, time)"
-	" JOIN webhook_events_internal.webhooks AS w"
-	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
-	" AND w.is_ad_hoc"
-	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL)"
-	" FOR UPDATE OF w SKIP LOCKED) AS r"
-	" WHERE w.id = r.id",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
-};
-
-/* Ends of runs that were kept, and were not the last word. */
-static Statement forget_ends_statement = {
-	"DELETE FROM webhook_events_internal.ended_runs AS k"
-	" USING unnest($1, $2) AS e (run_id, time)"
-	" WHERE k.run_id = e.run_id AND k.time < e.time",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
-};
-
-/* Those whose webhooks somebody had locked. */
-static Statement not_revived_statement = {
-	"INSERT INTO webhook_events_internal.runs_to_check (run_id)"
-	" SELECT DISTINCT e.run_id FROM unnest($1, $2) AS e (run_id, time)"
-	" WHERE EXISTS (SELECT FROM webhook_events_internal.webhooks AS w"
-	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
-	" AND w.is_ad_hoc AND w.run_ended"
-	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
-};
 
 static bool has_new_events;
 
@@ -149,15 +114,15 @@ rowless_limit(void)
 static bool
 can_read(void)
 {
-	return has_new_events && nrowless_dispatches <= rowless_limit() / 2 &&
-		dispatch_event_bytes() < MAX_EVENT_BYTES;
+	return has_new_events && dispatches_rowless() <= rowless_limit() / 2 &&
+		batches_event_bytes() < MAX_EVENT_BYTES;
 }
 
 /* A slice leaves the room that the next batch needs. */
 static bool
 can_slice(void)
 {
-	return slices_exist() && nrowless_dispatches <= rowless_limit() / 4;
+	return slices_exist() && dispatches_rowless() <= rowless_limit() / 4;
 }
 
 bool
@@ -340,50 +305,6 @@ create_dispatch(const Match *match, Matches *matches)
 		dispatch_submit(dispatch);
 }
 
-static void
-revive(void *argument)
-{
-	statement_write(&forget_ends_statement, argument, NULL);
-	statement_write(&revive_statement, argument, NULL);
-	if (statement_write(&not_revived_statement, argument, NULL) > 0)
-		retiring_check_runs();
-}
-
-/*
- * Enables the ad-hoc webhooks that had retired at the end of runs that were
- * resurrected.  They get that event and those that follow in any case; those that
- * somebody has locked are left for later.
- */
-static void
-revive_webhooks(Event **events, int nevents)
-{
-	ArrayParameter runs = {TEXTOID, NULL};
-	ArrayParameter times = {TIMESTAMPTZOID, NULL};
-	Datum		values[2];
-	char	   *error;
-
-	for (int i = 0; i < nevents; i++)
-	{
-		if (events[i]->type != EVENT_RUN_RESURRECTED ||
-			events[i]->actor_run_id == NULL)
-			continue;
-		array_add_text(&runs, events[i]->actor_run_id);
-		array_add_time(&times, events[i]->created_at);
-		batches_forget_ended_run(events[i]->actor_run_id, events[i]->created_at);
-		retiring_forget_run(events[i]->actor_run_id, events[i]->created_at);
-	}
-	if (runs.state == NULL)
-		return;
-	values[0] = array_result(&runs);
-	values[1] = array_result(&times);
-	error = work_try_row(revive, values);
-	if (error != NULL)
-		ereport(LOG,
-				(errmsg("could not enable ad-hoc webhooks of resurrected runs of database \"%s\": %s",
-						work_database(), error)));
-	work_see_writes();
-}
-
 /* Takes matches that are not known already into memory. */
 static void
 create_dispatches(Matches *matches)
@@ -423,7 +344,7 @@ static void
 route(void *argument)
 {
 	Batch	   *batch = argument;
-	int			room = rowless_limit() - nrowless_dispatches;
+	int			room = rowless_limit() - dispatches_rowless();
 	int			limit = Min(Max(room / fan_out, 1), max_events);
 	Event	  **events = palloc(sizeof(Event *) * limit);
 	int			nevents = cursor_read(batch->context, limit, MAX_BATCH_BYTES, events);
@@ -441,7 +362,7 @@ route(void *argument)
 	if (cursor_windows() != nwindows && !slices_hold_lanes())
 		lanes_window_done();
 	nwindows = cursor_windows();
-	revive_webhooks(events, nevents);
+	reviving_enable(events, nevents);
 	matches.items = palloc(sizeof(Match) * matches.capacity);
 	while ((nmatched = subscribers_match(events, nevents, room, add_match, &matches)) == 0 &&
 		   nevents > 1)

@@ -33,7 +33,8 @@ static uint64 look_up;			/* number of the last one */
  */
 static uint64 known_from;
 
-dlist_head	replaying_subscribers;
+/* Those that have replays, in the order in which it is their turn. */
+static dlist_head replaying_subscribers;
 
 /* Those whose failing_since is not what is known to be written. */
 static dlist_head unwritten_failing;
@@ -461,6 +462,20 @@ subscriber_end_replays(Subscriber *subscriber)
 	take_back(subscriber);
 	dlist_delete(&subscriber->replay_node);
 	subscriber->has_replays = false;
+}
+
+Subscriber *
+subscribers_first_replaying(void)
+{
+	if (dlist_is_empty(&replaying_subscribers))
+		return NULL;
+	return dlist_head_element(Subscriber, replay_node, &replaying_subscribers);
+}
+
+void
+subscriber_to_end_of_replaying(Subscriber *subscriber)
+{
+	dlist_move_tail(&replaying_subscribers, &subscriber->replay_node);
 }
 
 static void

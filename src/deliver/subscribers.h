@@ -76,11 +76,8 @@ typedef struct Subscriber
 	/* Replays in the table that were not fetched. */
 	bool		has_replays;
 	ReplayPosition replay_position;
-	dlist_node	replay_node;	/* in replaying_subscribers */
+	dlist_node	replay_node;	/* in those that have some */
 } Subscriber;
-
-/* Those that have replays, in the order in which it is their turn. */
-extern dlist_head replaying_subscribers;
 
 /* Starts with none; allocates in "context". */
 extern void subscribers_open(MemoryContext context);
@@ -145,6 +142,10 @@ extern void subscriber_end_backlog(Subscriber *subscriber);
 /* Notes that replays wait in the table, at this position or behind it. */
 extern void subscriber_add_replays(Subscriber *subscriber, const char *position);
 extern void subscriber_end_replays(Subscriber *subscriber);
+
+/* The first of those that have replays, NULL if none has; puts one behind all. */
+extern Subscriber *subscribers_first_replaying(void);
+extern void subscriber_to_end_of_replaying(Subscriber *subscriber);
 
 /* Notes since when its calls fail, 0 for not; and what is written of that. */
 extern void subscriber_set_failing(Subscriber *subscriber, TimestampTz since);

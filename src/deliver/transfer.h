@@ -19,12 +19,6 @@
 #include "lib/ilist.h"
 #include "rules/address.h"
 
-/* How many have made a socket and no connection yet. */
-extern int	transfers_connecting;
-
-/* Has one of them an address that is news? */
-extern bool transfers_have_news;
-
 /* So long the heads of an answer, and what stands between chunks, may be. */
 #define TRANSFER_MAX_HEAD (256 * 1024)
 
@@ -60,7 +54,7 @@ typedef struct Transfer
 	char		refused[ADDRESS_TEXT_SIZE + 16];
 	bool		lacks_descriptors;
 	int			watch_error;	/* errno: its socket can't be listened to */
-	bool		is_connecting;	/* counted in transfers_connecting */
+	bool		is_connecting;	/* it has a socket and no connection yet */
 	curl_socket_t socket;		/* the last one that it listened to */
 	int			nsockets;		/* that it made; the first ones are ... */
 	curl_socket_t sockets[TRANSFER_MAX_SOCKETS];
@@ -87,6 +81,13 @@ typedef struct Transfer
 	char		error_buffer[CURL_ERROR_SIZE];
 	char		error[CURL_ERROR_SIZE + 64];
 } Transfer;
+
+/* Have some made a socket and no connection yet? */
+extern bool transfers_are_connecting(void);
+
+/* Has one made a socket, so that its address may be news, since that was last forgotten? */
+extern bool transfers_have_news(void);
+extern void transfers_forget_news(void);
 
 /*
  * Takes a transfer that isn't in use, made for the settings as they are now, with

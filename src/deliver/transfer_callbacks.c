@@ -22,8 +22,8 @@
 /* So much of a body is read beyond what is kept, to save the connection. */
 #define MAX_DISCARDED (64 * 1024)
 
-int			transfers_connecting = 0;
-bool		transfers_have_news = false;
+static int	nconnecting = 0;
+static bool have_news = false;
 
 /* A proxy is where we were told to go; it judges what is behind it. */
 static bool
@@ -54,10 +54,28 @@ is_sent_again(Transfer *transfer)
 	return transfer->was_lost;
 }
 
+bool
+transfers_are_connecting(void)
+{
+	return nconnecting > 0;
+}
+
+bool
+transfers_have_news(void)
+{
+	return have_news;
+}
+
+void
+transfers_forget_news(void)
+{
+	have_news = false;
+}
+
 void
 transfer_set_connecting(Transfer *transfer, bool is_connecting)
 {
-	transfers_connecting += is_connecting - transfer->is_connecting;
+	nconnecting += is_connecting - transfer->is_connecting;
 	transfer->is_connecting = is_connecting;
 }
 
@@ -72,7 +90,7 @@ open_socket_callback(void *client, curlsocktype purpose pg_attribute_unused(),
 	address_to_text(&address->addr, transfer->address);
 	crowd_enter(transfer);
 	transfer->address_is_news = true;
-	transfers_have_news = true;
+	have_news = true;
 	if (!allow(transfer, &address->addr) || is_sent_again(transfer) ||
 		crowd_is_full(transfer))
 		return CURL_SOCKET_BAD;

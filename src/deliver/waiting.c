@@ -14,15 +14,12 @@
 #include "catalog/pg_type.h"
 #include "deliver/lanes.h"
 #include "deliver/recorder.h"
+#include "deliver/sweep.h"
 #include "deliver/trouble.h"
 #include "deliver/waiting.h"
 #include "server/clock.h"
-#include "server/live.h"
 #include "server/settings.h"
 #include "utils/timestamp.h"
-
-/* So many webhooks are looked at in a step of a sweep. */
-#define MAX_SWEPT 50
 
 /* So many rows are read at once, ... */
 #define MAX_ROWS 500
@@ -60,9 +57,6 @@
 
 static DuePosition due_position;
 static TimestampTz next_due_at;
-static bool is_sweeping;		/* webhooks behind swept_to were not looked at */
-static bool must_sweep_again;	/* and those before it may have changed */
-static Id	swept_to;
 static TimestampTz retry_at;	/* after an error; 0: there was none */
 static TimestampTz limited_until;	/* some that wait may be called then */
 
@@ -73,9 +67,7 @@ waiting_open(void)
 	{
 		.time = clock_work_time()
 	};
-	is_sweeping = false;
-	must_sweep_again = false;
-	swept_to[0] = '\0';
+	sweep_open();
 	retry_at = 0;
 	waiting_look_again();
 }
@@ -84,15 +76,7 @@ void
 waiting_look_again(void)
 {
 	next_due_at = 0;
-	must_sweep_again = is_sweeping;
-	is_sweeping = true;
-}
-
-/* A step for each flush, so that a long sweep keeps nobody waiting. */
-static bool
-may_sweep(void)
-{
-	return is_sweeping && nended_dispatches == 0;
+	sweep_start();
 }
 
 TimestampTz
@@ -122,8 +106,8 @@ may_fetch(const Host *host)
 {
 	int			limit = host->is_slow ? MAX_FETCHED / 2 : MAX_FETCHED;
 
-	return host_room(host) > 0 && nfetched_dispatches < limit &&
-		dispatch_event_bytes() < MAX_FETCHED_BYTES;
+	return host_room(host) > 0 && dispatches_fetched() < limit &&
+		batches_event_bytes() < MAX_FETCHED_BYTES;
 }
 
 /*
@@ -164,13 +148,11 @@ static Host *
 next_backlogged_host(TimestampTz now)
 {
 	Host	   *first = NULL;
+	Host	   *host;
 
 	limited_until = DT_NOEND;
-	while (!dlist_is_empty(&backlogged_hosts))
+	while ((host = hosts_first_backlogged()) != NULL)
 	{
-		Host	   *host = dlist_head_element(Host, backlog_node,
-											  &backlogged_hosts);
-
 		if (may_fetch(host) && next_backlogged_subscriber(host, now) != NULL)
 			return host;
 		if (may_fetch(host))
@@ -179,7 +161,7 @@ next_backlogged_host(TimestampTz now)
 			break;
 		if (first == NULL)
 			first = host;
-		dlist_move_tail(&backlogged_hosts, &host->backlog_node);
+		host_to_end_of_backlogged(host);
 	}
 	return NULL;
 }
@@ -189,14 +171,12 @@ static Subscriber *
 next_replaying_subscriber(TimestampTz now)
 {
 	Subscriber *first = NULL;
+	Subscriber *subscriber;
 
-	while (nfetched_dispatches < MAX_FETCHED_REPLAYS &&
-		   dispatch_event_bytes() < MAX_FETCHED_BYTES &&
-		   !dlist_is_empty(&replaying_subscribers))
+	while (dispatches_fetched() < MAX_FETCHED_REPLAYS &&
+		   batches_event_bytes() < MAX_FETCHED_BYTES &&
+		   (subscriber = subscribers_first_replaying()) != NULL)
 	{
-		Subscriber *subscriber = dlist_head_element(Subscriber, replay_node,
-													&replaying_subscribers);
-
 		if (subscriber->host == NULL ||
 			(host_wants_replays(subscriber->host) &&
 			 subscriber_allowed_calls(subscriber, 1, now, &limited_until) > 0))
@@ -205,7 +185,7 @@ next_replaying_subscriber(TimestampTz now)
 			break;
 		if (first == NULL)
 			first = subscriber;
-		dlist_move_tail(&replaying_subscribers, &subscriber->replay_node);
+		subscriber_to_end_of_replaying(subscriber);
 	}
 	return NULL;
 }
@@ -217,7 +197,7 @@ waiting_deadline(void)
 
 	if (retry_at != 0)
 		return retry_at;
-	if (may_sweep())
+	if (sweep_has_work())
 		return 0;
 	if (next_backlogged_host(now) != NULL || next_replaying_subscriber(now) != NULL)
 		return 0;
@@ -227,9 +207,8 @@ waiting_deadline(void)
 bool
 waiting_has_rows(void)
 {
-	return next_due_at != DT_NOEND || is_sweeping ||
-		!dlist_is_empty(&backlogged_hosts) ||
-		!dlist_is_empty(&replaying_subscribers);
+	return next_due_at != DT_NOEND || sweep_is_under_way() ||
+		hosts_first_backlogged() != NULL || subscribers_first_replaying() != NULL;
 }
 
 /* Looks up the webhooks of rows. */
@@ -246,9 +225,9 @@ refresh_subscribers(const DueRow *rows, int nrows)
 	subscribers_refresh(array_result(&ids));
 }
 
-static Dispatch *
-create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
-				Event *event)
+Dispatch *
+waiting_create_dispatch(const DueRow *row, Subscriber *subscriber, Batch *batch,
+						Event *event)
 {
 	Dispatch   *dispatch = dispatch_create(row->id, row->event_id,
 										   row->event_type, subscriber,
@@ -308,7 +287,7 @@ queue_rows(DueRow **accepted, int naccepted)
 
 		if (!accepted[0]->is_replay)
 			subscriber->host->nreserved--;
-		dispatch_end(create_dispatch(accepted[0], subscriber, NULL, NULL),
+		dispatch_end(waiting_create_dispatch(accepted[0], subscriber, NULL, NULL),
 					 DISPATCH_FAILED, psprintf("Event can't be read: %s", error));
 		return;
 	}
@@ -327,10 +306,10 @@ queue_rows(DueRow **accepted, int naccepted)
 		else if (i > nloaded)
 			continue;
 		else if (events[i] == NULL)
-			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+			dispatch_end(waiting_create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, "Event was removed.");
 		else
-			dispatch_enqueue(create_dispatch(row, subscriber, loading.batch, events[i]));
+			dispatch_enqueue(waiting_create_dispatch(row, subscriber, loading.batch, events[i]));
 	}
 	batch_release(loading.batch);
 }
@@ -360,7 +339,7 @@ take_rows(DueRow *rows, int nrows, bool all)
 		if (reason != NULL && row->order_key != NULL)
 			lane_call_up(row, subscriber, false);
 		else if (reason != NULL)
-			dispatch_end(create_dispatch(row, subscriber, NULL, NULL),
+			dispatch_end(waiting_create_dispatch(row, subscriber, NULL, NULL),
 						 DISPATCH_FAILED, reason);
 		else if (all || (!subscriber->has_backlog && may_fetch(subscriber->host) &&
 						 subscriber_allowed_calls(subscriber, 1, now, &next_at) > 0))
@@ -493,107 +472,6 @@ fetch_replays(Subscriber *subscriber, TimestampTz now)
 		take_rows(rows, nrows, true);
 }
 
-/*
- * Ends what waits for a webhook that is gone or disabled, or is due for one that
- * is not valid any more, unless it is being called.  Returns false if there may be
- * more to end.
- */
-static bool
-end_refused(Subscriber *subscriber, TimestampTz first_due_at)
-{
-	const DuePosition start = {0};
-	DueRow	   *rows;
-	int			nrows = 0;
-	int			nended = 0;
-
-	if (!subscriber->exists)
-		nrows = dispatches_find_waiting_of(subscriber->id, PG_INT32_MAX, true, MAX_ROWS,
-										   &rows);
-	else if (subscriber->webhook == NULL && first_due_at <= due_position.time)
-		nrows = dispatches_find_due_of(subscriber->id, &start, due_position.time,
-									   MAX_ROWS, &rows);
-	else if (subscriber->webhook != NULL &&
-			 subscriber_refusal(subscriber, EVENT_RUN_CREATED, PG_INT32_MAX) != NULL)
-		nrows = dispatches_find_waiting_of(subscriber->id, PG_INT32_MAX, false, MAX_ROWS,
-										   &rows);
-	else if (subscriber->webhook != NULL &&
-			 subscriber->ended_epoch < subscriber->webhook->epoch)
-	{
-		nrows = dispatches_find_waiting_of(subscriber->id, subscriber->webhook->epoch,
-										   false, MAX_ROWS, &rows);
-		if (nrows < MAX_ROWS)
-			subscriber->ended_epoch = subscriber->webhook->epoch;
-	}
-	for (int i = 0; i < nrows; i++)
-	{
-		const char *reason = subscriber_refusal(subscriber, rows[i].event_type,
-												rows[i].epoch);
-		Dispatch   *dispatch = dispatch_find(rows[i].id);
-
-		if (reason == NULL || recorder_has_set_aside(rows[i].id) ||
-			(dispatch != NULL && dispatch->stage != STAGE_QUEUED))
-			continue;
-		if (dispatch == NULL)
-			dispatch = create_dispatch(&rows[i], subscriber, NULL, NULL);
-		dispatch_end(dispatch, DISPATCH_FAILED, reason);
-		if (rows[i].order_key != NULL)
-			lanes_look_again();
-		nended++;
-	}
-	return nrows < MAX_ROWS || nended == 0;
-}
-
-/*
- * Lets others know that nothing waits in the tables of days that are over, if
- * that is so; then whoever counts what waits need not look there.
- */
-static void
-publish_oldest(void)
-{
-	Id			bound = {0};
-	TimestampTz day = GetCurrentTimestamp() - USECS_PER_DAY;
-
-	/* Where a table of a day begins: one that is looked at holds none beyond. */
-	id_lower_bound(bound, day - day % USECS_PER_DAY);
-	live_set_oldest_active(bound);
-	if (dispatches_any_waits_below(bound))
-		live_set_oldest_active("");
-}
-
-/*
- * Looks at some of the webhooks for which dispatches wait: what is due before the
- * place up to which the table was read is theirs to read.
- */
-static void
-sweep(void)
-{
-	WaitingWebhook *webhooks;
-	int			count = dispatches_find_webhooks(swept_to, MAX_SWEPT, &webhooks);
-	ArrayParameter ids = {TEXTOID, NULL};
-
-	for (int i = 0; i < count; i++)
-		array_add_text(&ids, webhooks[i].id);
-	subscribers_refresh(array_result(&ids));
-	for (int i = 0; i < count; i++)
-	{
-		Subscriber *subscriber = subscriber_find(webhooks[i].id);
-
-		if (!end_refused(subscriber, webhooks[i].first_due_at))
-			return;
-		if (subscriber->host != NULL && webhooks[i].first_due_at <= due_position.time)
-			subscriber_add_backlog(subscriber, webhooks[i].first_due_at);
-		if (webhooks[i].has_replays)
-			subscriber_add_replays(subscriber, "");
-		strlcpy(swept_to, webhooks[i].id, sizeof(Id));
-	}
-	if (count == MAX_SWEPT)
-		return;
-	publish_oldest();
-	is_sweeping = must_sweep_again;
-	must_sweep_again = false;
-	swept_to[0] = '\0';
-}
-
 /* The transaction. */
 static void
 fetch(void *argument)
@@ -601,8 +479,8 @@ fetch(void *argument)
 	TimestampTz now = *(TimestampTz *) argument;
 	Host	   *host;
 
-	if (may_sweep())
-		sweep();
+	if (sweep_has_work())
+		sweep_step(due_position.time);
 	if (next_due_at <= now)
 		fetch_due(now - 1);
 	for (int i = 0; i < MAX_BACKLOGS && (host = next_backlogged_host(now)) != NULL; i++)

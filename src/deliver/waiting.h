@@ -20,7 +20,8 @@
 #ifndef WEBHOOK_WAITING_H
 #define WEBHOOK_WAITING_H
 
-#include "datatype/timestamp.h"
+#include "deliver/dispatch.h"
+#include "store/dispatch_rows.h"
 
 /* Starts with a sweep. */
 extern void waiting_open(void);
@@ -53,5 +54,12 @@ extern void waiting_wrote(TimestampTz time);
 
 /* A row that is due at this time was written. */
 extern void waiting_note_due(TimestampTz time);
+
+/*
+ * Adds the dispatch of a row, which belongs to this subscriber.  "event" belongs to
+ * "batch"; both are NULL for one that will not be called.
+ */
+extern Dispatch *waiting_create_dispatch(const DueRow *row, Subscriber *subscriber,
+										 Batch *batch, Event *event);
 
 #endif							/* WEBHOOK_WAITING_H */

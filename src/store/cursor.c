@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "store/cursor.h"
 #include "store/floors.h"
+#include "store/outbox_rows.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -50,28 +51,6 @@ static int	nopened;			/* windows since the reset */
 static int64 last_number;		/* of the newest row of cursors */
 static int64 pruned_before;
 
-#define EVENT_COLUMNS \
-	"o.id, o.created_at, o.xid, o.event_type::text, o.user_id, o.actor_id," \
-	" o.actor_task_id, o.actor_run_id, o.actor_build_id, o.webhook_id," \
-	" o.resource, o.problem IS NOT NULL AS has_problem, o.next_xid"
-
-enum
-{
-	EVENT_ID = 1,
-	EVENT_CREATED_AT,
-	EVENT_XID,
-	EVENT_EVENT_TYPE,
-	EVENT_USER_ID,
-	EVENT_ACTOR_ID,
-	EVENT_ACTOR_TASK_ID,
-	EVENT_ACTOR_RUN_ID,
-	EVENT_ACTOR_BUILD_ID,
-	EVENT_WEBHOOK_ID,
-	EVENT_RESOURCE,
-	EVENT_HAS_PROBLEM,
-	EVENT_NEXT_XID
-};
-
 static Statement newest_statement = {
 	"SELECT number, window_from, window_to, position_xid, position_id"
 	" FROM webhook_events_internal.cursors ORDER BY number DESC LIMIT 1",
@@ -95,7 +74,7 @@ static Statement late_statement = {
  */
 static Statement late_events_statement = {
 	"SELECT o.* FROM unnest($1) AS late (xid) CROSS JOIN LATERAL ("
-	" SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
+	" SELECT " OUTBOX_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE (o.xid, o.id) > (late.xid, CASE WHEN late.xid = $2 THEN $3 ELSE '' END)"
 	" AND o.xid <= late.xid AND o.id >= $4"
 	" ORDER BY o.xid, o.id LIMIT $5) AS o LIMIT $5",
@@ -107,7 +86,7 @@ static Statement late_events_statement = {
  * place of that value would be looked up anew for each table of a day.
  */
 static Statement events_statement = {
-	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
+	"SELECT " OUTBOX_COLUMNS " FROM webhook_events_internal.outbox AS o"
 	" WHERE (o.xid, o.id) > ($1, $2) AND o.id >= $3"
 	" AND o.xid < $6 AND pg_visible_in_snapshot(o.xid, $4)"
 	" ORDER BY o.xid, o.id LIMIT $5",
@@ -120,13 +99,6 @@ static Statement next_xid_statement = {
 	" AND o.xid < pg_snapshot_xmax($3) AND pg_visible_in_snapshot(o.xid, $3)"
 	" ORDER BY o.xid, o.id LIMIT 1",
 	3, {XID8OID, TEXTOID, PG_SNAPSHOTOID}, NULL
-};
-
-/* The array tells the planner of no partition to be left out, the bounds do. */
-static Statement find_statement = {
-	"SELECT " EVENT_COLUMNS " FROM webhook_events_internal.outbox AS o"
-	" WHERE o.id = ANY ($1) AND o.id >= $2 AND o.id <= $3",
-	3, {TEXTARRAYOID, TEXTOID, TEXTOID}, NULL
 };
 
 static Statement write_statement = {
@@ -183,12 +155,6 @@ cursor_mark_free(CursorMark *mark)
 	if (mark->window_to)
 		pfree(mark->window_to);
 	pfree(mark);
-}
-
-static uint64
-datum_xid(Datum value)
-{
-	return U64FromFullTransactionId(DatumGetFullTransactionId(value));
 }
 
 static uint64
@@ -337,47 +303,6 @@ cursor_is_at_end(void)
 		U64FromFullTransactionId(ReadNextFullTransactionId()) == xmax;
 }
 
-/*
- * Of an id that is none of ours, and longer, we take what sorts behind it, so that
- * it is not read for ever.
- */
-static void
-take_id(Id id, const char *text)
-{
-	if (strlcpy(id, text, sizeof(Id)) >= sizeof(Id))
-		id[ID_LENGTH - 1] = '~';
-}
-
-static Event *
-make_event(MemoryContext context, uint64 row)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(context);
-	Event	   *event = palloc0(sizeof(Event));
-	Datum		next_xid;
-	bool		isnull;
-
-	take_id(event->id, statement_text(row, EVENT_ID));
-	event->created_at =
-		DatumGetTimestampTz(statement_value(row, EVENT_CREATED_AT, &isnull));
-	event->xid = datum_xid(statement_value(row, EVENT_XID, &isnull));
-	next_xid = statement_value(row, EVENT_NEXT_XID, &isnull);
-	event->next_xid = isnull ? 0 : datum_xid(next_xid);
-	event->type = event_type_from_label(statement_text(row, EVENT_EVENT_TYPE));
-	event->user_id = statement_text(row, EVENT_USER_ID);
-	event->actor_id = statement_text(row, EVENT_ACTOR_ID);
-	event->actor_task_id = statement_text(row, EVENT_ACTOR_TASK_ID);
-	event->actor_run_id = statement_text(row, EVENT_ACTOR_RUN_ID);
-	event->actor_build_id = statement_text(row, EVENT_ACTOR_BUILD_ID);
-	event->webhook_id = statement_text(row, EVENT_WEBHOOK_ID);
-	event->resource = statement_text(row, EVENT_RESOURCE);
-	if (event->resource)
-		event->resource_length = strlen(event->resource);
-	event->has_problem =
-		DatumGetBool(statement_value(row, EVENT_HAS_PROBLEM, &isnull));
-	MemoryContextSwitchTo(old_context);
-	return event;
-}
-
 /* Takes the rows of the last statement until they are too many bytes. */
 static int
 take_events(MemoryContext context, uint64 nrows, size_t max_bytes,
@@ -388,7 +313,7 @@ take_events(MemoryContext context, uint64 nrows, size_t max_bytes,
 
 	while (count < (int) nrows && bytes < max_bytes)
 	{
-		events[count] = make_event(context, count);
+		events[count] = outbox_row_event(context, count);
 		bytes += events[count++]->resource_length;
 	}
 	return count;
@@ -518,12 +443,10 @@ cursor_take(Event **events, int count)
 CursorMark *
 cursor_skip(Id id)
 {
-	bool		isnull;
-
 	if (read_rows(1) == 0)
 		return NULL;
-	take_id(id, statement_text(0, EVENT_ID));
-	return move_behind(datum_xid(statement_value(0, EVENT_XID, &isnull)), id, 1);
+	outbox_row_id(0, id);
+	return move_behind(outbox_row_xid(0), id, 1);
 }
 
 void
@@ -549,63 +472,4 @@ cursor_write(const CursorMark *mark)
 		statement_write(&prune_statement, values, NULL);
 		pruned_before = last_number - CURSORS_KEPT;
 	}
-}
-
-/* A row of the last statement, by the id in it. */
-typedef struct FoundRow
-{
-	char	   *id;
-	uint64		row;
-} FoundRow;
-
-static int
-compare_found(const void *a, const void *b)
-{
-	return strcmp(((const FoundRow *) a)->id, ((const FoundRow *) b)->id);
-}
-
-int
-outbox_find(MemoryContext context, const char **ids, int nids,
-			size_t max_bytes, Event **events)
-{
-	ArrayParameter wanted = {TEXTOID, NULL};
-	const char *least = ids[0];
-	const char *greatest = ids[0];
-	Datum		values[3];
-	uint64		nrows;
-	FoundRow   *rows;
-	size_t		bytes = 0;
-	int			count = 0;
-
-	for (int i = 0; i < nids; i++)
-	{
-		array_add_text(&wanted, ids[i]);
-		if (strcmp(ids[i], least) < 0)
-			least = ids[i];
-		if (strcmp(ids[i], greatest) > 0)
-			greatest = ids[i];
-	}
-	values[0] = array_result(&wanted);
-	values[1] = CStringGetTextDatum(least);
-	values[2] = CStringGetTextDatum(greatest);
-	nrows = statement_read(&find_statement, values, NULL, 0);
-	rows = palloc(sizeof(FoundRow) * (nrows + 1));
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		rows[row].id = statement_text(row, EVENT_ID);
-		rows[row].row = row;
-	}
-	qsort(rows, nrows, sizeof(FoundRow), compare_found);
-
-	while (count < nids && bytes < max_bytes)
-	{
-		FoundRow	key = {unconstify(char *, ids[count]), 0};
-		FoundRow   *found = bsearch(&key, rows, nrows, sizeof(FoundRow),
-									compare_found);
-
-		events[count] = found ? make_event(context, found->row) : NULL;
-		bytes += found ? events[count]->resource_length : 0;
-		count++;
-	}
-	return count;
 }

@@ -78,12 +78,4 @@ extern void cursor_write(const CursorMark *mark);
 
 extern void cursor_mark_free(CursorMark *mark);
 
-/*
- * Finds events by their ids: events[i] is that of ids[i], allocated in
- * "context", or NULL if it is not there.  Stops when the resources exceed
- * "max_bytes", and returns how many of the ids it got through, at least one.
- */
-extern int	outbox_find(MemoryContext context, const char **ids, int nids,
-						size_t max_bytes, Event **events);
-
 #endif							/* WEBHOOK_CURSOR_H */

@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * batches.c
+ *	  Events that were read together, and how far the outbox is done with them.
+ *
+ * IDENTIFICATION
+ *	  src/deliver/batches.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "deliver/batches.h"
+#include "store/outbox_rows.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static MemoryContext batches_context;
+static MemoryContext events_context;
+
+/* Those whose mark is not written, oldest first. */
+static dlist_head routed_batches;
+
+void
+batches_open(MemoryContext context)
+{
+	batches_context = context;
+	events_context = AllocSetContextCreate(context, "webhook_events events",
+										   ALLOCSET_DEFAULT_SIZES);
+	dlist_init(&routed_batches);
+}
+
+Size
+batches_event_bytes(void)
+{
+	return MemoryContextMemAllocated(events_context, true);
+}
+
+static Batch *
+create_batch(MemoryContext context)
+{
+	Batch	   *batch = MemoryContextAllocZero(batches_context, sizeof(Batch));
+
+	MemoryContextSetParent(context, events_context);
+	batch->context = context;
+	batch->nusers = 1;
+	return batch;
+}
+
+Batch *
+batch_create(void)
+{
+	return create_batch(AllocSetContextCreate(events_context, "webhook_events batch",
+											  ALLOCSET_DEFAULT_SIZES));
+}
+
+/* Until all are loaded they are the transaction's. */
+Batch *
+batch_load(const char **ids, int nids, Size max_bytes, Event **events, int *nloaded)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "webhook_events batch",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	*nloaded = outbox_find(context, ids, nids, max_bytes, events);
+	return create_batch(context);
+}
+
+void
+batch_set_mark(Batch *batch, CursorMark *mark)
+{
+	batch->mark = mark;
+	dlist_push_tail(&routed_batches, &batch->node);
+}
+
+/* Frees a batch, or at least its events, when nothing needs it any more. */
+static void
+free_unused(Batch *batch)
+{
+	if (batch->nusers > 0)
+		return;
+	if (batch->context)
+		MemoryContextDelete(batch->context);
+	batch->context = NULL;
+	if (batch->nwithout_row == 0 && batch->mark == NULL)
+	{
+		list_free_deep(batch->ended_runs);
+		pfree(batch);
+	}
+}
+
+void
+batch_release(Batch *batch)
+{
+	batch->nusers--;
+	free_unused(batch);
+}
+
+void
+batch_lacks_row(Batch *batch)
+{
+	batch->nwithout_row++;
+}
+
+void
+batch_got_row(Batch *batch)
+{
+	batch->nwithout_row--;
+	free_unused(batch);
+}
+
+Batch *
+batch_next(const Batch *batch)
+{
+	const dlist_node *node = batch ? &batch->node : &routed_batches.head;
+
+	if (dlist_is_empty(&routed_batches) || node->next == &routed_batches.head)
+		return NULL;
+	return dlist_container(Batch, node, node->next);
+}
+
+void
+batch_hold(Batch *batch)
+{
+	batch->is_held = true;
+	batch->nusers++;
+	batch->nwithout_row++;
+}
+
+void
+batch_let_go(Batch *batch)
+{
+	batch->is_held = false;
+	batch->nusers--;
+	batch->nwithout_row--;
+	free_unused(batch);
+}
+
+void
+batches_drop_held_marks(void)
+{
+	dlist_mutable_iter iter;
+	bool		drops = false;
+
+	dlist_foreach_modify(iter, &routed_batches)
+	{
+		Batch	   *batch = dlist_container(Batch, node, iter.cur);
+
+		drops |= batch->is_held;
+		if (drops)
+			cursor_mark_free(batch_take_mark(batch));
+	}
+}
+
+void
+batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
+					const char *webhook)
+{
+	EndedRun   *last = batch->ended_runs ? llast(batch->ended_runs) : NULL;
+	MemoryContext old_context;
+	EndedRun   *run;
+
+	if (last != NULL && last->time == time && strcmp(last->id, id) == 0 &&
+		strcmp(last->webhook, webhook) == 0)
+		return;
+	old_context = MemoryContextSwitchTo(batches_context);
+	run = palloc(sizeof(EndedRun) + strlen(id) + 1);
+	run->time = time;
+	run->id = (char *) (run + 1);
+	strcpy(run->id, id);
+	strlcpy(run->webhook, webhook, sizeof(Id));
+	batch->ended_runs = lappend(batch->ended_runs, run);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+batches_forget_ended_run(const char *id, TimestampTz time)
+{
+	for (Batch *batch = batch_next(NULL); batch != NULL; batch = batch_next(batch))
+	{
+		ListCell   *cell;
+
+		foreach(cell, batch->ended_runs)
+		{
+			EndedRun   *run = lfirst(cell);
+
+			if (run->time >= time || strcmp(run->id, id) != 0)
+				continue;
+			batch->ended_runs = foreach_delete_current(batch->ended_runs, cell);
+			pfree(run);
+		}
+	}
+}
+
+CursorMark *
+batch_take_mark(Batch *batch)
+{
+	CursorMark *mark = batch->mark;
+
+	list_free_deep(batch->ended_runs);
+	batch->ended_runs = NIL;
+	dlist_delete(&batch->node);
+	batch->mark = NULL;
+	free_unused(batch);
+	return mark;
+}
