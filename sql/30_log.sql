@@ -41,6 +41,27 @@ CREATE INDEX outbox_default_xid_id_idx ON webhook_events_internal.outbox_default
 -- Builds are few, and an event of a run pays nothing for this one.  No id is too long for it.
 CREATE INDEX outbox_default_build_idx ON webhook_events_internal.outbox_default USING hash (actor_build_id)
     WHERE actor_build_id IS NOT NULL;
+-- What else events are looked for by while their day is written: a Bloom filter for some pages
+-- each, made by the maintenance process when these are full, so that an event pays next to nothing.
+-- A range has as many pages as few events of one value are spread over; filters are for events
+-- of 200 bytes of JSON or more, of which 24 fit on a page.
+CREATE INDEX outbox_default_run_idx ON webhook_events_internal.outbox_default
+    USING brin (actor_run_id text_bloom_ops (n_distinct_per_range = 320, false_positive_rate = 0.002))
+    WITH (pages_per_range = 16) WHERE actor_run_id IS NOT NULL;
+CREATE INDEX outbox_default_task_idx ON webhook_events_internal.outbox_default
+    USING brin (actor_task_id text_bloom_ops (n_distinct_per_range = 200, false_positive_rate = 0.002))
+    WITH (pages_per_range = 8) WHERE actor_task_id IS NOT NULL;
+CREATE INDEX outbox_default_actor_idx ON webhook_events_internal.outbox_default
+    USING brin (actor_id text_bloom_ops (n_distinct_per_range = 28, false_positive_rate = 0.005))
+    WITH (pages_per_range = 1) WHERE actor_id IS NOT NULL;
+CREATE INDEX outbox_default_user_idx ON webhook_events_internal.outbox_default
+    USING brin (user_id text_bloom_ops (n_distinct_per_range = 28, false_positive_rate = 0.005))
+    WITH (pages_per_range = 1) WHERE user_id IS NOT NULL;
+-- For audit(), which looks for the few that are not whole and for those of test_webhook().
+CREATE INDEX outbox_default_problem_idx ON webhook_events_internal.outbox_default (id)
+    WHERE problem IS NOT NULL;
+CREATE INDEX outbox_default_test_idx ON webhook_events_internal.outbox_default (id)
+    WHERE webhook_id IS NOT NULL;
 COMMENT ON TABLE webhook_events_internal.outbox_default IS
     'events of days that have no table of their own';
 
@@ -116,6 +137,12 @@ CREATE INDEX dispatches_default_holds_idx
 -- day on: dispatches come nearly in the order of their events.
 CREATE INDEX dispatches_default_event_idx ON webhook_events_internal.dispatches_default
     USING brin (event_id) WITH (pages_per_range = 16);
+CREATE INDEX dispatches_default_webhook_idx ON webhook_events_internal.dispatches_default
+    USING brin (webhook_id text_bloom_ops (n_distinct_per_range = 64, false_positive_rate = 0.005))
+    WITH (pages_per_range = 1);
+CREATE INDEX dispatches_default_user_idx ON webhook_events_internal.dispatches_default
+    USING brin (user_id text_bloom_ops (n_distinct_per_range = 64, false_positive_rate = 0.005))
+    WITH (pages_per_range = 1) WHERE user_id IS NOT NULL;
 CREATE INDEX dispatches_default_failed_idx ON webhook_events_internal.dispatches_default (id)
     WHERE status = 'FAILED';
 COMMENT ON TABLE webhook_events_internal.dispatches_default IS

@@ -83,6 +83,7 @@ BEGIN
         FROM pg_attribute AS a
         WHERE a.attrelid = 'pg_statistic'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
     USING child, source;
+    PERFORM webhook_events_internal.order_statistics(child);
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.inherit_statistics(text, date) IS
@@ -350,7 +351,15 @@ REVOKE ALL ON FUNCTION webhook_events_internal.index_day(text, date) FROM PUBLIC
 
 -- While a day is written its BRIN indexes know nothing of ranges of pages that are new:
 -- a look-up reads these.  Those that are full get a summary; of one that is not each
--- row to come would have to change it.
+-- row to come would have to change it.  The last pages may be those that sessions still fill.
+CREATE FUNCTION webhook_events_internal.summarize(index regclass, pages bigint) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_summarize';
+COMMENT ON FUNCTION webhook_events_internal.summarize(regclass, bigint) IS
+    'has a BRIN index summarize ranges of so many first pages of its table that have no summary; returns how many';
+REVOKE ALL ON FUNCTION webhook_events_internal.summarize(regclass, bigint) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.open_days(over date) RETURNS TABLE (kind text, day date)
     LANGUAGE sql STABLE STRICT ROWS 2
     SET search_path = pg_catalog, pg_temp
@@ -365,27 +374,52 @@ COMMENT ON FUNCTION webhook_events_internal.open_days(date) IS
     'tables of events and dispatches of days (UTC) from this one on that have rows';
 REVOKE ALL ON FUNCTION webhook_events_internal.open_days(date) FROM PUBLIC;
 
+-- The planner takes a BRIN index to be the worse the less its column is in order, which means
+-- nothing where summaries are Bloom filters: they are told to be in order.
+CREATE FUNCTION webhook_events_internal.order_statistics(relation regclass) RETURNS void
+    LANGUAGE sql VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    UPDATE pg_statistic AS s SET
+        stanumbers1 = CASE s.stakind1 WHEN 3 THEN '{1}' ELSE s.stanumbers1 END,
+        stanumbers2 = CASE s.stakind2 WHEN 3 THEN '{1}' ELSE s.stanumbers2 END,
+        stanumbers3 = CASE s.stakind3 WHEN 3 THEN '{1}' ELSE s.stanumbers3 END,
+        stanumbers4 = CASE s.stakind4 WHEN 3 THEN '{1}' ELSE s.stanumbers4 END,
+        stanumbers5 = CASE s.stakind5 WHEN 3 THEN '{1}' ELSE s.stanumbers5 END
+    WHERE s.starelid = relation AND s.staattnum = ANY (ARRAY(
+            SELECT unnest(x.indkey::smallint[]) FROM pg_index AS x
+                JOIN pg_class AS c ON c.oid = x.indexrelid
+                JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
+            WHERE x.indrelid = relation))
+        AND (s.stakind1 = 3 AND s.stanumbers1 <> '{1}' OR s.stakind2 = 3 AND s.stanumbers2 <> '{1}'
+            OR s.stakind3 = 3 AND s.stanumbers3 <> '{1}' OR s.stakind4 = 3 AND s.stanumbers4 <> '{1}'
+            OR s.stakind5 = 3 AND s.stanumbers5 <> '{1}')
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.order_statistics(regclass) IS
+    'has the planner believe that what a table has BRIN indexes on is in order';
+REVOKE ALL ON FUNCTION webhook_events_internal.order_statistics(regclass) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.summarize_day(kind text, day date) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     child constant regclass := to_regclass(webhook_events_internal.day_table(kind, day));
-    full_pages constant bigint := pg_relation_size(child) / current_setting('block_size')::integer - 1;
-    index record;
-    done bigint := 0;
+    full_pages constant bigint := pg_relation_size(child) / current_setting('block_size')::integer - 16;
+    done bigint;
 BEGIN
-    FOR index IN
-        SELECT x.indexrelid AS id, o.option_value::bigint AS pages
+    EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', child);
+    done := (SELECT sum(webhook_events_internal.summarize(x.indexrelid, full_pages))
         FROM pg_index AS x
             JOIN pg_class AS c ON c.oid = x.indexrelid
             JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'brin'
-            CROSS JOIN LATERAL pg_options_to_table(c.reloptions) AS o
-        WHERE x.indrelid = child AND o.option_name = 'pages_per_range'
-    LOOP
-        done := done + (SELECT coalesce(sum(brin_summarize_range(index.id, r.range * index.pages)), 0)
-            FROM generate_series(0, full_pages / index.pages - 1) AS r (range));
-    END LOOP;
+        WHERE x.indrelid = child AND x.indisvalid);
+    IF done > 0 AND NOT EXISTS (SELECT FROM pg_statistic AS s WHERE s.starelid = child) THEN
+        EXECUTE format('ANALYZE %s', child);
+    END IF;
+    IF (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        PERFORM webhook_events_internal.order_statistics(child);
+    END IF;
     RETURN done > 0;
 EXCEPTION
     -- VACUUM is at it, or another one of us; the next time will do.

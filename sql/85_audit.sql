@@ -73,22 +73,27 @@ BEGIN
             FROM webhook_events_internal.outbox AS o
             WHERE o.id >= webhook_events.id_lower_bound(since)
                 AND o.id < webhook_events.id_lower_bound(until)) ELSE '{}' END;
-        RETURN QUERY
-            SELECT 'event is missing', source.relation, r.resource_id
-            FROM webhook_events_internal.read_as_owner(source.relation, format(
+        RETURN QUERY EXECUTE format(
+            'SELECT ''event is missing'', $1, r.resource_id'
+            ' FROM webhook_events_internal.read_as_owner($1, $2, $3, $4, $5) AS r'
+            ' WHERE NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o'
+            '     WHERE o.id >= webhook_events.id_lower_bound($3 - interval ''1 hour'')'
+            '         AND o.event_type = ANY ($6) AND o.%I = r.resource_id'
+            '         AND o.event_type = CASE r.status WHEN ''SUCCEEDED'' THEN ($6)[1]'
+            '             WHEN ''FAILED'' THEN ($6)[2] WHEN ''ABORTED'' THEN ($6)[3] ELSE ($6)[4] END)',
+            CASE source.kind WHEN 'run' THEN 'actor_run_id' ELSE 'actor_build_id' END)
+        USING source.relation, format(
                 'SELECT r.%I::text, replace(r.%I::text COLLATE "C", ''-'', ''_'') FROM %s AS r'
-                ' WHERE replace(r.%2$I::text COLLATE "C", ''_'', ''-'')'
-                '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'') AND %4$s',
+                ' WHERE r.%2$I::text COLLATE "C"'
+                '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'', ''TIMED_OUT'') AND %4$s',
                 columns ->> 'id', columns ->> 'status', source.relation,
                 CASE WHEN finished IS NULL
                     THEN format('r.%I::text = ANY ($3)', columns ->> 'id')
                     ELSE format('%1$s >= $1 AND %1$s < $2', finished) END),
-                since, until, ids) AS r
-            WHERE NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o
-                WHERE o.id >= webhook_events.id_lower_bound(since - interval '1 hour')
-                    AND r.resource_id = CASE source.kind WHEN 'run' THEN o.actor_run_id
-                        ELSE o.actor_build_id END
-                    AND o.event_type::text = format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), r.status));
+            since, until, ids, ARRAY(
+                SELECT format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), e.status)::webhook_events.event_type
+                FROM unnest('{SUCCEEDED,FAILED,ABORTED,TIMED_OUT}'::text[]) WITH ORDINALITY AS e (status, number)
+                ORDER BY e.number);
     EXCEPTION WHEN OTHERS THEN
         RETURN QUERY SELECT 'table can''t be read: ' || SQLERRM, source.relation, NULL::text;
     END;
@@ -127,12 +132,14 @@ DECLARE
         '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[3]::text::xid8 END AS created_xmax'
         '         FROM webhook_events_internal.webhooks AS h WHERE h.is_enabled AND %s) AS w ON w.type = e.event_type AND %s'
         ' WHERE e.id >= $1 AND e.id < $2 AND e.webhook_id IS NULL'
-        '     AND (w.modified_at <= e.created_at OR w.modified_at = w.created_at)'
-        '     AND (w.created_xid = e.xid OR e.xid >= w.created_xmax'
-        '         OR w.created_at <= e.created_at AND (w.created_xmin IS NULL OR e.xid >= w.created_xmin))'
-        '     AND (w.actor_task_id IS NULL OR w.actor_task_id = e.actor_task_id)'
-        '     AND (w.actor_id IS NULL OR w.actor_id = e.actor_id)'
-        '     AND (w.user_id IS NULL OR w.user_id = e.user_id) %s %s';
+        -- Of many conditions the planner thinks that next to nothing is left, and has one process
+        -- add up what several read; of one that it doesn't understand it thinks of half.
+        '     AND CASE WHEN (w.modified_at <= e.created_at OR w.modified_at = w.created_at)'
+        '         AND (w.created_xid = e.xid OR e.xid >= w.created_xmax'
+        '             OR w.created_at <= e.created_at AND (w.created_xmin IS NULL OR e.xid >= w.created_xmin))'
+        '         AND (w.actor_task_id IS NULL OR w.actor_task_id = e.actor_task_id)'
+        '         AND (w.actor_id IS NULL OR w.actor_id = e.actor_id)'
+        '         AND (w.user_id IS NULL OR w.user_id = e.user_id) THEN true ELSE false END %s %s';
     kinds constant text[] := '{
         {h.actor_run_id IS NOT NULL, w.actor_run_id = e.actor_run_id},
         {h.actor_run_id IS NULL AND h.actor_task_id IS NOT NULL, w.actor_task_id = e.actor_task_id},
@@ -150,6 +157,7 @@ DECLARE
     all_wanted text[] := '{}';
     suspects_wanted text[] := '{}';
     suspects text[];
+    tests text[];
     day timestamptz;
     lower text;
     upper text := webhook_events.id_lower_bound(since);
@@ -193,13 +201,19 @@ BEGIN
                 array_to_string(suspects_wanted, ' UNION ALL '))
             USING lower, upper, suspects, unrouted, server;
         END IF;
-        RETURN QUERY EXECUTE format('SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id'
-            ' FROM webhook_events_internal.outbox AS e'
-            '     JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id'
-            ' WHERE e.id >= $1 AND e.id < $2 AND e.event_type = ''TEST'' %s AND NOT EXISTS ('
-            'SELECT FROM webhook_events_internal.dispatches AS d'
-            ' WHERE d.event_id = e.id AND d.webhook_id = w.id AND d.id >= $1 AND d.id < $2)',
-            is_routed) USING lower, upper, suspects, unrouted, server;
+        -- The events of test_webhook() are few, and so is what they are compared with.
+        tests := ARRAY(SELECT e.id FROM webhook_events_internal.outbox AS e
+            WHERE e.id >= lower AND e.id < upper AND e.webhook_id IS NOT NULL AND e.event_type = 'TEST'
+                AND e.id <> ALL (unrouted));
+        IF tests <> '{}' THEN
+            RETURN QUERY SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id
+            FROM webhook_events_internal.outbox AS e
+                JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id
+            WHERE e.id >= lower AND e.id < upper AND e.id = ANY (tests) AND NOT EXISTS (
+                SELECT FROM webhook_events_internal.dispatches AS d
+                WHERE d.event_id = e.id AND d.webhook_id = w.id AND d.id >= lower AND d.id < upper
+                    AND d.event_id = ANY (tests));
+        END IF;
     END LOOP;
 END
 $function$;

@@ -132,16 +132,13 @@ typedef struct JsonbBuilder
 #define index_insert_cleanup(index, info) ((void) (index), (void) (info))
 #endif
 
-/* PostgreSQL 17 reads the map of a BRIN index without a snapshot. */
-#if PG_VERSION_NUM < 170000
-#define brin_map_open(index, pages) brinRevmapInitialize(index, pages, NULL)
-#define brin_map_find(map, block, buffer, offset, size) \
-	brinGetTupleForHeapBlock(map, block, buffer, offset, size, \
-							 BUFFER_LOCK_SHARE, NULL)
+/* PostgreSQL 16 renamed where a relation's file is. */
+#if PG_VERSION_NUM < 160000
+#define FileLocator RelFileNode
+#define relation_file(relation) ((relation)->rd_node)
 #else
-#define brin_map_open(index, pages) brinRevmapInitialize(index, pages)
-#define brin_map_find(map, block, buffer, offset, size) \
-	brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE)
+#define FileLocator RelFileLocator
+#define relation_file(relation) ((relation)->rd_locator)
 #endif
 
 /* PostgreSQL 16 keeps with a view's query which view it was; before, its OLD row tells. */

@@ -21,6 +21,7 @@
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/utility.h"
+#include "sql/newest_first.h"
 #include "sql/see_through.h"
 
 PG_MODULE_MAGIC;
@@ -35,6 +36,7 @@ _PG_init(void)
 	heartbeat_install_hook();
 	follow_install_hook();
 	see_through_install_hook();
+	newest_first_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	shared_request();

@@ -10,18 +10,15 @@
  */
 #include "postgres.h"
 
-#include "access/brin.h"
-#include "access/brin_revmap.h"
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "catalog/pg_am.h"
 #include "compat.h"
 #include "executor/executor.h"
-#include "storage/bufmgr.h"
 #include "store/day_rows.h"
+#include "store/summaries.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -57,71 +54,33 @@ day_rows_create(const DayKind *kind)
 	return rows;
 }
 
-/* Has one of the rows a value there? */
+/*
+ * Does the index want to be told of one of the rows?  A BRIN index does only of those in
+ * ranges of pages that have a summary, which nearly all new rows are behind.  All rows must
+ * be in their table already.
+ */
 static bool
-any_has(const DayRows *rows, AttrNumber column)
+is_wanted(const DayRows *rows, const DayTable *table, int index)
 {
+	AttrNumber	column = table->wanted[index];
+	Summaries  *summaries = table->summaries[index];
+	BlockNumber looked_at = InvalidBlockNumber;
+
+	if (column == InvalidAttrNumber && summaries == NULL)
+		return true;
 	for (int i = 0; i < rows->count; i++)
 	{
-		if (!rows->slots[i]->tts_isnull[column - 1])
+		BlockNumber block = ItemPointerGetBlockNumber(&rows->slots[i]->tts_tid);
+
+		if (column != InvalidAttrNumber && rows->slots[i]->tts_isnull[column - 1])
+			continue;
+		if (summaries == NULL)
 			return true;
+		if (block != looked_at && summaries_have(summaries, block))
+			return true;
+		looked_at = block;
 	}
 	return false;
-}
-
-/*
- * Which rows a BRIN index wants to know of: those in ranges of pages that somebody has
- * summarized, or begun to, which nearly all new rows are behind.  It would find that out
- * itself, for each row anew.
- */
-typedef struct Ranges
-{
-	BrinRevmap *map;			/* NULL: the index wants all */
-	BlockNumber pages;			/* of a range */
-	BlockNumber range;			/* that was looked at last */
-	bool		is_summarized;
-} Ranges;
-
-static Ranges
-ranges_open(Relation index)
-{
-	Ranges		ranges = {.range = InvalidBlockNumber};
-
-	if (index->rd_rel->relam == BRIN_AM_OID && !BrinGetAutoSummarize(index))
-		ranges.map = brin_map_open(index, &ranges.pages);
-	return ranges;
-}
-
-/* The row must be in its table already: then who summarizes its range from now on sees it. */
-static bool
-ranges_want(Ranges *ranges, ItemPointer row)
-{
-	BlockNumber block = ItemPointerGetBlockNumber(row);
-	BlockNumber range;
-	Buffer		buffer = InvalidBuffer;
-	OffsetNumber offset;
-	Size		size;
-
-	if (ranges->map == NULL)
-		return true;
-	range = block / ranges->pages;
-	if (range == ranges->range)
-		return ranges->is_summarized;
-	ranges->range = range;
-	ranges->is_summarized = brin_map_find(ranges->map, range * ranges->pages, &buffer,
-										  &offset, &size) != NULL;
-	if (ranges->is_summarized)
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	if (BufferIsValid(buffer))
-		ReleaseBuffer(buffer);
-	return ranges->is_summarized;
-}
-
-static void
-ranges_close(Ranges *ranges)
-{
-	if (ranges->map != NULL)
-		brinRevmapTerminate(ranges->map);
 }
 
 /*
@@ -136,7 +95,6 @@ insert_into_index(const DayRows *rows, Oid index_oid, const IndexInfo *cached)
 	IndexUniqueCheck check = index->rd_index->indisunique ?
 	UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 	IndexInfo	info = *cached;
-	Ranges		ranges = ranges_open(index);
 	EState	   *estate = NULL;
 	ExprState  *predicate = NULL;
 	Datum		values[INDEX_MAX_KEYS];
@@ -152,8 +110,6 @@ insert_into_index(const DayRows *rows, Oid index_oid, const IndexInfo *cached)
 	{
 		TupleTableSlot *slot = rows->slots[i];
 
-		if (!ranges_want(&ranges, &slot->tts_tid))
-			continue;
 		if (estate)
 		{
 			ResetPerTupleExprContext(estate);
@@ -166,7 +122,6 @@ insert_into_index(const DayRows *rows, Oid index_oid, const IndexInfo *cached)
 					 check, false, &info);
 	}
 	index_insert_cleanup(index, &info);
-	ranges_close(&ranges);
 	if (estate)
 		FreeExecutorState(estate);
 	index_close(index, NoLock);
@@ -182,10 +137,11 @@ flush(DayRows *rows)
 		return;
 	table_multi_insert(rows->relation, rows->slots, rows->count,
 					   GetCurrentCommandId(true), 0, NULL);
+	summaries_look();
 	table = day_table_get(rows->kind, rows->relation);
 	for (int i = 0; i < table->nindexes; i++)
 	{
-		if (table->wanted[i] == InvalidAttrNumber || any_has(rows, table->wanted[i]))
+		if (is_wanted(rows, table, i))
 			insert_into_index(rows, table->index_oids[i], table->indexes[i]);
 	}
 	for (int i = 0; i < rows->count; i++)

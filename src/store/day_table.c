@@ -139,6 +139,7 @@ build_table(DayTable *table, const DayKind *kind, Relation relation)
 	table->index_oids = palloc(sizeof(Oid) * list_length(oids));
 	table->indexes = palloc(sizeof(IndexInfo *) * list_length(oids));
 	table->wanted = palloc(sizeof(AttrNumber) * list_length(oids));
+	table->summaries = palloc(sizeof(Summaries *) * list_length(oids));
 	table->nindexes = 0;
 	foreach(cell, oids)
 	{
@@ -147,6 +148,7 @@ build_table(DayTable *table, const DayKind *kind, Relation relation)
 		table->index_oids[table->nindexes] = lfirst_oid(cell);
 		table->indexes[table->nindexes] = BuildIndexInfo(index);
 		table->wanted[table->nindexes] = wanted_column(table->indexes[table->nindexes]);
+		table->summaries[table->nindexes] = summaries_of(lfirst_oid(cell));
 		table->nindexes++;
 		index_close(index, NoLock);
 	}

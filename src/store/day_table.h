@@ -15,6 +15,7 @@
 #include "rules/event_type.h"
 #include "storage/itemptr.h"
 #include "store/relation_cache.h"
+#include "store/summaries.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
@@ -53,6 +54,7 @@ typedef struct DayTable
 	IndexInfo **indexes;
 	AttrNumber *wanted;			/* an index has only rows with a value here;
 								 * InvalidAttrNumber: it has others */
+	Summaries **summaries;		/* of BRIN indexes; NULL of others */
 } DayTable;
 
 /*

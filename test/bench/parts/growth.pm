@@ -82,7 +82,11 @@ sub history_lookup
 		sql($node, "DO \$\$ BEGIN EXECUTE (SELECT string_agg('DROP TABLE ' || webhook_events_internal.day_table(kind, (now() AT TIME ZONE 'UTC')::date), '; ')"
 			  . " FROM unnest('{outbox,dispatches}'::text[]) AS kind); END \$\$");
 		fill_day($node, 0, $count);
-		sql($node, "SELECT webhook_events_internal.summarize_day('dispatches', (now() AT TIME ZONE 'UTC')::date)");
+		$started = time;
+		my $lsn = sql($node, 'SELECT pg_current_wal_insert_lsn()');
+		sql($node, "SELECT webhook_events_internal.summarize_day(kind, (now() AT TIME ZONE 'UTC')::date) FROM unnest('{outbox,dispatches}'::text[]) AS kind");
+		result(what => 'summaries of today', figure => sprintf('%.1f s, %.0f B of WAL for an event', time - $started,
+			sql($node, "SELECT pg_current_wal_insert_lsn() - '$lsn'") / $count), reference => "$count events");
 
 		my ($run, $build, $event) = map { sql($node, "SELECT $_->[1] FROM webhook_events_internal.$_->[0]"
 				  . " WHERE id >= webhook_events.id_lower_bound($midnight - interval '72 hours') AND $_->[1] IS NOT NULL ORDER BY id LIMIT 1") }
