@@ -54,7 +54,8 @@
 static MemoryContext bodies_context;
 static MemoryContext scratch_context;
 static size_t body_bytes;
-static size_t turn_bytes;		/* of bodies that were built in this turn */
+static size_t turn_bytes;		/* of events that were read in this turn, and
+								 * of bodies that were built */
 static bool has_deferred;		/* something big waits for the next one */
 
 void
@@ -65,7 +66,8 @@ caller_open(MemoryContext context)
 	scratch_context = AllocSetContextCreate(context, "webhook_events request",
 											0, SCRATCH_SIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	body_bytes = 0;
-	caller_begin_turn();
+	has_deferred = false;
+	caller_begin_turn(0);
 }
 
 /*
@@ -213,10 +215,9 @@ is_big(const Dispatch *dispatch)
 }
 
 void
-caller_begin_turn(void)
+caller_begin_turn(size_t nread)
 {
-	turn_bytes = 0;
-	has_deferred = false;
+	turn_bytes = has_deferred ? 0 : nread;
 }
 
 bool
@@ -226,11 +227,12 @@ caller_has_deferred(void)
 }
 
 void
-caller_start_requests(void)
+caller_start_requests(bool with_big)
 {
 	Host	   *host;
 	int			nwaiting = 0;
 
+	has_deferred = false;
 	hosts_end_rests(clock_work_time());
 	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
@@ -245,7 +247,7 @@ caller_start_requests(void)
 		dispatch = next_of(host);
 		if (dispatch == NULL)
 			continue;
-		if (turn_bytes >= MAX_TURN_BYTES && is_big(dispatch))
+		if ((!with_big || turn_bytes >= MAX_TURN_BYTES) && is_big(dispatch))
 		{
 			has_deferred = true;
 			nwaiting++;

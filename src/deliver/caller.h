@@ -18,14 +18,18 @@
 extern void caller_open(MemoryContext context);
 
 /*
- * Begins a turn, in which only so much is spent on big bodies; and is one left
- * for the next turn, which could be started then?
+ * Begins a turn, in which only so much is spent on big bodies, and nothing if much was
+ * spent on reading as many bytes of events, unless the last turn has left one; and is
+ * one left for the next turn, which could be started then?
  */
-extern void caller_begin_turn(void);
+extern void caller_begin_turn(size_t nread);
 extern bool caller_has_deferred(void);
 
-/* Starts as many requests as the shares and the turn allow. */
-extern void caller_start_requests(void);
+/*
+ * Starts as many requests as the shares and the turn allow; those with big bodies only
+ * if told so, for the others should not wait for these to be built.
+ */
+extern void caller_start_requests(bool with_big);
 
 /* Takes the answers that came; true if there were any. */
 extern bool caller_take_answers(void);

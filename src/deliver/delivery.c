@@ -214,21 +214,30 @@ find_work(void)
 	return true;
 }
 
+/* Bytes of events that memory has gained since it held so many. */
+static Size
+gained(Size before)
+{
+	Size		now = batches_event_bytes();
+
+	return now > before ? now - before : 0;
+}
+
 /*
- * Starts what can be started.  What is answered at once makes room for more;
- * but results must not wait for ever.
+ * Starts what can be started, after so many bytes of events were read.  What is
+ * answered at once makes room for more; but results must not wait for ever.
  */
 static void
-call(void)
+call(Size nread)
 {
-	caller_begin_turn();
+	caller_begin_turn(nread);
 	for (int i = 0; i < MAX_ROUNDS; i++)
 	{
-		caller_start_requests();
+		caller_start_requests(false);
 		if (!caller_take_answers())
 			break;
 	}
-	caller_start_requests();
+	caller_start_requests(true);
 }
 
 /* Milliseconds until something has to be done. */
@@ -318,9 +327,11 @@ delivery_run(uint32 wake, bool may_send)
 	may_send = may_send && !recorder_is_blocked();
 	if (may_send)
 	{
+		Size		held = batches_event_bytes();
+
 		if (!find_work())
 			return -1;
-		call();
+		call(gained(held));
 		if (time_matters(false) && times_deadline() <= clock_work_time() &&
 			!times_write())
 			return -1;

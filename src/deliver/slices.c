@@ -51,6 +51,13 @@ copy_text(MemoryContext context, const char *text)
 	return text ? MemoryContextStrdup(context, text) : NULL;
 }
 
+/* The same of a text that need not have a zero byte at its end. */
+static const char *
+copy_bytes(MemoryContext context, const char *text, size_t length)
+{
+	return text ? memcpy(MemoryContextAlloc(context, length + 1), text, length) : NULL;
+}
+
 static Event *
 copy_event(const Event *event, MemoryContext context)
 {
@@ -63,7 +70,7 @@ copy_event(const Event *event, MemoryContext context)
 	copy->actor_run_id = copy_text(context, event->actor_run_id);
 	copy->actor_build_id = copy_text(context, event->actor_build_id);
 	copy->webhook_id = copy_text(context, event->webhook_id);
-	copy->resource = copy_text(context, event->resource);
+	copy->resource = copy_bytes(context, event->resource, event->resource_length);
 	return copy;
 }
 

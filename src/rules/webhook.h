@@ -89,7 +89,8 @@ typedef struct Event
 	const char *actor_run_id;
 	const char *actor_build_id;
 	const char *webhook_id;		/* of a TEST: who gets it */
-	const char *resource;		/* JSON text, NULL if there is none */
+	const char *resource;		/* JSON text, NULL if there is none; maybe
+								 * without a zero byte at its end */
 	size_t		resource_length;
 	bool		has_problem;	/* not all of it could be made */
 } Event;

@@ -79,9 +79,7 @@ outbox_row_event(MemoryContext context, uint64 row)
 	event->actor_run_id = statement_text(row, EVENT_ACTOR_RUN_ID);
 	event->actor_build_id = statement_text(row, EVENT_ACTOR_BUILD_ID);
 	event->webhook_id = statement_text(row, EVENT_WEBHOOK_ID);
-	event->resource = statement_text(row, EVENT_RESOURCE);
-	if (event->resource)
-		event->resource_length = strlen(event->resource);
+	event->resource = statement_long_text(row, EVENT_RESOURCE, &event->resource_length);
 	event->has_problem =
 		DatumGetBool(statement_value(row, EVENT_HAS_PROBLEM, &isnull));
 	MemoryContextSwitchTo(old_context);

@@ -420,6 +420,23 @@ statement_text(uint64 row, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+const char *
+statement_long_text(uint64 row, int column, size_t *length)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+	struct varlena *text;
+
+	*length = 0;
+	if (isnull)
+		return NULL;
+	text = PG_DETOAST_DATUM_PACKED(value);
+	*length = VARSIZE_ANY_EXHDR(text);
+	if (text != (struct varlena *) DatumGetPointer(value))
+		return VARDATA_ANY(text);
+	return pnstrdup(VARDATA_ANY(text), *length);
+}
+
 void
 array_add(ArrayParameter *array, Datum value, bool isnull)
 {

@@ -117,6 +117,12 @@ extern Datum statement_value(uint64 row, int column, bool *isnull);
 /* The same for text, palloc'd in CurrentMemoryContext; NULL for NULL. */
 extern char *statement_text(uint64 row, int column);
 
+/*
+ * The same with its length in bytes, for a text that can be long: no zero byte need
+ * follow it, since what was compressed or lay elsewhere is not copied once more.
+ */
+extern const char *statement_long_text(uint64 row, int column, size_t *length);
+
 /* Gathers parameters that are arrays, element by element. */
 typedef struct ArrayParameter
 {

@@ -45,6 +45,7 @@ my @order = (
 	[ ad_hoc => \&parts::delivery::ad_hoc ],
 	[ webhooks => \&parts::delivery::webhooks ],
 	[ neighbours => \&parts::neighbours::neighbours ],
+	[ big => \&parts::neighbours::big ],
 	[ backlog => \&parts::neighbours::backlog ],
 	[ replay => \&parts::delivery::replay ],
 	[ old_transaction => \&parts::delivery::old_transaction ],
@@ -59,13 +60,13 @@ my %modes = (
 		minutes => 3, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, ordered_runs => 5000, load_events => 4000,
 		webhooks => 10000, ad_hoc_runs => 5000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
 		pgbench_seconds => 1, lives => 1000, counted_lives => 100, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
-		soak_rate => 500, part_minutes => 2
+		soak_rate => 500, big_seconds => 3, big_turns => 1, part_minutes => 2
 	},
 	full => {
 		minutes => 60, rounds => 3, turns => 15, drain_turns => 9, turn_events => 50000, events => 200000, samples => 1000, ordered_runs => 100000, load_events => 40000,
 		webhooks => 1000000, ad_hoc_runs => 100000, backlog => 1000000, history => 10000000, old_seconds => 300, idle_seconds => 60,
 		pgbench_seconds => 5, lives => 10000, counted_lives => 500, lookup_events => 1000000, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
-		soak_rate => 2000, part_minutes => 30
+		soak_rate => 2000, big_seconds => 10, big_turns => 9, part_minutes => 30
 	});
 my ($mode, $output) = ('quick', '.');
 my %set;

@@ -139,6 +139,21 @@ ok(calls($bytes, 'length(response_body) > 0'), 'an answer with zeros can be stor
 my $v6 = deliver('http://[::1]:' . $receiver->port . '/ok', 'SUCCEEDED');
 is(dispatch($v6, 'attempts'), 1, 'IPv6 works');
 
+# Bodies that take their time are built when all else has been sent, whatever came first.
+$node->safe_psql('postgres', "SELECT webhook_events.pause('to have all in one batch')");
+my @weights = map {
+	my ($name, $host) = @$_;
+	create_webhook($node, "http://$host:" . $receiver->port . '/ok', 'ACTOR.RUN.CREATED', actor_id => "'$name'");
+} [ heavy => '[::1]' ], [ light => '127.0.0.1' ];
+$node->safe_psql('postgres', "INSERT INTO actor_runs (id, actor_id, meta)"
+	  . " VALUES ('heavy', 'heavy', to_jsonb(repeat('x', 300000))), ('light', 'light', 'null')");
+$node->safe_psql('postgres', "SELECT webhook_events.resume()");
+wait_for_sql($node, "SELECT status FROM webhook_events.dispatches WHERE webhook_id = '$_'", 'SUCCEEDED') foreach @weights;
+is($node->safe_psql('postgres', "SELECT string_agg(w.actor_id, ' ' ORDER BY c.started_at)"
+		  . " FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id"
+		  . " JOIN webhook_events.webhooks AS w ON w.id = d.webhook_id WHERE w.actor_id IN ('heavy', 'light')"),
+	'light heavy', 'a small event is sent before a big one that came first');
+
 # 410, disabled, removed
 my $gone = deliver('/gone', 'FAILED');
 is(dispatch($gone, 'attempts'), 1, '410 fails the dispatch for good');

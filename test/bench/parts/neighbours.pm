@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Bench;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
@@ -98,6 +99,80 @@ sub neighbours
 				number => percentile($fraction, @$with) / percentile($fraction, @$without),
 				bar => $fraction > 0.5 ? '<= 2' : undef);
 		}
+	});
+	return;
+}
+
+# Events of a few megabytes, one committed every so often, for so many seconds.
+sub add_big_events
+{
+	my ($node, $name, $seconds, $megabytes) = @_;
+
+	return IPC::Run::start([ 'psql', '-Xqd', $node->connstr('postgres'), '-c', "CALL add_big('$name', $seconds, $megabytes)" ], '<', \undef);
+}
+
+# Small events while big ones go to another host; big ones cost what adds them a
+# multiple of what they cost the worker, so they are few.
+sub big
+{
+	with_node('big', "webhook_events.payload_limit = '8MB'\n", sub {
+		my $node = shift;
+		my $small = start_sink('ok');
+		my $large = start_sink('ok');
+		my ($seconds, $rate) = ($scale{big_seconds}, 500);
+		my (%times, @ratios);
+
+		create_webhook($node, $small->{url}{ok}, $created, actor_id => "'ok'");
+		create_webhook($node, $large->{url}{ok}, $created, actor_id => "'big'");
+		sql($node, <<'SQL');
+ALTER TABLE actor_runs ADD COLUMN output text;
+SELECT webhook_events.attach('actor_runs');
+CREATE PROCEDURE add_big(name text, seconds integer, megabytes integer) LANGUAGE plpgsql AS $$
+DECLARE
+	until timestamptz := clock_timestamp() + seconds * interval '1 second';
+	value text := (SELECT left(string_agg('{"n": ' || i || ', "isDone": false, "text": "' || md5(i::text) || '"}', ', '), 1048576)
+		FROM generate_series(1, 15000) AS i);
+	n integer := 0;
+BEGIN
+	WHILE clock_timestamp() < until LOOP
+		n := n + 1;
+		INSERT INTO actor_runs (id, actor_id, output) VALUES (name || n, 'big', repeat(value, megabytes));
+		COMMIT;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
+SQL
+		commit_times($node, 'w', 100, 100, 'ok', 1);
+		foreach my $turn (1 .. $scale{big_turns})
+		{
+			foreach my $megabytes (0, 1, 5)
+			{
+				my $name = "$megabytes-$turn-";
+				my $beside = $megabytes ? add_big_events($node, "big$name", $seconds, $megabytes) : undef;
+
+				progress("big: turn $turn of $scale{big_turns}, $megabytes MB");
+				$times{$name} = commit_times($node, $name, $seconds * $rate, $rate, 'ok', 2);
+				$beside->finish if $beside;
+				wait_for($node, 'SELECT events_waiting = 0 AND dispatches_active = 0 FROM webhook_events.status()');
+			}
+		}
+		sleep 1;
+		my $arrivals = stop_sink($small);
+		my $arrived = stop_sink($large);
+		foreach my $megabytes (1, 5)
+		{
+			my (@with, @without);
+
+			foreach my $turn (1 .. $scale{big_turns})
+			{
+				push @with, percentile(0.99, @{ (delays($times{"$megabytes-$turn-"}, $arrivals))[1] });
+				push @without, percentile(0.99, @{ (delays($times{"0-$turn-"}, $arrivals))[1] });
+			}
+			result(what => "small events beside those of $megabytes MB, p99", figure => sprintf('%.2f ms', median(@with)),
+				reference => sprintf('alone %.2f ms', median(@without)),
+				number => median(map { $with[$_] / $without[$_] } 0 .. $#with), bar => '<= 5');
+		}
+		note(scalar(grep { /big/ } keys %$arrived) . ' big events arrived');
 	});
 	return;
 }
