@@ -63,12 +63,11 @@ sub query
 sub co { return query($co, $_[0]); }
 
 # The statement of the page for definitions.
-sub subscribe
+sub subscribe_node
 {
 	my ($name) = @_;
 
-	query($node{$name}, "CREATE SUBSCRIPTION definitions_$name CONNECTION 'host=127.0.0.1 port=" . $co->port
-		  . " dbname=postgres' PUBLICATION definitions");
+	subscribe($node{$name}, "definitions_$name", $co, 'definitions');
 	return;
 }
 
@@ -148,13 +147,10 @@ sql_fails($co, "SELECT webhook_events.attach('actor_builds')", qr/HINT:.*citus\.
 co("SET citus.enable_unsafe_triggers = on; SELECT webhook_events.attach('actor_builds')");
 
 # Definitions, as the page has it.
-$co->safe_psql('postgres', q{SELECT format('CREATE PUBLICATION definitions FOR TABLE webhook_events_internal.webhooks (%s)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-	FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-		AND attname NOT IN ('created_xid', 'created_in') \gexec
-});
+publish_webhooks($co, 'definitions');
 foreach my $name ('one', 'two')
 {
-	subscribe($name);
+	subscribe_node($name);
 	subscribed($name);
 }
 my $webhook = create_webhook($co, $receiver->url('/ok'), 'ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED, ACTOR.RUN.FAILED, ACTOR.BUILD.CREATED');
@@ -262,7 +258,7 @@ start_node('three');
 query($node{three}, 'CREATE EXTENSION citus');
 co("SELECT citus_add_node('127.0.0.1', " . $node{three}->port . ')');
 is(query($node{three}, "SELECT count(*) FROM pg_extension WHERE extname = 'webhook_events'"), 1, 'a new node gets the extension');
-subscribe('three');
+subscribe_node('three');
 subscribed('three');
 my ($later) = split /\n/, co("SELECT max(shardid) FROM citus_shards WHERE table_name = 'actor_runs'::regclass AND nodeport = " . $node{two}->port);
 co("SELECT citus_move_shard_placement($later, '127.0.0.1', " . $node{two}->port . ", '127.0.0.1', " . $node{three}->port . ", 'block_writes')");

@@ -10,7 +10,7 @@ use warnings;
 use Exporter 'import';
 use WebhookEvents::Node;
 
-our @EXPORT = qw(connection publish_platform subscribe begin_with_new_slot arrived has_arrived);
+our @EXPORT = qw(connection publish_platform publish_webhooks subscribe begin_with_new_slot arrived has_arrived);
 
 # How a node is reached, as a part of a string in SQL.
 sub connection
@@ -25,8 +25,19 @@ sub publish_platform
 {
 	my ($node, $publication, $table) = @_;
 
-	$node->safe_psql('postgres', qq{SELECT format('CREATE PUBLICATION $publication FOR TABLE $table, webhook_events_internal.webhooks (%s)'
-	' WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
+	publish_webhooks($node, $publication, "$table, ", q{ WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)});
+	return;
+}
+
+# Publishes the webhooks without what means something on the server that wrote it alone.
+sub publish_webhooks
+{
+	my ($node, $publication, $others, $options) = @_;
+
+	$others //= '';
+	$options //= '';
+	$node->safe_psql('postgres', qq{SELECT format('CREATE PUBLICATION $publication FOR TABLE ${others}webhook_events_internal.webhooks (%s)'
+	'$options', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
 	FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
 		AND attname NOT IN ('created_xid', 'created_in') \\gexec
 });
