@@ -101,7 +101,7 @@ sub query
 	my $result;
 
 	wait_until {
-		(my $code, $result, $notice) = $node->psql('postgres', $sql);
+		(my $code, $result, $notice) = try_psql($node, 'postgres', $sql);
 		close_sessions(0) if $code != 0;
 		$code == 0;
 	}
@@ -114,7 +114,7 @@ sub try
 {
 	my ($sql) = @_;
 
-	$node->psql('postgres', $sql);
+	try_psql($node, 'postgres', $sql);
 	return;
 }
 

@@ -80,7 +80,7 @@ foreach my $crash (1 .. 3)
 
 		kill 'KILL', $pid;
 		finish_clients(@clients);
-		wait_until { $node->psql('postgres', 'SELECT 1') == 0 } 'the server is back';
+		wait_until { (try_psql($node, 'postgres', 'SELECT 1'))[0] == 0 } 'the server is back';
 	}
 	else
 	{

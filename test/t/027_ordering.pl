@@ -7,7 +7,6 @@
 
 use strict;
 use warnings;
-use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
@@ -121,12 +120,9 @@ sub kill_worker
 		kill 'KILL', $pid;
 		wait_until
 		{
-			my ($stdout, $stderr);
+			my (undef, $stdout) = try_psql($node, 'postgres', $worker);
 
-			# Not by standard input: a server that refuses breaks the pipe.
-			IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $worker ],
-				'<', \undef, '>', \$stdout, '2>', \$stderr)
-			  && $stdout ne '' && $stdout ne "$pid\n";
+			$stdout ne '' && $stdout ne $pid;
 		}
 		'the server has started anew', 120;
 	}

@@ -221,7 +221,7 @@ wait_for_lines('webhook_events looks after the tables of days of database "postg
 # A crash takes all workers; each new one says that it starts.
 my $starts = lines(started('postgres'));
 kill 'KILL', $pid;
-wait_until { $node->psql('postgres', 'SELECT') == 0 && wait_for_worker('postgres', $pid) } 'the server is back';
+wait_until { (try_psql($node, 'postgres', 'SELECT'))[0] == 0 && wait_for_worker('postgres', $pid) } 'the server is back';
 wait_for_worker('other');
 wait_for_lines(started('postgres'), $starts + 1);
 like(slurp_file($node->logfile), qr/background worker "webhook_events worker" \(PID $pid\) was terminated by signal 9.*\n.*DETAIL:  Failed process was running: .* in database "postgres"$/m,
