@@ -40,7 +40,8 @@ SELECT webhook_events.grant_access('monitor', 'monitor');
 SELECT webhook_events.grant_access('dumper', 'dump');
 SELECT webhook_events.grant_access('tenant_a', 'tenant', 'a');
 SELECT webhook_events.grant_access('tenant_b', 'tenant', 'b');
--- Mallory owns tables and may attach them, no more.
+-- Mallory owns tables and may attach them, and has webhooks of a user that there is not.
+SELECT webhook_events.grant_access('mallory', 'tenant', 'm');
 CREATE SCHEMA mine AUTHORIZATION mallory;
 GRANT USAGE ON SCHEMA webhook_events TO mallory;
 GRANT EXECUTE ON FUNCTION webhook_events.attach, webhook_events.detach TO mallory;
@@ -141,7 +142,8 @@ $node->safe_psql('postgres', $_) foreach 'SET allow_in_place_tablespaces = on; C
 as('mallory', "SET default_tablespace = evil; SELECT webhook_events.attach('mine.actor_runs')");
 is(query("SELECT count(*) FROM pg_class WHERE relnamespace = 'webhook_events_internal'::regnamespace AND reltablespace <> 0"), 0, 'no table of ours lies where the caller\'s shall');
 
-# Types, casts, policies and resource functions of an attached table run as its owner.
+# Types, casts, policies and resource functions of an attached table run as its owner, and leave
+# nothing for a time when somebody else is current.
 is(as('mallory', <<'SQL'), '', 'an owner makes types of its own');
 CREATE TYPE mine.state AS ENUM ('READY', 'SUCCEEDED');
 CREATE TYPE mine.pair AS (a text);
@@ -149,15 +151,24 @@ CREATE FUNCTION mine.state_text(mine.state) RETURNS text LANGUAGE plpgsql AS $$ 
 CREATE CAST (mine.state AS text) WITH FUNCTION mine.state_text(mine.state) AS ASSIGNMENT;
 CREATE FUNCTION mine.pair_text(mine.pair) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('pair'); RETURN 'p'; END $$;
 CREATE CAST (mine.pair AS text) WITH FUNCTION mine.pair_text(mine.pair) AS IMPLICIT;
-CREATE FUNCTION mine.allows(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('policy'); RETURN true; END $$;
+CREATE TABLE mine.later ();
+CREATE FUNCTION mine.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('later'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON mine.later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION mine.fire();
+CREATE FUNCTION mine.leave() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	BEGIN INSERT INTO mine.later DEFAULT VALUES; EXCEPTION WHEN OTHERS THEN PERFORM public.note('refused: ' || SQLERRM); END;
+	BEGIN EXECUTE 'CREATE TEMP TABLE seen (who text, code text) ON COMMIT DROP'; PERFORM public.note('temp'); EXCEPTION WHEN OTHERS THEN NULL; END;
+END $$;
+CREATE FUNCTION mine.allows(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('policy'), mine.leave(); RETURN true; END $$;
 CREATE TABLE mine.typed_runs (id mine.pair, actor_id text, status mine.state, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
 ALTER TABLE mine.typed_runs ENABLE ROW LEVEL SECURITY; ALTER TABLE mine.typed_runs FORCE ROW LEVEL SECURITY;
 CREATE POLICY p ON mine.typed_runs USING (mine.allows(user_id)) WITH CHECK (true);
 CREATE FUNCTION mine.resource(mine.typed_runs) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE secret text;
 BEGIN
-	PERFORM public.note('resource');
-	BEGIN SELECT string_agg(w.secret, ' ') INTO secret FROM webhook_events.webhooks AS w; EXCEPTION WHEN OTHERS THEN secret := SQLERRM; END;
+	PERFORM public.note('resource'), mine.leave();
+	SELECT coalesce(string_agg(w.secret, ' '), 'none') INTO secret FROM webhook_events.webhooks AS w;
+	BEGIN PERFORM webhook_events.create_webhook('https://example.com/', '{ACTOR.RUN.CREATED}', user_id => 'a'); secret := secret || 'forged'; EXCEPTION WHEN OTHERS THEN NULL; END;
 	BEGIN EXECUTE 'SET ROLE postgres'; secret := secret || current_user; EXCEPTION WHEN OTHERS THEN NULL; END;
 	RETURN json_build_object('got', secret);
 END $$;
@@ -166,12 +177,12 @@ INSERT INTO mine.typed_runs VALUES (ROW('p'), 'x', 'SUCCEEDED', 'a');
 SQL
 query('DELETE FROM seen');
 like(query("SELECT count(*) FROM webhook_events.audit(now() - interval '1 hour')"), qr/^\d+$/, 'a superuser audits');
-like(query(q{SELECT string_agg(DISTINCT code || ' by ' || who, ', ' ORDER BY code || ' by ' || who) FROM seen}), qr/^pair by mallory, policy by mallory, state by mallory$/, 'casts and policies run as the owner of their table');
+like(query(q{SELECT string_agg(DISTINCT code || ' by ' || who, ', ' ORDER BY code || ' by ' || who) FROM seen}), qr/^pair by mallory, policy by mallory, refused: cannot fire deferred trigger within security-restricted operation by mallory, state by mallory$/, 'casts and policies run as the owner of their table');
 query('DELETE FROM seen');
 like(as('manager', "SELECT webhook_events.test_webhook('$webhook{a}', 'p')"), qr/^\w{17}$/, 'a manager sends a test of the row');
 like(query(q{SELECT string_agg(DISTINCT code || ' by ' || who, ', ' ORDER BY code || ' by ' || who) FROM seen}), qr/resource by mallory/, 'and so does its resource function');
 unlike(query(q{SELECT string_agg(DISTINCT who, ' ') FROM seen}), qr/postgres|manager/, 'nothing of it ran as anybody else');
-like(query("SELECT resource FROM webhook_events.events WHERE event_type = 'TEST' ORDER BY id DESC LIMIT 1"), qr/permission denied/, 'which could read no secret');
+like(query("SELECT resource ->> 'got' FROM webhook_events.events WHERE event_type = 'TEST' ORDER BY id DESC LIMIT 1"), qr/^none$/, 'which could read no secret, and make no webhook for another');
 is(query('SELECT count(*) FROM pg_roles WHERE rolsuper'), 1, 'there is one superuser as before');
 
 # Columns of awkward names and types, triggers with our names.
@@ -228,7 +239,7 @@ is($node->safe_psql('copy', 'SELECT count(*) FROM webhook_events.webhooks'), que
 my ($status, $stdout, $stderr) = $node->psql('copy', $users, extra_params => [ '-U', 'tenant_a' ]);
 is($stdout, '', 'where a tenant sees nothing before it is granted again');
 my $lost = $node->safe_psql('copy', "SELECT array_to_string(lost_accesses, ', ') FROM webhook_events.status()");
-is($lost, 'dumper, keeper, manager, reader, tenant_a, tenant_b', 'status() names those');
+is($lost, 'dumper, keeper, mallory, manager, reader, tenant_a, tenant_b', 'status() names those');
 ($status, $stdout, $stderr) = $node->psql('copy', "SELECT webhook_events.resume('skip')");
 like($stderr, qr/WARNING:  roles that had an access have none here: \Q$lost\E\n/, 'resume() warns of it');
 is($node->safe_psql('copy', "SELECT webhook_events.grant_access('tenant_a', 'tenant', 'a'); SET ROLE tenant_a; $users"), "\na", 'and its own then');
