@@ -360,11 +360,12 @@ static void
 relation_planned(RELATION_PLANNED_ARGUMENTS)
 {
 	FromExpr   *from = root->parse->jointree;	/* not if an index is planned */
+	Oid			table = RELATION_PLANNED;	/* 0: it is no table */
 
 	if (prev_relation_planned)
 		prev_relation_planned(RELATION_PLANNED_PASSED);
-	if (from != NULL && list_length((List *) from->quals) > 1 &&
-		get_rel_namespace(RELATION_PLANNED) == day_table_namespace() && sees_a_part())
+	if (from != NULL && list_length((List *) from->quals) > 1 && OidIsValid(table) &&
+		get_rel_namespace(table) == day_table_namespace() && sees_a_part())
 		from->quals = (Node *) in_order((List *) from->quals);
 }
 
