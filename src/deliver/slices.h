@@ -34,6 +34,7 @@ typedef struct Slicing
 /* Starts with none; allocates in "context". */
 extern void slices_open(MemoryContext context);
 
+/* Is any event in slices now? */
 extern bool slices_exist(void);
 
 /* Must what waits for the router go on waiting, whatever it has read? */

@@ -24,6 +24,7 @@ typedef struct PortSet
  */
 extern bool ports_parse(const char *text, PortSet *set);
 
+/* Is this port in the set?  Raises nothing. */
 extern bool ports_have(const PortSet *set, int port);
 
 #endif							/* WEBHOOK_PORTS_H */

@@ -15,6 +15,7 @@
 /* Registers the launcher; called while libraries are loaded at server start. */
 extern void launcher_register(void);
 
+/* Its process: PostgreSQL calls it by this name, with nothing.  Does not return. */
 extern PGDLLEXPORT void webhook_events_launcher_main(Datum arg);
 
 #endif							/* WEBHOOK_LAUNCHER_H */

@@ -234,10 +234,13 @@ extern uint32 shared_take_wake(void);
 extern bool shared_work_offset(int64 *offset);
 extern void shared_set_work_offset(int64 offset);
 
+/* Notes which hold the worker heeds now, for those who wait until it does. */
 extern void shared_worker_holds(WorkerHold hold);
 
 /* It comes back to its next turn by then, on clock_now(); who looks sees if it does not. */
 extern void shared_worker_back_by(TimestampTz time);
+
+/* Adds results of dispatches to those of its life, and says how many requests are under way. */
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
 

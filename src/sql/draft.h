@@ -35,6 +35,10 @@ extern Datum draft_row(const Draft *draft);
 /* Lets go of what is pinned; an error does so by itself. */
 extern void draft_close(Draft *draft);
 
+/*
+ * A column's value; a flag's, where NULL is false; and another value, which is not copied
+ * and has to live as long as the draft.
+ */
 extern bool draft_is_null(const Draft *draft, WebhookColumn column);
 extern Datum draft_value(const Draft *draft, WebhookColumn column);
 extern bool draft_flag(const Draft *draft, WebhookColumn column);

@@ -70,6 +70,7 @@ extern const double counter_bounds[COUNTER_BOUNDS]; /* seconds */
  */
 extern WorkResult counters_open(void);
 
+/* Adds to a counter of this worker; and how it stands, over restarts. */
 extern void counters_add(Counter counter, uint64 count);
 extern uint64 counters_get(Counter counter);
 

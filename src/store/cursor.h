@@ -76,6 +76,7 @@ extern CursorMark *cursor_skip(Id id);
 /* Writes a mark down: all before it is done. */
 extern void cursor_write(const CursorMark *mark);
 
+/* Frees a mark; harmless for NULL. */
 extern void cursor_mark_free(CursorMark *mark);
 
 #endif							/* WEBHOOK_CURSOR_H */

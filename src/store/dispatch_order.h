@@ -26,6 +26,7 @@ typedef struct LaneList
 	ArrayParameter ids;
 } LaneList;
 
+/* Makes it empty. */
 extern void lane_list_init(LaneList *list);
 
 /* Adds a lane and the place behind this event and dispatch; empty: its start. */

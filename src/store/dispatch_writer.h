@@ -42,6 +42,7 @@ typedef struct DispatchRow
 /* Rows to be written together; allocated in CurrentMemoryContext. */
 typedef struct DispatchWriter DispatchWriter;
 
+/* One with no rows; and adds the row of a new dispatch to it. */
 extern DispatchWriter *dispatch_writer_create(void);
 extern void dispatch_writer_insert(DispatchWriter *writer,
 								   const DispatchRow *row);
@@ -71,6 +72,7 @@ extern List *dispatch_writer_find_locked(DispatchWriter *writer);
 extern void dispatch_writer_call(DispatchWriter *writer, const char *dispatch_id,
 								 int attempt, const CallResult *call);
 
+/* Writes what was added, and ends the writer.  In a transaction; raises what writing rows raises. */
 extern void dispatch_writer_execute(DispatchWriter *writer);
 
 #endif							/* WEBHOOK_DISPATCH_WRITER_H */

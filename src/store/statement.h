@@ -130,6 +130,10 @@ typedef struct ArrayParameter
 	ArrayBuildState *state;
 } ArrayParameter;
 
+/*
+ * Adds an element, in CurrentMemoryContext; of a text NULL and of a time 0 are SQL's NULL.
+ * array_result() makes the array of them there, an empty one if there are none.
+ */
 extern void array_add(ArrayParameter *array, Datum value, bool isnull);
 extern void array_add_text(ArrayParameter *array, const char *value);
 extern void array_add_time(ArrayParameter *array, TimestampTz value);

@@ -29,6 +29,7 @@ typedef struct StatsRow
 /* What is to be logged; allocated in CurrentMemoryContext. */
 typedef struct StatsLog StatsLog;
 
+/* One with nothing in it. */
 extern StatsLog *stats_log_create(void);
 
 /* Adds a webhook's gain, and writes what was added when it is enough for a row. */
