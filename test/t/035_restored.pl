@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
+use WebhookEvents::Page;
 use WebhookEvents::Receiver;
 
 my $receiver = WebhookEvents::Receiver->new;
@@ -134,11 +135,12 @@ like($err, qr/delivery is not paused/, 'only what is held can be skipped');
 $old->safe_psql('postgres', 'SELECT webhook_events.resume()');
 wait_for_end($old);
 is(sent(), 'waiting', 'the original delivers what waited');
-$old->safe_psql('postgres', 'CREATE PUBLICATION move FOR TABLES IN SCHEMA public, TABLE webhook_events_internal.webhooks');
+my ($publication, $subscription) = slurp_file(page_path('operations')) =~ /^    psql -d \w+ -c "(CREATE [^"]*)"/mg;
+$old->safe_psql('postgres', $publication);
 $new->safe_psql('postgres', 'CREATE DATABASE moved');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $old->basedir . '/schema.sql', '-d', $new->connstr('moved') ],
 	'its schema is restored');
-$new->safe_psql('moved', sprintf('CREATE SUBSCRIPTION move CONNECTION $$%s$$ PUBLICATION move', $old->connstr('postgres')));
+$new->safe_psql('moved', $subscription =~ s/'\.\.\.'/'$$' . $old->connstr('postgres') . '$$'/er);
 wait_for_sql($new, q{SELECT count(*) FILTER (WHERE srsubstate = 'r') || ' of ' || count(*) FROM pg_subscription_rel}, '3 of 3', 'moved');
 $old->safe_psql('postgres', "INSERT INTO actor_runs (id) VALUES ('before')");
 wait_for_end($old);

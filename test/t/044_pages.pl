@@ -155,5 +155,21 @@ foreach my $page (@pages)
 		});
 }
 
+# The requests that pages show have what one really has, in this order.
+my @got = grep { $_->{target} eq '/ok' && $_->{body} =~ /ACTOR\.RUN\.CREATED/ } $receiver->requests;
+foreach my $page (qw(README tutorial))
+{
+	my ($shown, $body) = slurp_file(page_path($page)) =~ /^    POST \/ok\n((?:    \S.*\n)+)\n((?:    .*\n)+)/m;
+	my @names = $shown =~ /^    ([\w-]+):/mg;
+	my %shown = map { $_ => 1 } @names;
+	my $request = $got[0];
+
+	is(join(' ', grep { $shown{$_} } @{ $request->{header_names} }), "@names", "$page: the request has these headers");
+	is($request->{headers}{ lc $1 }, $2, "$page: $1") while $shown =~ /^    (User-Agent|Content-Type|X-Apify-Request-Origin): (.*)/mg;
+	is(join(' ', $request->{body} =~ /^    "(\w+)":/mg), join(' ', $body =~ /^        "(\w+)":/mg), "$page: and this in its body");
+	is(join(' ', ($request->{body} =~ /"resource": (\{.*)/)[0] =~ /"(\w+)":/g) =~ s/^(\w+ \w+ \w+).*/$1/r,
+		join(' ', ($body =~ /"resource": (\{.*)/)[0] =~ /"(\w+)":/g), "$page: and in its resource");
+}
+
 $node->stop;
 done_testing();

@@ -41,10 +41,24 @@ sub run_sql
 	return $stderr ne '' && $stdout ne '' ? "$stderr\n$stdout" : "$stderr$stdout";
 }
 
+# Runs a shell's commands beside a server; an error of any of them fails a test.
+sub run_sh
+{
+	my ($node, $database, $commands, $title) = @_;
+	my ($stdout, $stderr) = ('', '');
+
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $database);
+	IPC::Run::run([ 'bash', '-eu', '-o', 'pipefail', '-c', $commands ], '>', \$stdout, '2>', \$stderr,
+		init => sub { chdir PostgreSQL::Test::Utils::tempdir() or die $! });
+	Test::More::is($?, 0, "$title: the commands go through") or Test::More::diag($stderr);
+	return;
+}
+
 # Runs each block of SQL of a page, in order, and compares what psql says with the
 # block behind it, if there is one without a language; without one nothing may go
 # wrong.  In an expected block "..." stands for anything.  Options: edit (a function
-# that gets a block's SQL and returns what is run), after (called after each block).
+# that gets a block and returns what is run), after (called after each block).  Blocks of
+# sh are run as well, in a directory of their own and with this database as their default.
 # Returns how many blocks there were.
 sub run_page
 {
@@ -69,6 +83,10 @@ sub run_page
 			$output = run_sql($node, $database, $options{edit} ? $options{edit}->($block) : $block);
 			$options{after}->() if $options{after};
 			$nblocks++;
+		}
+		elsif ($language eq 'sh')
+		{
+			run_sh($node, $database, $options{edit} ? $options{edit}->($block) : $block, $title);
 		}
 		elsif ($language eq '' && defined $output)
 		{
