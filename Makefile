@@ -92,6 +92,14 @@ EXTRA_CLEAN = tmp_check
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# Pages of other extensions have the same names.  PGXS looks for them, when they are to be
+# removed, where they lie here.
+docmoduledir := extension/$(EXTENSION)
+.PHONY: uninstall-pages
+uninstall: uninstall-pages
+uninstall-pages:
+	rm -rf '$(DESTDIR)$(docdir)/$(docmoduledir)'
+
 # A build elsewhere needs the folders that the sources are in, and sources without
 # what was built among them: make would take that for its own.
 ifneq ($(here),$(CURDIR))
