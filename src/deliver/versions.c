@@ -18,8 +18,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Templates with more bytes are left out until they are needed. */
-#define MAX_SHORT_TEMPLATES 16384
+/*
+ * Templates with more bytes are left out until they are needed: dispatches in memory keep
+ * the rest of their webhooks' versions there, whatever the limit is.
+ */
+#define MAX_SHORT_TEMPLATES 4096
 
 /* Of a hash entry beside the Subscriber. */
 #define ENTRY_OVERHEAD 32
