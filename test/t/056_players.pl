@@ -253,6 +253,27 @@ $node->safe_psql('shared', 'REVOKE CREATE ON SCHEMA webhook_events FROM mallory;
 ($status, $stdout, $stderr) = $node->psql('shared', 'CREATE EXTENSION webhook_events');
 like($stderr, qr/schema "webhook_events" belongs to somebody else/, 'nor in a schema of somebody else');
 
+# What a session has, it has as long as its role has it.
+query("CREATE ROLE fading LOGIN SUPERUSER; CREATE ROLE leaving LOGIN; GRANT tenant_a, tenant_b TO fading, leaving; ALTER ROLE leaving SET webhook_events.user_id = 'b'");
+my %open = map { $_ => $node->background_psql('postgres', extra_params => [ '-U', $_ ]) } qw(fading leaving);
+my $others = $users =~ s/FROM/FILTER (WHERE user_id IS DISTINCT FROM 'a' AND user_id IS DISTINCT FROM 'b') FROM/r;
+query("SELECT webhook_events.create_webhook('$url', '{ACTOR.RUN.FAILED}', is_enabled => false, user_id => 'c')");
+is($open{fading}->query($others), 'c', 'a superuser sees the webhooks of all');
+like($open{leaving}->query($users), qr/^b( b)*$/, 'a member those of its group');
+query('ALTER ROLE fading NOSUPERUSER');
+is($open{fading}->query($others), '', 'and no more when it is none any longer');
+query('REVOKE tenant_b FROM leaving');
+is($open{leaving}->query($users), '', 'nor when it has left');
+query('GRANT tenant_b TO leaving');
+like($open{leaving}->query($users), qr/^b( b)*$/, 'and again when it is back');
+query("INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('fading-a', 'shared', 'a'), ('fading-c', 'shared', 'c')");
+query("CREATE ROLE deputy LOGIN; SELECT webhook_events.grant_access('deputy', 'tenant', 'a'), webhook_events.grant_access('deputy', 'reader')");
+$open{deputy} = $node->background_psql('postgres', extra_params => [ '-U', 'deputy' ]);
+is($open{deputy}->query('SELECT count(DISTINCT user_id) > 1 FROM webhook_events.events'), 't', 'a reader sees the events of all');
+query("SELECT webhook_events.revoke_access('deputy'); SELECT webhook_events.grant_access('deputy', 'tenant', 'a')");
+is($open{deputy}->query('SELECT count(DISTINCT user_id) FROM webhook_events.events'), 1, 'until it is one user\'s only');
+$_->quit foreach values %open;
+
 # What was given is taken.
 query("SELECT webhook_events.revoke_access('tenant_a')");
 like(as('tenant_a', $users), qr/^42501: permission denied/, 'revoke_access() leaves nothing');
