@@ -23,12 +23,12 @@ COMMENT ON FUNCTION webhook_events_internal.get_webhook(text) IS
     'the row of a webhook; an error if there is none';
 REVOKE ALL ON FUNCTION webhook_events_internal.get_webhook(text) FROM PUBLIC;
 
+-- It looks nothing up by a name, and a setting would take longer than the function.
 CREATE FUNCTION webhook_events_internal.refusal(webhook webhook_events_internal.webhooks,
         event_type webhook_events.event_type, user_id text, actor_id text,
         actor_task_id text, actor_run_id text, created_at timestamptz DEFAULT NULL,
         xid xid8 DEFAULT NULL, test_of text DEFAULT NULL) RETURNS text
     LANGUAGE c STABLE
-    SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_refusal';
 COMMENT ON FUNCTION webhook_events_internal.refusal(webhook_events_internal.webhooks, webhook_events.event_type,
         text, text, text, text, timestamptz, xid8, text) IS
@@ -75,14 +75,17 @@ COMMENT ON FUNCTION webhook_events_internal.preview(text, text) IS
     'the request that would be sent for an event, without sending it';
 REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 
--- By the rules alone; explain_event() in 72_explain.sql adds what became of it.
-CREATE FUNCTION webhook_events_internal.explain_match(event_id text)
+-- By the rules alone; explain_event() in 72_explain.sql adds what became of it.  A user can
+-- have any number of webhooks: of so many at most those that get the event come first, and
+-- of the others no more than are returned are asked why not.
+CREATE FUNCTION webhook_events_internal.explain_match(event_id text, max_rows integer DEFAULT NULL)
     RETURNS TABLE (webhook_id text, fires boolean, reason text)
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     event webhook_events_internal.outbox;
+    nfiring bigint;
 BEGIN
     SELECT o.* INTO event FROM webhook_events_internal.outbox AS o
     WHERE o.id = event_id AND webhook_events_internal.may_see(o.user_id);
@@ -92,28 +95,45 @@ BEGIN
         RAISE EXCEPTION 'event "%" does not exist', event_id USING ERRCODE = 'no_data_found';
     END IF;
     RETURN QUERY
-        SELECT w.id, r.refusal IS NULL,
-            coalesce(r.refusal, CASE WHEN event.webhook_id IS NULL
-                THEN 'event type and condition match' ELSE 'the event is a test of it' END)
-        FROM webhook_events_internal.webhooks AS w
-            CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w, event.event_type,
+        SELECT w.id, true, CASE WHEN event.webhook_id IS NULL
+            THEN 'event type and condition match' ELSE 'the event is a test of it' END
+        FROM (SELECT w AS whole, w.id FROM webhook_events_internal.webhooks AS w
+            WHERE webhook_events_internal.may_see(w.user_id)
+                AND (w.id = event.webhook_id
+                    OR event.webhook_id IS NULL AND event.event_type = ANY (w.event_types)
+                        AND (w.user_id = event.user_id OR w.user_id IS NULL)
+                        AND (w.actor_id = event.actor_id OR w.actor_id IS NULL)
+                        AND (w.actor_task_id = event.actor_task_id OR w.actor_task_id IS NULL)
+                        AND (w.actor_run_id = event.actor_run_id OR w.actor_run_id IS NULL))
+            ORDER BY w.id OFFSET 0) AS w
+        WHERE webhook_events_internal.refusal(w.whole, event.event_type,
+            event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,
+            event.created_at, event.xid, event.webhook_id) IS NULL
+        LIMIT max_rows;
+    GET DIAGNOSTICS nfiring = ROW_COUNT;
+    RETURN QUERY
+        SELECT w.id, false, r.refusal
+        FROM (SELECT w AS whole, w.id FROM webhook_events_internal.webhooks AS w
+            WHERE webhook_events_internal.may_see(w.user_id)
+                AND (w.id = event.webhook_id OR w.user_id = event.user_id
+                    OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
+                    OR w.actor_run_id = event.actor_run_id
+                    OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
+                        AND w.actor_run_id IS NULL)
+                    -- Who mistyped an id looks for it here.
+                    OR NOT w.is_ad_hoc AND (webhook_events_internal.nearly(w.actor_id, event.actor_id)
+                        OR webhook_events_internal.nearly(w.actor_task_id, event.actor_task_id)))
+            ORDER BY w.id OFFSET 0) AS w
+            CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w.whole, event.event_type,
                 event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,
-                event.created_at, event.xid, event.webhook_id)) AS r (refusal)
-        WHERE webhook_events_internal.may_see(w.user_id)
-            AND (w.id = event.webhook_id OR w.user_id = event.user_id
-                OR w.actor_id = event.actor_id OR w.actor_task_id = event.actor_task_id
-                OR w.actor_run_id = event.actor_run_id
-                OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
-                    AND w.actor_run_id IS NULL)
-                -- Who mistyped an id looks for it here.
-                OR NOT w.is_ad_hoc AND (webhook_events_internal.nearly(w.actor_id, event.actor_id)
-                    OR webhook_events_internal.nearly(w.actor_task_id, event.actor_task_id)))
-        ORDER BY w.id;
+                event.created_at, event.xid, event.webhook_id) OFFSET 0) AS r (refusal)
+        WHERE r.refusal IS NOT NULL
+        LIMIT max_rows - nfiring;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.explain_match(text) IS
-    'which webhooks get an event by its rules and which don''t, and why';
-REVOKE ALL ON FUNCTION webhook_events_internal.explain_match(text) FROM PUBLIC;
+COMMENT ON FUNCTION webhook_events_internal.explain_match(text, integer) IS
+    'which webhooks get an event by its rules and which don''t, and why; so many at most, those that get it first';
+REVOKE ALL ON FUNCTION webhook_events_internal.explain_match(text, integer) FROM PUBLIC;
 
 -- Its body is bound when it is created and it sets nothing, so that it can return
 -- row by row; see webhook_events.backtest().

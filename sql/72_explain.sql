@@ -52,7 +52,7 @@ REVOKE ALL ON FUNCTION webhook_events_internal.why_no_event(regclass, text, text
 
 -- Why an event that a webhook gets by its rules has no dispatch for it.
 CREATE FUNCTION webhook_events_internal.why_no_dispatch(event_id text, created_at timestamptz,
-        webhook_id text) RETURNS text
+        webhook_id text, is_unrouted boolean) RETURNS text
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -61,7 +61,7 @@ DECLARE
     changed_at timestamptz;
 BEGIN
     SELECT r.running, r.reason, r.in_flight INTO worker FROM webhook_events_internal.worker_report() AS r;
-    IF event_id IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u) THEN
+    IF is_unrouted THEN
         RETURN coalesce(worker.reason, 'the event is about to be routed');
     END IF;
     SELECT w.modified_at INTO changed_at FROM webhook_events_internal.webhooks AS w
@@ -80,9 +80,9 @@ BEGIN
     RETURN 'it was skipped by resume(''skip''), or its dispatch was deleted';
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text) IS
+COMMENT ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text, boolean) IS
     'why an event that a webhook gets by its rules has no dispatch for it';
-REVOKE ALL ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.why_no_dispatch(text, timestamptz, text, boolean) FROM PUBLIC;
 
 -- Who has locked the row of a dispatch or changes it, but for the worker.
 CREATE FUNCTION webhook_events_internal.who_locks(id text) RETURNS text
@@ -188,7 +188,8 @@ AS $function$
     SELECT x.webhook_id, x.fires, CASE WHEN NOT x.fires THEN x.reason
         ELSE concat(x.reason, '; ', (SELECT CASE
                 WHEN d.id IS NULL THEN 'no dispatch: '
-                    || webhook_events_internal.why_no_dispatch(e.id, e.created_at, x.webhook_id)
+                    || webhook_events_internal.why_no_dispatch(e.id, e.created_at, x.webhook_id,
+                        (SELECT explain_event.event_id IN (SELECT u.id FROM webhook_events_internal.unrouted_events() AS u)))
                 WHEN d.status = 'SUCCEEDED' THEN 'delivered'
                 WHEN d.status = 'FAILED' THEN 'given up: ' || d.error_message
                 ELSE 'waits: ' || webhook_events_internal.why_waiting(d) END
@@ -264,13 +265,15 @@ BEGIN
         WITH event AS MATERIALIZED (
             SELECT o.* FROM webhook_events_internal.outbox AS o WHERE o.id = ANY (events)
         ), dispatch AS MATERIALIZED (
-            SELECT d AS whole, d.* FROM webhook_events_internal.dispatches AS d
+            -- Of thousands a thousand are told of, those that are not delivered first.
+            SELECT d AS whole, d.*, row_number() OVER (PARTITION BY d.event_id
+                ORDER BY d.status = 'SUCCEEDED', d.id) AS number
+            FROM webhook_events_internal.dispatches AS d
             WHERE d.event_id = ANY (events) AND webhook_events_internal.may_see(d.user_id)
         ), explained AS MATERIALIZED (
-            SELECT e.id, e.created_at, x.webhook_id, x.fires, x.reason
-            FROM event AS e CROSS JOIN LATERAL (
-                SELECT * FROM webhook_events_internal.explain_match(e.id) AS x
-                ORDER BY x.fires DESC, x.webhook_id LIMIT 1000) AS x
+            SELECT e.id, e.created_at, x.webhook_id, x.fires, x.reason, e.id IN (SELECT u.id
+                FROM webhook_events_internal.unrouted_events() AS u) AS is_unrouted
+            FROM event AS e CROSS JOIN LATERAL webhook_events_internal.explain_match(e.id, 1000) AS x
         ), story (at, step, what, event_id, webhook_id, dispatch_id, detail) AS (
             SELECT e.created_at, 1, 'event', e.id, NULL::text, NULL::text,
                 concat(e.event_type, CASE WHEN e.new_status IS NOT NULL THEN format(': status %s',
@@ -283,7 +286,7 @@ BEGIN
                 WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)
             UNION ALL
             SELECT x.created_at, 2, 'no dispatch', x.id, x.webhook_id, NULL,
-                webhook_events_internal.why_no_dispatch(x.id, x.created_at, x.webhook_id)
+                webhook_events_internal.why_no_dispatch(x.id, x.created_at, x.webhook_id, x.is_unrouted)
             FROM explained AS x
             WHERE x.fires AND NOT EXISTS (SELECT FROM dispatch AS d
                 WHERE d.event_id = x.id AND d.webhook_id = x.webhook_id)
@@ -293,21 +296,29 @@ BEGIN
                     coalesce(webhook_events_internal.mask_url(w.request_url), 'a webhook that is gone'))
             FROM dispatch AS d
                 LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = d.webhook_id
+            WHERE d.number <= 1000
             UNION ALL
             SELECT c.started_at, 4, 'call', d.event_id, d.webhook_id, d.id,
                 format('call %s: %s, in %s ms', c.attempt,
                     coalesce(c.error_message, 'HTTP status ' || c.response_status),
                     round(extract(epoch FROM coalesce(c.duration, c.finished_at - c.started_at)) * 1000))
             FROM dispatch AS d JOIN webhook_events_internal.calls AS c ON c.dispatch_id = d.id
+            WHERE d.number <= 1000
             UNION ALL
             SELECT d.finished_at, 5, CASE d.status WHEN 'SUCCEEDED' THEN 'delivered' ELSE 'given up' END,
                 d.event_id, d.webhook_id, d.id,
                 concat_ws(', ', 'calls: ' || d.attempts, d.error_message)
-            FROM dispatch AS d WHERE d.status <> 'ACTIVE'
+            FROM dispatch AS d WHERE d.status <> 'ACTIVE' AND d.number <= 1000
             UNION ALL
             SELECT clock_timestamp(), 6, 'waits', d.event_id, d.webhook_id, d.id,
                 webhook_events_internal.why_waiting(d.whole)
-            FROM dispatch AS d WHERE d.status = 'ACTIVE'
+            FROM dispatch AS d WHERE d.status = 'ACTIVE' AND d.number <= 1000
+            UNION ALL
+            SELECT min(d.created_at), 7, 'more', d.event_id, NULL, NULL,
+                format('%s more dispatches: %s delivered, %s given up, %s wait', count(*),
+                    count(*) FILTER (WHERE d.status = 'SUCCEEDED'), count(*) FILTER (WHERE d.status = 'FAILED'),
+                    count(*) FILTER (WHERE d.status = 'ACTIVE'))
+            FROM dispatch AS d WHERE d.number > 1000 GROUP BY d.event_id
         )
         SELECT s.at, s.what, s.event_id, s.webhook_id, s.dispatch_id, s.detail
         FROM story AS s ORDER BY s.at, s.event_id, s.step, s.webhook_id, s.dispatch_id;

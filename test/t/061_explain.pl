@@ -145,6 +145,24 @@ query(q{ALTER TABLE actor_runs DROP COLUMN user_id; INSERT INTO actor_runs (id, 
 	SELECT webhook_events.attach('actor_runs')});
 is(story('lacks', "what = 'event'"), 'event||ACTOR.RUN.CREATED: status READY; column "user_id" is gone', 'an event that lacks something');
 
+# Of very many webhooks a thousand are told of and the rest is counted.
+my $crowd = sub { query("SELECT count(webhook_events.create_webhook('" . $receiver->url('/ok') . "', '{ACTOR.RUN.$_[0]}', actor_id => 'crowd')) FROM generate_series(1, $_[1])") };
+is($crowd->('CREATED', 1050), 1050, 'many webhooks');
+query('SELECT webhook_events.pause()');
+wait_for_sql($node, 'SELECT reason FROM webhook_events_internal.worker_report()', 'paused');
+query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('crowd1', 'crowd')});
+is(query(q{SELECT what, detail, count(DISTINCT webhook_id) FROM webhook_events.explain_run('crowd1') WHERE webhook_id IS NOT NULL GROUP BY 1, 2}),
+	'no dispatch|paused|1000', 'a thousand of those that get an event are told of');
+query('SELECT webhook_events.resume()');
+wait_for_sql($node, q{SELECT count(*) FROM webhook_events.deliveries WHERE actor_run_id = 'crowd1' AND state = 'succeeded'}, 1050);
+is(query(q{SELECT what, count(*) FROM webhook_events.explain_run('crowd1') WHERE dispatch_id IS NOT NULL GROUP BY 1 ORDER BY 1}),
+	"call|1000\ndelivered|1000\ndispatch|1000", 'and a thousand of its dispatches');
+is(query(q{SELECT detail FROM webhook_events.explain_run('crowd1') WHERE what = 'more'}),
+	'50 more dispatches: 50 delivered, 0 given up, 0 wait', 'and how many more there are');
+is($crowd->('SUCCEEDED', 1050), 1050, 'many that do not get it');
+is(query(q{SELECT fires, count(*) FROM webhook_events.explain_event((SELECT id FROM webhook_events.events WHERE actor_run_id = 'crowd1')) WHERE reason ~ 'delivered|event type' GROUP BY 1 ORDER BY 1}),
+	"f|1050\nt|1050", 'explain_event() tells of all');
+
 sql_fails($node, q{SELECT * FROM webhook_events.explain_run('nope')}, qr/ERROR:  P0002: no attached table has a run or build "nope"/, 'what is unknown');
 query("CREATE ROLE tenant LOGIN; SELECT webhook_events.grant_access('tenant', 'tenant', 'ada')");
 sql_fails($node, q{SET ROLE tenant; SELECT * FROM webhook_events.explain_run('r1')}, qr/ERROR:  P0002/, 'or somebody else\'s, is an error');
