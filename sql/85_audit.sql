@@ -3,14 +3,14 @@
 --
 
 CREATE FUNCTION webhook_events_internal.read_as_owner(relation regclass, query text,
-        since timestamptz, until timestamptz, ids text[])
+        since timestamptz, until timestamptz, ids text[], hashes bigint[] DEFAULT '{}')
     RETURNS TABLE (resource_id text, status text)
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_read_as_owner';
-COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[]) IS
-    'what a query about an attached table returns, run as that table''s owner';
-REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[])
+COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], bigint[]) IS
+    'what a query about an attached table returns, run as that table''s owner, but rows with these hashes';
+REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], bigint[])
     FROM PUBLIC;
 
 -- Its rows are in shards, here or on other nodes, and each node has the events of its own.
@@ -46,7 +46,13 @@ DECLARE
     source record;
     columns jsonb;
     finished text;
+    id_column text;
     ids text[];
+    ends webhook_events.event_type[];
+    hashes bigint[];
+    suspects text[];
+    suspect_statuses text[];
+    lower constant text := webhook_events.id_lower_bound(since - interval '1 hour');
 BEGIN
     -- A table's owner may hold its lock, and its casts and policies can fail: that is
     -- told of it, and no reason to say nothing of others.
@@ -68,21 +74,28 @@ BEGIN
         ORDER BY a.attnum LIMIT 1;
         -- A table that does not say when a row ended is asked about the rows
         -- that had an event in the span.
+        id_column := CASE source.kind WHEN 'run' THEN 'actor_run_id' ELSE 'actor_build_id' END;
         ids := CASE WHEN finished IS NULL THEN ARRAY(
             SELECT DISTINCT CASE source.kind WHEN 'run' THEN o.actor_run_id ELSE o.actor_build_id END
             FROM webhook_events_internal.outbox AS o
             WHERE o.id >= webhook_events.id_lower_bound(since)
                 AND o.id < webhook_events.id_lower_bound(until)) ELSE '{}' END;
-        RETURN QUERY EXECUTE format(
-            'SELECT ''event is missing'', $1, r.resource_id'
-            ' FROM webhook_events_internal.read_as_owner($1, $2, $3, $4, $5) AS r'
-            ' WHERE NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o'
-            '     WHERE o.id >= webhook_events.id_lower_bound($3 - interval ''1 hour'')'
-            '         AND o.event_type = ANY ($6) AND o.%I = r.resource_id'
-            '         AND o.event_type = CASE r.status WHEN ''SUCCEEDED'' THEN ($6)[1]'
-            '             WHEN ''FAILED'' THEN ($6)[2] WHEN ''ABORTED'' THEN ($6)[3] ELSE ($6)[4] END)',
-            CASE source.kind WHEN 'run' THEN 'actor_run_id' ELSE 'actor_build_id' END)
-        USING source.relation, format(
+        ends := ARRAY(
+            SELECT format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), e.status)::webhook_events.event_type
+            FROM unnest('{SUCCEEDED,FAILED,ABORTED,TIMED_OUT}'::text[]) WITH ORDINALITY AS e (status, number)
+            ORDER BY e.number);
+        -- Rows whose ids are among these hashes have their event and need not be compared; of
+        -- very many events there are none, lest they take too much memory.
+        EXECUTE format('SELECT ARRAY(SELECT hashtextextended(o.%I COLLATE "C", array_position($2, o.event_type))'
+            ' FROM webhook_events_internal.outbox AS o'
+            ' WHERE o.id >= $1 AND o.event_type = ANY ($2) LIMIT 2000001)', id_column)
+        INTO hashes USING lower, ends;
+        IF cardinality(hashes) > 2000000 THEN
+            hashes := '{}';
+        END IF;
+        SELECT coalesce(array_agg(r.resource_id), '{}'), coalesce(array_agg(r.status), '{}')
+        INTO suspects, suspect_statuses
+        FROM webhook_events_internal.read_as_owner(source.relation, format(
                 'SELECT r.%I::text, replace(r.%I::text COLLATE "C", ''-'', ''_'') FROM %s AS r'
                 ' WHERE r.%2$I::text COLLATE "C"'
                 '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'', ''TIMED_OUT'') AND %4$s',
@@ -90,10 +103,16 @@ BEGIN
                 CASE WHEN finished IS NULL
                     THEN format('r.%I::text = ANY ($3)', columns ->> 'id')
                     ELSE format('%1$s >= $1 AND %1$s < $2', finished) END),
-            since, until, ids, ARRAY(
-                SELECT format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), e.status)::webhook_events.event_type
-                FROM unnest('{SUCCEEDED,FAILED,ABORTED,TIMED_OUT}'::text[]) WITH ORDINALITY AS e (status, number)
-                ORDER BY e.number);
+            since, until, ids, hashes) AS r;
+        CONTINUE WHEN suspects = '{}';
+        RETURN QUERY EXECUTE format(
+            'SELECT ''event is missing'', $1, r.resource_id FROM unnest($2, $3) AS r (resource_id, status)'
+            ' WHERE NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o'
+            '     WHERE o.id >= $4 AND o.event_type = ANY ($5) AND o.%1$I = r.resource_id %2$s'
+            '         AND o.event_type = CASE r.status WHEN ''SUCCEEDED'' THEN ($5)[1]'
+            '             WHEN ''FAILED'' THEN ($5)[2] WHEN ''ABORTED'' THEN ($5)[3] ELSE ($5)[4] END)',
+            id_column, CASE WHEN cardinality(suspects) < 10000 THEN format('AND o.%I = ANY ($2)', id_column) END)
+        USING source.relation, suspects, suspect_statuses, lower, ends;
     EXCEPTION WHEN OTHERS THEN
         RETURN QUERY SELECT 'table can''t be read: ' || SQLERRM, source.relation, NULL::text;
     END;

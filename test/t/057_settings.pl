@@ -55,7 +55,7 @@ my @questions = (
 	q{SELECT resource FROM webhook_events.events WHERE id = 'E'},
 	q{SELECT body FROM webhook_events.preview('W', 'E')},
 	q{SELECT fires, reason, body FROM webhook_events.backtest('W', '-infinity')},
-	q{SELECT what, detail FROM webhook_events.explain_run('r1') AS x (at, what, event_id, webhook_id, dispatch_id, detail) WHERE what <> 'waits' ORDER BY event_id, what},
+	q{SELECT what, detail FROM webhook_events.explain_run('r1') AS x (at, what, event_id, webhook_id, dispatch_id, detail) WHERE what <> 'waits' ORDER BY event_id COLLATE "C", what},
 	q{SELECT webhook_events.test_webhook('W', 'r1') IS NOT NULL},
 	q{SELECT problem, relation, resource_id FROM webhook_events.audit()},
 	q{SELECT count(*) FROM webhook_events.create_ad_hoc_webhooks('r1', 'bm8gSlNPTg==')},
