@@ -112,7 +112,8 @@ CREATE FUNCTION webhook_events_internal.status(OUT running boolean, OUT reason t
         OUT problem_events bigint, OUT routing_behind_since timestamptz,
         OUT delivery_behind_since timestamptz, OUT maintenance_did text,
         OUT lost_accesses text[], OUT held_dispatches bigint, OUT held_since timestamptz,
-        OUT full_shares text[], OUT calls_cut_short bigint, OUT left_out bigint) RETURNS record
+        OUT full_shares text[], OUT calls_cut_short bigint, OUT left_out bigint,
+        OUT subscriptions jsonb) RETURNS record
     LANGUAGE c VOLATILE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_status';
 COMMENT ON FUNCTION webhook_events_internal.status() IS

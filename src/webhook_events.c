@@ -16,6 +16,7 @@
 #include "capture/triggers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "server/applied.h"
 #include "server/launcher.h"
 #include "server/live.h"
 #include "server/settings.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 		return;
 	shared_request();
 	live_request();
+	applied_watch();
 	utility_install_hook();
 	launcher_register();
 }

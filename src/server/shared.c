@@ -66,6 +66,7 @@ initialize(void)
 	memset(shared, 0, shared_size());
 	clock_initialize(&shared->clock);
 	standstill_initialize(&shared->standstill);
+	applied_initialize(&shared->applied);
 	pg_atomic_init_u32(&shared->ids.next_maker, pg_prng_uint32(&pg_global_prng_state));
 	pg_atomic_init_u64(&shared->ids.floor, 0);
 	pg_atomic_init_u32(&shared->ids.below_floor, 0);
@@ -116,6 +117,7 @@ startup_hook(void)
 	ids_shared = &shared->ids;
 	clock_attach(&shared->clock);
 	standstill_attach(&shared->standstill);
+	applied_attach(&shared->applied);
 }
 
 void

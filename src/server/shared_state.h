@@ -16,6 +16,7 @@
 
 #include "port/atomics.h"
 #include "rules/ids.h"
+#include "server/applied.h"
 #include "server/clock.h"
 #include "server/shared.h"
 #include "server/slots.h"
@@ -94,6 +95,7 @@ typedef struct SharedState
 	pg_atomic_uint64 ended_async_commits;
 	ConditionVariable worker_gone;
 	StandstillShared standstill;
+	AppliedShared applied;
 
 	slock_t		announced_lock;
 	bool		announced_overflow;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * faults.c
- *	  What is wrong with the platform's side: tables, settings, subscriptions.
+ *	  What is wrong with the platform's side: tables, settings, accesses.
  *
  * IDENTIFICATION
  *	  src/sql/faults.c
@@ -23,19 +23,15 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_subscription.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "replication/logicallauncher.h"
-#include "replication/worker_internal.h"
 #include "server/shared.h"
 #include "sql/faults.h"
 #include "sql/sources.h"
-#include "storage/lwlock.h"
 #include "store/day_table.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -427,33 +423,6 @@ faults_emit_off(void)
 		names = lappend(names, pstrdup("all databases"));
 	list_sort(names, compare_strings);
 	return names;
-}
-
-static bool
-is_applied(Oid subscription)
-{
-	bool		runs;
-
-	LWLockAcquire(LogicalRepWorkerLock, LW_SHARED);
-	runs = (find_apply_worker(subscription) != NULL);
-	LWLockRelease(LogicalRepWorkerLock);
-	return runs;
-}
-
-/* A subscription of this database that should be applied and isn't. */
-static void
-add_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **names)
-{
-	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
-
-	if (form->subdbid == MyDatabaseId && form->subenabled && !is_applied(form->oid))
-		*names = lappend(*names, pstrdup(NameStr(form->subname)));
-}
-
-List *
-faults_subscriptions(void)
-{
-	return faults_of_catalog(SubscriptionRelationId, add_subscription);
 }
 
 /* The role of a row of "grants". */

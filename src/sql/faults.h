@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * faults.h
- *	  What is wrong with the platform's side: tables, settings, subscriptions.
+ *	  What is wrong with the platform's side: tables, settings, accesses.
  *
  * IDENTIFICATION
  *	  src/sql/faults.h
@@ -26,9 +26,6 @@ extern List *faults_of_tables(void);
  * off, or session_replication_role is replica and there are triggers that don't fire then.
  */
 extern List *faults_emit_off(void);
-
-/* Enabled subscriptions of this database whose apply worker does not run. */
-extern List *faults_subscriptions(void);
 
 /*
  * Roles that may query what an access opens and have none, as in a restored dump,

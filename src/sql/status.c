@@ -26,6 +26,7 @@
 #include "server/slots.h"
 #include "server/wake.h"
 #include "sql/faults.h"
+#include "sql/subscriptions.h"
 #include "store/counters.h"
 #include "store/day_table.h"
 #include "store/queues.h"
@@ -323,6 +324,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	Row			row = {0};
 	TupleDesc	desc;
 	TimestampTz now;
+	List	   *subscriptions;
 	bool		known = shared_report(MyDatabaseId, &report);
 	bool		lent = known && is_lent(&report);
 	bool		running = lent || (known && report.state == SLOT_RUNNING);
@@ -338,6 +340,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 		reason = reason_of_pause();
 	queues_report(&queues);
 	counters_report(counters);
+	subscriptions = subscriptions_report();
 	now = GetCurrentTimestamp();
 
 	add_value(&row, BoolGetDatum(running));
@@ -367,7 +370,7 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	add_list(&row, faults_of_tables());
 	add_list(&row, faults_emit_off());
 	add_list(&row, settings_unreadable_files());
-	add_list(&row, faults_subscriptions());
+	add_list(&row, subscriptions_down(subscriptions));
 	add_list(&row, known ? list_troubles(&report) : NIL);
 	add_time(&row, known ? report.days_at : 0);
 	add_text(&row, known && report.days_error_at != 0 ? report.days_error : NULL);
@@ -383,6 +386,10 @@ webhook_events_status(PG_FUNCTION_ARGS)
 	add_list(&row, list_full_shares());
 	add_number(&row, true, (int64) counters[COUNTER_CUT_SHORT]);
 	add_number(&row, true, (int64) counters[COUNTER_LEFT_OUT]);
+	if (subscriptions != NIL)
+		add_value(&row, subscriptions_json(subscriptions));
+	else
+		add_null(&row);
 	PopActiveSnapshot();
 	if (row.count != desc->natts)
 		elog(ERROR, "status() has other columns than its function");

@@ -50,6 +50,9 @@ synchronized();
 is(tier('SELECT count(*) FROM a.actor_runs'), 50, 'the rows of before are copied');
 is(tier('SELECT count(*) FROM webhook_events.events'), 0, 'and raise nothing');
 is(tier('SELECT count(*) FROM webhook_events.webhooks'), 2, 'definitions flow to the tier');
+my $states = q{SELECT string_agg((s ->> 'name') || ' ' || (s ->> 'state') || ' ' || (s ? 'lagSeconds')::text, ', ')
+	FROM webhook_events.status(), jsonb_array_elements(subscriptions) AS s};
+wait_for_sql($tier, $states =~ s/ \|\| ' ' \|\| \(s \?.*?text//r, 'tier_a applying, tier_b applying');
 
 # Attached again, as after a change of the mapping: rows of replication still count.
 tier("SELECT webhook_events.attach('a.actor_runs', exclude => '{status}')");
@@ -98,9 +101,12 @@ $platform{a}->safe_psql('postgres', "INSERT INTO a.actor_runs VALUES ('poison', 
 $expected{'ACTOR.RUN.CREATED poison'} = 1;
 write_some('b');
 all_arrive('the other platform goes on');
+wait_for_sql($tier, 'SELECT subscriptions_down FROM webhook_events.status()', '{tier_a}');
 tier("DELETE FROM a.actor_runs WHERE id = 'poison'");
 write_some('a');
 all_arrive('and the first one when the row is out of the way');
+wait_for_sql($tier, $states, 'tier_a applying true, tier_b applying true');
+pass('status() has the state and the lag of each subscription');
 
 # What the tier decides can be seen on the platform, by a role that only reads.
 my $platform = $platform{a};
