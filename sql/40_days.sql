@@ -160,6 +160,29 @@ COMMENT ON FUNCTION webhook_events_internal.create_days(date, date) IS
     'makes the tables of these days (UTC) and returns how many were missing';
 REVOKE ALL ON FUNCTION webhook_events_internal.create_days(date, date) FROM PUBLIC;
 
+CREATE FUNCTION webhook_events_internal.last_day_ahead(today date) RETURNS date
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$ SELECT today + 3 $function$;
+COMMENT ON FUNCTION webhook_events_internal.last_day_ahead(date) IS
+    'the last day (UTC) that has its tables today';
+REVOKE ALL ON FUNCTION webhook_events_internal.last_day_ahead(date) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.begin_log() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
+BEGIN
+    PERFORM webhook_events_internal.claim_outbox();
+    PERFORM webhook_events_internal.create_days(today, webhook_events_internal.last_day_ahead(today));
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.begin_log() IS
+    'makes this database the one of its events, with tables for them';
+REVOKE ALL ON FUNCTION webhook_events_internal.begin_log() FROM PUBLIC;
+
 -- A node of Citus gets parts of attached tables, with their triggers, and nobody calls
 -- attach() there.  A dump that was restored, of a node too, has no shards.
 CREATE FUNCTION webhook_events_internal.claim_shards() RETURNS boolean
@@ -167,7 +190,6 @@ CREATE FUNCTION webhook_events_internal.claim_shards() RETURNS boolean
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    today constant date := (now() AT TIME ZONE 'UTC')::date;
     found boolean := false;
 BEGIN
     IF to_regclass('pg_catalog.pg_dist_placement') IS NOT NULL THEN
@@ -179,8 +201,7 @@ BEGIN
             '     AND p.groupid = (SELECT l.groupid FROM pg_dist_local_group AS l))' INTO found;
     END IF;
     IF found THEN
-        PERFORM webhook_events_internal.claim_outbox();
-        PERFORM webhook_events_internal.create_days(today, today + 3);
+        PERFORM webhook_events_internal.begin_log();
     END IF;
     RETURN found;
 END

@@ -461,10 +461,7 @@ forget_attached(Relation relation)
 static void
 prepare_log(void)
 {
-	run("SELECT webhook_events_internal.claim_outbox()");
-	run("SELECT webhook_events_internal.create_days(today, today + 3)"
-		" FROM (SELECT (pg_catalog.now() AT TIME ZONE 'UTC')"
-		"::pg_catalog.date) AS t (today)");
+	run("SELECT webhook_events_internal.begin_log()");
 }
 
 /*

@@ -65,7 +65,8 @@
  * restored copy keeps what it has until it is resumed.
  */
 static Statement find_tasks_statement = {
-	"SELECT 'make', m.kind, m.day FROM webhook_events_internal.missing_days($1, $1 + 3) AS m"
+	"SELECT 'make', m.kind, m.day FROM webhook_events_internal.missing_days($1,"
+	" webhook_events_internal.last_day_ahead($1)) AS m"
 	" WHERE webhook_events_internal.has_own_outbox()"
 	" UNION ALL"
 	" SELECT 'drop', p.kind, p.day FROM webhook_events_internal.past_days($2) AS p"
