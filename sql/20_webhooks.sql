@@ -115,3 +115,55 @@ COMMENT ON COLUMN webhook_events_internal.webhook_users.tests IS
     'TEST events for the user''s webhooks since tests_since';
 COMMENT ON COLUMN webhook_events_internal.webhook_users.tests_since IS
     'when the minute began in which they are counted; NULL: there was no test yet';
+
+-- How many webhooks there are, for lists; see src/store/webhook_counts.h.
+CREATE TABLE webhook_events_internal.webhook_counts (
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    key bigint NOT NULL,
+    user_id text,
+    actor_id text,
+    actor_task_id text,
+    webhooks bigint NOT NULL,
+    CONSTRAINT webhook_counts_pkey PRIMARY KEY (id)
+);
+CREATE INDEX webhook_counts_key_idx ON webhook_events_internal.webhook_counts (key);
+COMMENT ON TABLE webhook_events_internal.webhook_counts IS
+    'how many webhooks there are up to the position that was counted, by all ids that lists can ask for';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts.key IS
+    'a hash of the ids';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts.user_id IS
+    'whose; NULL: anybody''s, and empty: nobody''s';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts.actor_id IS
+    'for which Actor; NULL: whichever';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts.actor_task_id IS
+    'for which task; NULL: whichever';
+
+CREATE TABLE webhook_events_internal.webhook_counts_log (
+    up_to text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
+    user_id text,
+    actor_id text,
+    actor_task_id text,
+    change integer NOT NULL,
+    CONSTRAINT webhook_counts_log_pkey PRIMARY KEY (up_to, id)
+);
+COMMENT ON TABLE webhook_events_internal.webhook_counts_log IS
+    'what is still to be added to webhook_counts';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts_log.up_to IS
+    'counts once the webhooks up to this id were counted';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts_log.change IS
+    'so many webhooks more with these ids, or less';
+
+-- Rows are only added and the newest counts, so that an old transaction makes none of it slow.
+CREATE TABLE webhook_events_internal.webhook_counts_positions (
+    number bigint NOT NULL,
+    counted text COLLATE "C" NOT NULL,
+    announced text COLLATE "C" NOT NULL,
+    CONSTRAINT webhook_counts_positions_pkey PRIMARY KEY (number)
+);
+COMMENT ON TABLE webhook_events_internal.webhook_counts_positions IS
+    'up to which id webhooks were counted; the row with the highest number counts';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts_positions.counted IS
+    'those up to this one are in webhook_counts';
+COMMENT ON COLUMN webhook_events_internal.webhook_counts_positions.announced IS
+    'those up to this one will be; who adds or deletes one of them logs it';

@@ -41,6 +41,30 @@ ALTER TABLE webhook_events_internal.webhooks ENABLE REPLICA TRIGGER arrived;
 ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_update;
 ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER ended_by_delete;
 
+CREATE FUNCTION webhook_events_internal.webhook_counted() RETURNS trigger
+    LANGUAGE c
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_webhook_counted';
+COMMENT ON FUNCTION webhook_events_internal.webhook_counted() IS
+    'keeps the number of webhooks right where it has been counted';
+REVOKE ALL ON FUNCTION webhook_events_internal.webhook_counted() FROM PUBLIC;
+CREATE TRIGGER counted_by_insert AFTER INSERT ON webhook_events_internal.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.webhook_counted();
+CREATE TRIGGER counted_by_update AFTER UPDATE ON webhook_events_internal.webhooks
+    FOR EACH ROW WHEN (OLD.id <> NEW.id OR OLD.user_id IS DISTINCT FROM NEW.user_id
+        OR OLD.actor_id IS DISTINCT FROM NEW.actor_id
+        OR OLD.actor_task_id IS DISTINCT FROM NEW.actor_task_id)
+    EXECUTE FUNCTION webhook_events_internal.webhook_counted();
+CREATE TRIGGER counted_by_truncate AFTER TRUNCATE ON webhook_events_internal.webhooks
+    FOR EACH STATEMENT EXECUTE FUNCTION webhook_events_internal.webhook_counted();
+ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER counted_by_insert;
+ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER counted_by_update;
+ALTER TABLE webhook_events_internal.webhooks ENABLE ALWAYS TRIGGER counted_by_truncate;
+-- Replication deletes without statements; theirs are counted by ended_by_delete.
+CREATE TRIGGER counted_by_delete AFTER DELETE ON webhook_events_internal.webhooks
+    FOR EACH ROW EXECUTE FUNCTION webhook_events_internal.webhook_counted();
+ALTER TABLE webhook_events_internal.webhooks ENABLE REPLICA TRIGGER counted_by_delete;
+
 CREATE FUNCTION webhook_events_internal.hint(word text, words text[], what text) RETURNS text
     LANGUAGE c IMMUTABLE
     SET search_path = pg_catalog, pg_temp

@@ -205,8 +205,18 @@ DECLARE
     items jsonb;
 BEGIN
     PERFORM webhook_events_internal.check_page("limit", "offset", "desc");
-    IF sees_all OR user_id IS NULL OR user_id = owner THEN
-        EXECUTE 'SELECT count(*) FROM webhook_events_internal.webhooks AS w WHERE ' || condition
+    IF sees_all OR (owner IS NOT NULL AND (user_id IS NULL OR user_id = owner)) THEN
+        -- What was counted, what has changed there since, and those behind it.
+        EXECUTE format('SELECT coalesce((SELECT sum(w.webhooks)'
+            '     FROM webhook_events_internal.webhook_counts AS w'
+            '     WHERE w.key = hash_record_extended(ROW ($1, $2, $3), 0)'
+            '         AND (w.user_id, w.actor_id, w.actor_task_id) IS NOT DISTINCT FROM ($1, $2, $3)), 0)'
+            ' + coalesce((SELECT sum(w.change) FROM webhook_events_internal.webhook_counts_log AS w'
+            '     WHERE w.up_to <= p.counted AND %1$s), 0)'
+            ' + (SELECT count(*) FROM webhook_events_internal.webhooks AS w'
+            '     WHERE w.id > p.counted AND %1$s)'
+            ' FROM (SELECT coalesce((SELECT c.counted FROM webhook_events_internal.webhook_counts_positions AS c'
+            '     ORDER BY c.number DESC LIMIT 1), '''') AS counted OFFSET 0) AS p', condition)
             INTO total USING owner, actor_id, actor_task_id;
         EXECUTE format('SELECT array_agg(p.id) FROM (SELECT w.id'
             ' FROM webhook_events_internal.webhooks AS w WHERE %s'

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "deliver/caller.h"
+#include "deliver/counting.h"
 #include "deliver/delivery.h"
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
@@ -82,6 +83,7 @@ delivery_open(void)
 	waiting_open();
 	recorder_open(context);
 	tally_open(context);
+	counting_open();
 	health_open();
 	is_put_down = false;
 	next_poll_at = 0;
@@ -250,6 +252,7 @@ time_to_wait(bool may_send)
 	long		http_wait = http_timeout();
 	long		wait;
 
+	deadline = Min(deadline, counting_deadline());
 	if (!may_send && slices_exist() && !recorder_is_blocked())
 		return 0;
 	if (may_send)
@@ -339,6 +342,8 @@ delivery_run(uint32 wake, bool may_send)
 	if (!record_if_due())
 		return -1;
 	if (tally_deadline() <= clock_work_time() && !tally_work())
+		return -1;
+	if (counting_deadline() <= clock_work_time() && !counting_work())
 		return -1;
 	if (wal_deadline() <= clock_work_time())
 		wal_flush_commits();

@@ -315,6 +315,7 @@ trouble_name(TroubleKind kind)
 		[TROUBLE_LOGGING_STATISTICS] = "logging statistics of webhooks",
 		[TROUBLE_STATISTICS] = "adding up statistics of webhooks",
 		[TROUBLE_HEALTH] = "looking after failing webhooks",
+		[TROUBLE_COUNTING] = "counting webhooks",
 		[TROUBLE_RETIRING] = "retiring ad-hoc webhooks",
 		[TROUBLE_DISABLING] = "disabling webhooks that are gone"
 	};

@@ -46,6 +46,9 @@ webhook_insert_begin(void)
 	insert->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(insert->target, insert->relation, 0, NULL, 0);
 	ExecOpenIndices(insert->target, false);
+
+	/* Where triggers that fire afterwards look for it. */
+	insert->estate->es_opened_result_relations = list_make1(insert->target);
 	insert->slot = table_slot_create(insert->relation, &insert->estate->es_tupleTable);
 	return insert;
 }

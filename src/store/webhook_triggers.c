@@ -22,6 +22,7 @@
 #include "server/shared.h"
 #include "server/wake.h"
 #include "store/access.h"
+#include "store/webhook_counts.h"
 #include "store/webhooks.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -231,6 +232,16 @@ note_disabled(TriggerData *data)
 		" WHERE webhook_id = $1 AND failing_since IS NOT NULL", data, id);
 }
 
+static void
+log_deleted(TriggerData *data)
+{
+	SPI_connect();
+	if (SPI_register_trigger_data(data) < 0)
+		elog(ERROR, "could not register a trigger's data");
+	webhook_counts_deleted();
+	SPI_finish();
+}
+
 /*
  * Webhooks were deleted, many at once when those for single runs have had their
  * time: each is looked up, whatever there is for others.
@@ -245,6 +256,10 @@ note_deleted(TriggerData *data)
 		wake_at_commit(WAKE_COMMANDS);
 	run("DELETE FROM webhook_events_internal.webhook_stats"
 		" WHERE webhook_id = ANY (ARRAY(SELECT id FROM ended))", data, NULL);
+
+	/* Where only triggers of replicas fire, one of each row does this. */
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		log_deleted(data);
 }
 
 /* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled) OR DELETE */

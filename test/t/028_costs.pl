@@ -92,6 +92,11 @@ my %arguments = (
 	'dispatch_rows.replays_of' => [q{'many'}, q{''}, 10],
 	'dispatch_rows.webhooks' => [q{''}, 50],
 	'dispatch_rows.waiting_of' => [q{'few'}, 'false', 100, 1],
+	'webhook_counting.position' => [],
+	'webhook_counting.new' => [q{'hook0000000000003'}, 5],
+	'webhook_counting.logged' => [q{'~'}, 5],
+	'webhook_counting.write' => [1000000, q{'~'}, q{'~'}],
+	'webhook_counting.count' => [q{'hook0000000000003'}, q{'hook0000000000006'}, 10],
 	'statistics.log' => [q{'{a,b}'}, q{'{1,1}'}, q{'{a,b}'}, q{'{ACTIVE,ACTIVE}'}, q{'{NULL,NULL}'}],
 	'statistics.exist' => [q{'{actor,none}'}],
 	'statistics.newest' => [],
@@ -142,11 +147,13 @@ is(join(' ', grep { !$statement{$_} } sort keys %arguments), '', 'and of nothing
 
 # The same for what people call.  Left out is what is to read all there is, or all of a
 # span of time, or all webhooks: audit(), report(), backtest(), replay(), explain_event(),
-# explain_run(), resume(); nor does a list of all webhooks know without counting how many.
+# explain_run(), resume().
 my $hook = q{'hook0000000000001'};
 my $ad_hoc = q{'hook0000000000003'};
 my %call = (
 	'webhook_json' => "webhook_events.webhook_json($hook)",
+	'webhooks_json of all' => q{webhook_events.webhooks_json("limit" => 5)},
+	'webhooks_json of all, behind the first' => q{webhook_events.webhooks_json("limit" => 5, "offset" => 20, "desc" => true)},
 	'webhooks_json of a user' => q{webhook_events.webhooks_json('user3')},
 	'webhooks_json of an Actor' => q{webhook_events.webhooks_json(actor_id => 'actor5')},
 	'webhooks_json of a task' => q{webhook_events.webhooks_json(actor_task_id => 'task6')},
@@ -222,6 +229,12 @@ RESET session_replication_role;
 INSERT INTO webhook_events_internal.webhook_stats (webhook_id, total_dispatches, last_dispatch_id, last_status, failing_since)
 	SELECT id, 1, 'a', 'ACTIVE', CASE WHEN id < 'hook0000000000006' THEN now() - interval '10 days' ELSE now() - interval '1 day' END
 	FROM webhook_events_internal.webhooks;
+INSERT INTO webhook_events_internal.webhook_counts (key, user_id, actor_id, actor_task_id, webhooks)
+	SELECT hash_record_extended(ROW (w.user_id, w.actor_id, w.actor_task_id), 0), w.user_id, w.actor_id, w.actor_task_id, count(*)
+	FROM webhook_events_internal.webhooks AS w GROUP BY 2, 3, 4
+	UNION ALL SELECT hash_record_extended(ROW (NULL::text, w.actor_id, w.actor_task_id), 0), NULL, w.actor_id, w.actor_task_id, count(*)
+	FROM webhook_events_internal.webhooks AS w GROUP BY 3, 4;
+INSERT INTO webhook_events_internal.webhook_counts_positions SELECT n, '~', '~' FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.ended_runs (id, run_id, time)
 	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now() FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.runs_to_check (id, run_id)
@@ -238,6 +251,8 @@ my $fill_log = <<'SQL';
 INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatches, last_dispatch_ids, last_statuses, last_finished_at)
 	SELECT to_char(n, '"log"FM00000'), '{hook0000000000001,hook0000000000003}', '{1,1}', '{b,b}', '{ACTIVE,ACTIVE}', '{NULL,NULL}'
 	FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.webhook_counts_log (up_to, user_id, change) SELECT '!', 'user' || n % 5, 1 FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.webhook_counts_log (up_to, user_id, change) SELECT 'hook0000000000003', 'user1', 1 FROM generate_series(1, 5) AS n;
 SQL
 
 # In one session; prints a line with name and mode before each plan.
@@ -304,7 +319,7 @@ SQL
 	$sql .= $fill_log . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
 	$sql .= $custom . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
 	$sql .= $generic . $run->('generic plan, statistics');
-	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log;\n" . $call_all->('generic plan, statistics') . $custom . $call_all->('custom plan, statistics');
+	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log, webhook_events_internal.webhook_counts_log;\n" . $call_all->('generic plan, statistics') . $custom . $call_all->('custom plan, statistics');
 	return $sql;
 }
 
