@@ -233,7 +233,7 @@ DECLARE
     json jsonb;
 BEGIN
     BEGIN
-        IF bare ~ '^[[{]' THEN
+        IF bare ~ '^([[{"]|(null|true|false)$)' THEN
             json := definitions::jsonb;
         ELSE
             -- The alphabet of URLs as well, and without padding.

@@ -351,7 +351,8 @@ check_ad_hoc_arguments(const text * run_id, const JsonbValue *definitions)
 	if (strcmp(type, "array") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("definitions of ad-hoc webhooks must be an array, not %s", type),
+				 errmsg("definitions of ad-hoc webhooks must be an array, not %s",
+						definition_found(definitions)),
 				 strcmp(type, "object") == 0 ?
 				 errhint("Put the object into an array: [{...}].") :
 				 errhint("It looks like [{\"eventTypes\": [\"ACTOR.RUN.SUCCEEDED\"], \"requestUrl\": \"https://...\"}].")));

@@ -35,6 +35,9 @@ PG_FUNCTION_INFO_V1(webhook_events_check_purpose);
 /* What the worker keeps of each webhook, and indexes can hold, in characters. */
 #define MAX_ID_LENGTH 255
 
+/* So much of a value of a wrong type an error tells. */
+#define MAX_TOLD 60
+
 typedef enum KeyKind
 {
 	KEY_TEXT,
@@ -139,19 +142,32 @@ text_of(const JsonbValue *value)
 	}
 }
 
+char *
+definition_found(const JsonbValue *value)
+{
+	const char *type = definition_type(value);
+	char	   *text;
+	int			length;
+
+	if (value->type == jbvNull || value->type == jbvBinary)
+		return pstrdup(type);
+	text = text_of(value);
+	length = pg_mbcliplen(text, (int) strlen(text), MAX_TOLD);
+	return psprintf(value->type == jbvString ? "%s \"%.*s%s\"" : "%s %.*s%s", type, length, text,
+					text[length] == '\0' ? "" : "...");
+}
+
 /* Raises an error unless the value is of this type or null. */
 static void
 check_type(const JsonbValue *name, const JsonbValue *value, const char *type)
 {
-	const char *found = definition_type(value);
-
-	if (value->type == jbvNull || strcmp(found, type) == 0)
+	if (value->type == jbvNull || strcmp(definition_type(value), type) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s of a webhook must be %s %s, not %s", text_of(name),
 					strcmp(type, "object") == 0 || strcmp(type, "array") == 0 ? "an" : "a",
-					type, found)));
+					type, definition_found(value))));
 }
 
 /* The key of that name; an error if it is none of these, the first of which are told. */
@@ -349,7 +365,7 @@ definition_apply(Draft *draft, const JsonbValue *definition)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("definition of a webhook must be an object, not %s",
-						definition_type(definition))));
+						definition_found(definition))));
 	iterator = JsonbIteratorInit(definition->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
 	{

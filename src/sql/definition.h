@@ -25,6 +25,9 @@ extern void definition_apply(Draft *draft, const JsonbValue *definition);
 extern JsonbValue definition_value(Jsonb *json);
 extern const char *definition_type(const JsonbValue *value);
 
+/* That and, of one that is neither null nor nested, how it begins, for messages; palloc'd. */
+extern char *definition_found(const JsonbValue *value);
+
 /*
  * Refuses ids and lists that are longer than any that could match; and a webhook that
  * could never fire.  The latter tells of variables that are not filled in, by a notice.
