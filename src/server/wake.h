@@ -13,9 +13,9 @@
 
 /*
  * Wakes this database's worker at commit, with these bits (WAKE_* in
- * server/shared.h).  A rollback forgets it; so does PREPARE TRANSACTION: the
- * worker's sweep finds what COMMIT PREPARED makes visible.  A rollback to a
- * savepoint can leave a wake-up for nothing.
+ * server/shared.h).  A rollback forgets it; so does PREPARE TRANSACTION: whoever
+ * commits what was prepared wakes the worker then.  A rollback to a savepoint can
+ * leave a wake-up for nothing.
  */
 extern void wake_at_commit(uint32 wake);
 
