@@ -129,6 +129,42 @@ insert_run('db7', 'a');
 wait_until { requests_of('/ok?db7') == 4 } 'and so does its origin';
 pass('databases are dropped and copied meanwhile');
 
+# One whose worker is away is renamed, closed for all but superusers, closed altogether and
+# opened again; events come before and after.
+my $of_late = requests_of('/ok?db7');
+
+sub late_delivers
+{
+	my ($name, $what) = @_;
+
+	insert_run($name, 'a');
+	$of_late++;
+	wait_until { requests_of('/ok?db7') == $of_late } $what;
+	pass($what);
+	return;
+}
+$node->safe_psql('postgres', 'ALTER DATABASE late RENAME TO later');
+late_delivers('later', 'a database is renamed meanwhile');
+$node->safe_psql('postgres', 'ALTER DATABASE later CONNECTION LIMIT 0');
+late_delivers('later', 'and closed for all but superusers');
+insert_run('later', 'a');
+$node->safe_psql('postgres', 'ALTER DATABASE later ALLOW_CONNECTIONS false');
+insert_run($_, 'a') foreach qw(db8 db9);
+wait_until { requests_of('/ok?db8') == 3 && requests_of('/ok?db9') == 3 } 'others go on beside it';
+$node->safe_psql('postgres', 'ALTER DATABASE later ALLOW_CONNECTIONS true');
+$of_late++;
+late_delivers('later', 'closed altogether and opened again');
+
+# The extension comes and goes while workers are lent.
+foreach my $round (1 .. 5)
+{
+	$node->safe_psql('later', "DROP EXTENSION webhook_events CASCADE; CREATE EXTENSION webhook_events; SELECT webhook_events.attach('actor_runs')");
+	insert_run($_, 'a') foreach qw(db8 db9);
+}
+subscribe('later', '/ok?db7', 'a');
+late_delivers('later', 'the extension is dropped and created again and again');
+wait_until { requests_of('/ok?db8') == 8 && requests_of('/ok?db9') == 8 } 'others go on beside that';
+
 # Endpoints that hang, one more than there are workers, keep none for long: each is
 # called, and nobody else's events wait for them, nor do those of the same database.
 my @hanging = @names[ -$nworkers - 1 .. -1 ];
