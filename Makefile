@@ -40,7 +40,7 @@ ifeq ($(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))$(MAKE_RESTARTS),)
 .DEFAULT_GOAL := all
 .PHONY: all
 all $(filter-out all,$(MAKECMDGOALS)):
-	@$(setup) $(if $(filter test% demo bench chaos check-all coverage,$@),,--say-only)
+	@$(setup) $(if $(filter setup test% demo bench chaos check-all coverage,$@),,--say-only)
 	@$(MAKE) --no-print-directory MAKE_RESTARTS=1 $@
 else
 
