@@ -71,6 +71,21 @@ read_timestamp(const char *text, int64 *timestamp)
 	return *end == '\0';
 }
 
+/* No time is within less than nothing. */
+static void
+check_tolerance(Interval *tolerance)
+{
+	Interval	none = {0, 0, 0};
+
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(tolerance),
+										 IntervalPGetDatum(&none))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tolerance %s of a signature is negative",
+						DatumGetCString(DirectFunctionCall1(interval_out,
+															IntervalPGetDatum(tolerance))))));
+}
+
 static bool
 is_recent(int64 timestamp, Interval *tolerance)
 {
@@ -114,6 +129,7 @@ webhook_events_verify_signature(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("a signature can't be verified: %s is null", names[i])));
 	}
+	check_tolerance(PG_GETARG_INTERVAL_P(3));
 	secrets = PG_GETARG_ARRAYTYPE_P(0);
 	headers = PG_GETARG_JSONB_P(1);
 	body = PG_GETARG_TEXT_PP(2);

@@ -105,7 +105,7 @@ INSERT INTO calls (sql) VALUES
     ('dispatches_json(NULL)'), ('dispatches_json(''nope'')'), ('dispatches_json(''<webhook>'', 1001)'), ('dispatches_json(''<webhook>'', 10, -1)'),
     ('verify_signature(NULL, ''{}'', '''')'), ('verify_signature(''{}'', ''{}'', '''')'), ('verify_signature(''{NULL}'', ''{}'', '''')'), ('verify_signature(''{whsec_!}'', ''{}'', '''')'),
     ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', NULL, '''')'), ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', NULL)'),
-    ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', '''', NULL)'),
+    ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', '''', NULL)'), ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', '''', ''-1 s'')'),
     ('resume(NULL)'), ('resume(''maybe'')'), ('resume(''SEND'')'),
     ('attach(NULL)'), ('attach(''wrong_things'')'), ('attach(''wrong_view'')'), ('attach(''wrong_runs'', ''walk'')'), ('attach(''wrong_runs'', ''run'', ''[]'')'), ('attach(''wrong_runs'', ''run'', ''{"actor": "x"}'')'),
     ('attach(''wrong_runs'', ''run'', ''{"id": "nope"}'')'), ('attach(''wrong_runs'', ''run'', ''{"id": 1}'')'), ('attach(''wrong_runs'', ''run'', ''{}'', ''{nope}'')'), ('attach(''wrong_runs'', ''run'', resource => ''now()'')'),

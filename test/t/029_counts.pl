@@ -73,6 +73,14 @@ my $all_counted = q{SELECT count(*) < 256 FROM webhook_events_internal.webhooks 
 query("SELECT public.add('u', 3000)");
 wait_for_sql($node, $all_counted, 't');
 is(wrong(), '', 'what was counted is right');
+my $own = query(q{SELECT count(*), 0, count(*) FILTER (WHERE actor_id = 'a2') FROM webhook_events_internal.webhooks WHERE user_id = 'u1'});
+is(query(<<'SQL'), $own, 'a tenant is told of its own');
+CREATE ROLE tenant;
+SELECT webhook_events.grant_access('tenant', 'tenant', 'u1') \gset
+SET ROLE tenant;
+SELECT webhook_events.webhooks_json("limit" => 1) ->> 'total', webhook_events.webhooks_json('u2', "limit" => 1) ->> 'total',
+	webhook_events.webhooks_json(actor_id => 'a2', "limit" => 1) ->> 'total';
+SQL
 query("SELECT public.add_old('u', 700)");
 is(wrong(), '', 'so it is with webhooks that are older than those that were counted');
 wait_for_sql($node, 'SELECT count(*) < 256 FROM webhook_events_internal.webhook_counts_log', 't');
