@@ -35,12 +35,23 @@
 /* New runs to check come one by one, and are looked at together. */
 #define CHECK_INTERVAL (INT64CONST(200) * USECS_PER_SEC / 1000)
 
+/*
+ * They are no older than this; those of a longer transaction are seen when all is looked
+ * at.  An old transaction keeps the index entries of all rows that were deleted meanwhile,
+ * which are not to be read with each new run.
+ */
+#define NEW_TIME (INT64CONST(60) * USECS_PER_SEC)
+
 static MemoryContext retiring_context;
 static List *ending_webhooks;	/* char * */
 static List *ended_runs;		/* EndedRun: those that the table doesn't hold */
 
-/* When the table is to be looked at for what was left there; and from where on. */
+/*
+ * When the tables are to be looked at for what was left there; whether for all of it, or
+ * for what is new; and from where on.
+ */
 static TimestampTz look_at;
+static bool must_look_at_all;
 static Id	run_position;
 static Id	check_position;
 static TimestampTz check_at;	/* at the earliest */
@@ -175,13 +186,26 @@ retiring_is_wanted(TimestampTz now)
 	return retiring.looks || ending_webhooks != NIL || ended_runs != NIL;
 }
 
+/* Where a look begins that goes on from this place. */
+static void
+begin_look(Id position, const char *last)
+{
+	strlcpy(position, last, sizeof(Id));
+	if (*last == '\0' && !must_look_at_all)
+		id_lower_bound(position, GetCurrentTimestamp() - NEW_TIME);
+}
+
 /* Adds what is in the table, some of it. */
 static void
 look(Retiring *all)
 {
-	Datum		values[] = {CStringGetTextDatum(run_position), Int32GetDatum(MAX_LOOKED)};
-	uint64		count = statement_read(&kept_statement, values, NULL, 0);
+	Datum		values[2] = {0, Int32GetDatum(MAX_LOOKED)};
+	uint64		count;
 	bool		isnull;
+
+	begin_look(all->run_position, run_position);
+	values[0] = CStringGetTextDatum(all->run_position);
+	count = statement_read(&kept_statement, values, NULL, 0);
 
 	for (uint64 row = 0; row < count; row++)
 	{
@@ -378,7 +402,7 @@ retiring_work(void *argument pg_attribute_unused())
 	if (all.looks)
 	{
 		look(&all);
-		strcpy(all.check_position, check_position);
+		begin_look(all.check_position, check_position);
 		all.leaves = !run_checks_work(all.check_position, &all.is_full);
 	}
 	write_runs(&all);
@@ -422,9 +446,13 @@ retiring_done(TimestampTz now)
 		strcpy(check_position, retiring.check_position);
 		check_at = now + CHECK_INTERVAL;
 		look_at = retiring.is_full ? now + LOOK_TIME : DT_NOEND;
+		must_look_at_all &= retiring.is_full;
 	}
 	if (retiring.leaves)
+	{
 		look_at = Min(look_at, now + RETRY_TIME);
+		must_look_at_all = true;
+	}
 	return 0;
 }
 
@@ -450,6 +478,7 @@ retiring_failed(TimestampTz now)
 	work_run("keeping the ends of runs", false, keep_all, NULL, &error);
 
 	look_at = now + RETRY_TIME;
+	must_look_at_all = true;
 	list_free_deep(ending_webhooks);
 	ending_webhooks = NIL;
 	if (result == WORK_DONE)
@@ -468,6 +497,7 @@ retiring_open(MemoryContext context)
 	ended_runs = NIL;
 	new_versions = NIL;
 	look_at = clock_work_time() + LOOK_TIME;
+	must_look_at_all = true;
 	run_position[0] = '\0';
 	check_position[0] = '\0';
 	check_at = 0;
@@ -511,6 +541,7 @@ void
 retiring_look_again(void)
 {
 	look_at = 0;
+	must_look_at_all = true;
 }
 
 void
