@@ -2,9 +2,11 @@
 #
 # try.sh MAJOR
 #	  Tries the installed package on a server of its own: creates the extension,
-#	  attaches a table and sees an event recorded and a worker at work.
+#	  attaches a table, sees an event recorded and a worker at work, and runs
+#	  "make installcheck".
 
 set -euo pipefail
+here=$(cd "$(dirname "$0")/../.." && pwd)
 bin=/usr/lib/postgresql/$1/bin
 work=$(mktemp -d)
 chmod 777 "$work"
@@ -17,8 +19,8 @@ as "$bin/initdb" -D "$work/data" -A trust > "$work/log"
 cat >> "$work/data/postgresql.conf" << CONF
 listen_addresses = ''
 unix_socket_directories = '$work'
-shared_preload_libraries = 'webhook_events'
 CONF
+cat "$here/test/regress.conf" >> "$work/data/postgresql.conf"
 as "$bin/pg_ctl" -D "$work/data" -l "$work/server.log" -w start > /dev/null
 trap 'as "$bin/pg_ctl" -D "$work/data" -m fast stop > /dev/null; rm -rf "$work"' EXIT
 sql()
@@ -30,9 +32,14 @@ sql "CREATE TABLE actor_runs (id text PRIMARY KEY, actor_id text, status text)"
 sql "SELECT webhook_events.attach('actor_runs')"
 sql "INSERT INTO actor_runs VALUES ('r', 'a', 'READY')"
 [ "$(sql "SELECT count(*) FROM webhook_events.events")" = 1 ]
+runs=
 for _ in $(seq 600); do
-	[ "$(sql "SELECT running FROM webhook_events.status()")" = t ] && exit 0
+	runs=$(sql "SELECT running FROM webhook_events.status()")
+	[ "$runs" = t ] && break
 	sleep 0.1
 done
-echo "try: no worker runs: $(sql "SELECT reason FROM webhook_events.status()")" >&2
-exit 1
+[ "$runs" = t ] || {
+	echo "try: no worker runs: $(sql "SELECT reason FROM webhook_events.status()")" >&2
+	exit 1
+}
+PGHOST=$work PGUSER=postgres make -s -C "$here" --no-print-directory PG_CONFIG="$bin/pg_config" installcheck
