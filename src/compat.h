@@ -207,4 +207,13 @@ typedef struct JsonbBuilder
 #define SIGNAL_ARGUMENTS postgres_signal_arg
 #endif
 
+/* PostgreSQL 19 gathers what it knows of the transaction that is being applied. */
+#if PG_VERSION_NUM >= 190000
+#define applied_origin_lsn replorigin_xact_state.origin_lsn
+#define applied_origin_time replorigin_xact_state.origin_timestamp
+#else
+#define applied_origin_lsn replorigin_session_origin_lsn
+#define applied_origin_time replorigin_session_origin_timestamp
+#endif
+
 #endif							/* WEBHOOK_COMPAT_H */

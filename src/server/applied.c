@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "compat.h"
 #include "replication/origin.h"
 #include "replication/worker_internal.h"
 #include "server/applied.h"
@@ -58,14 +59,14 @@ note_commit(void)
 	static XLogRecPtr last = InvalidXLogRecPtr;
 	Applied    *entry;
 
-	if (replorigin_session_origin_lsn == last ||
-		replorigin_session_origin_timestamp == 0)
+	if (applied_origin_lsn == last ||
+		applied_origin_time == 0)
 		return;
-	last = replorigin_session_origin_lsn;
+	last = applied_origin_lsn;
 	SpinLockAcquire(&shared->mutex);
 	entry = find_entry(MyLogicalRepWorker->subid);
 	entry->subscription = MyLogicalRepWorker->subid;
-	entry->committed_at = replorigin_session_origin_timestamp;
+	entry->committed_at = applied_origin_time;
 	entry->applied_at = GetCurrentTransactionStopTimestamp();
 	SpinLockRelease(&shared->mutex);
 }

@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/bufmgr.h"
 #include "store/relation_cache.h"
 #include "store/summaries.h"
