@@ -147,6 +147,20 @@ SELECT * FROM last_event();
 INSERT INTO own_resource_runs VALUES (-1, 'a', 'READY');
 SELECT * FROM last_event();
 SELECT resource FROM attached WHERE relation = 'own_resource_runs'::regclass;
+-- a part of it that lies elsewhere with columns of other types is no row for that function
+CREATE TABLE own_resource_runs_1 (actor_id text, id text, status text);
+DO $$DECLARE definition text; BEGIN
+    FOR definition IN SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'own_resource_runs'::regclass LOOP
+        EXECUTE replace(definition, 'own_resource_runs ', 'own_resource_runs_1 ');
+    END LOOP;
+END$$;
+INSERT INTO own_resource_runs_1 VALUES ('a', 'text', 'READY');
+SELECT * FROM last_event();
+SELECT problem FROM webhook_events.events WHERE actor_run_id = 'text';
+ALTER TABLE own_resource_runs_1 ALTER id TYPE int USING 7;
+INSERT INTO own_resource_runs_1 VALUES ('a', 7, 'READY');
+SELECT * FROM last_event();
+DROP TABLE own_resource_runs_1;
 DROP FUNCTION make_resource;
 INSERT INTO own_resource_runs VALUES (2, 'a', 'READY');
 SELECT * FROM last_event();
