@@ -171,6 +171,16 @@ http_open(void)
 	timer_is_set = false;
 	cant_watch = false;
 	needs_nudges = (curl_version_info(CURLVERSION_NOW)->version_num < 0x080e00);
+
+	/*
+	 * To a host that has spoken HTTP/2 once, 7.88 also sends a request on a
+	 * connection of HTTP/1.1 that waits for the answer to another one, which
+	 * is taken for this one's then.  8.14 doesn't (ConnectionExists(),
+	 * url_match_multiplex_needs() in its lib/url.c); and none does without
+	 * multiplexing.
+	 */
+	if (needs_nudges)
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
 	nudge_at = 0;
 	limit_setting = 0;
 }

@@ -393,7 +393,7 @@ settings_define(void)
 							 NULL, assign_client_enum, NULL);
 	DefineCustomEnumVariable("webhook_events.http2",
 							 "Speaks HTTP/2 with endpoints that can.",
-							 "auto does where libcurl is 8.23 or newer.",
+							 "auto does where libcurl is 8.23 or newer. Before 8.14 a connection has one request at a time.",
 							 &setting_http2, HTTP2_AUTO,
 							 http2_choices, PGC_SIGHUP, 0,
 							 NULL, assign_client_enum, NULL);
