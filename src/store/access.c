@@ -15,13 +15,11 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/parallel.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "server/settings.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -252,9 +250,6 @@ is_unlimited(const Rights *of, AccessKind kind)
 static const char *
 narrowed_to(void)
 {
-	/* A background worker takes settings that were made for sessions, too. */
-	if (MyBackendType == B_BG_WORKER && !IsParallelWorker())
-		return NULL;
 	return setting_user_id != NULL && *setting_user_id != '\0' ? setting_user_id : NULL;
 }
 

@@ -75,7 +75,8 @@ static const struct
 	{"enable_nestloop", "on"},
 	{"enable_indexscan", "on"},
 	{"enable_partition_pruning", "on"},
-	{"jit", "off"}
+	{"jit", "off"},
+	{"webhook_events.user_id", ""}
 };
 
 /*
