@@ -268,7 +268,7 @@ SQL
 sub check_log
 {
 	my ($file, $query, %run) = @_;
-	my ($nrests, $nended, $nlost, %started, %wishes, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0);
+	my ($nrests, $nended, $nlost, %started, %wishes, %resuming, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0);
 	my $process = qr/^\S+ \S+ \S+ \[(\d+)\] webhook_events (worker|launcher|maintenance): /;
 
 	# True if the beginning of something follows its end, or the other way round.
@@ -280,14 +280,25 @@ sub check_log
 		return $was != $begins;
 	};
 
+	# In an hour another process can get the number of one that is gone.
+	my $forget = sub {
+		my ($pid) = @_;
+
+		delete @open{ grep { /^$pid / } keys %open };
+		return;
+	};
+
 	open(my $log, '<', $file) or die "could not open $file: $!";
 	while (my $line = <$log>)
 	{
-		# During a hold a worker may forget how hosts stand, and then says it again.
-		if ($line =~ /statement: SELECT webhook_events\.resume\(|parameter "webhook_events\.delivery" removed/)
+		# During a hold, which ends with the transaction, a worker may forget how hosts stand, and then says it again.
+		$resuming{$1} = 1 if $line =~ /\[(\d+)\] client backend: LOG:  statement: SELECT webhook_events\.resume\(/;
+		if ($line =~ /parameter "webhook_events\.delivery" removed/
+			|| $line =~ /\[(\d+)\] client backend: LOG:  statement: COMMIT/ && delete $resuming{$1})
 		{
 			$open{$_} = -1 foreach grep { / \S+:\d+$/ } keys %open;
 		}
+		%open = () if $line =~ /postmaster: LOG:  (?:all server processes terminated; reinitializing|starting PostgreSQL )/;
 		$wishes{$1}++ if $line =~ /statement: SELECT pg_terminate_backend\((\d+), /;
 		$_++ foreach $line =~ /postmaster: LOG:  received fast shutdown request/ ? values %wishes : ();
 		my ($pid, $kind) = $line =~ $process or next;
@@ -296,8 +307,12 @@ sub check_log
 
 		next if $level =~ /^(DETAIL|HINT|CONTEXT|STATEMENT)$/;
 		# Its end comes in the next line.
-		next if $text eq 'terminating background worker "webhook_events worker" due to administrator command'
-			&& ($wishes{$pid} // 0) > 1;
+		if ($text eq 'terminating background worker "webhook_events worker" due to administrator command'
+			&& ($wishes{$pid} // 0) > 1)
+		{
+			$forget->($pid);
+			next;
+		}
 		if ($text =~ /^(.*) of database "postgres" (fails and will be tried again: .*|works again)$/)
 		{
 			my ($what, $is_end) = ($1, $2 eq 'works again');
@@ -325,6 +340,7 @@ sub check_log
 		elsif ($text =~ /^webhook_events worker of database "postgres" has ended: it was asked to$/)
 		{
 			$is_once = $is_turn->($pid, 'worker', 0);
+			$forget->($pid);
 			$nended++;
 		}
 		elsif ($text eq 'some of what was sent from database "postgres" could not be recorded, and will be sent again')
