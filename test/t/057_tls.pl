@@ -135,9 +135,14 @@ CONF
 	wait_for_all();
 	is(query("SELECT status, count(*) FROM webhook_events.dispatches GROUP BY 1"),
 		'SUCCEEDED|3000', 'a server that is reloaded costs none');
-	is(scalar(grep { $_->[1] == 200 } $log->()),
-		query('SELECT count(*) FROM webhook_events.calls WHERE response_status = 200'),
-		'and what it answered is what calls say');
+	# An answer can be lost with its connection after it was logged; then its call has none.
+	my %answered;
+	$answered{ $_->[0] }++ foreach grep { $_->[1] == 200 } $log->();
+	is(join(', ', grep {
+		my ($id, $calls, $answers) = split /\|/;
+		($answered{$id} // 0) < $answers || ($answered{$id} // 0) > $calls;
+	} split /\n/, query('SELECT dispatch_id, count(*), count(*) FILTER (WHERE response_status = 200) FROM webhook_events.calls GROUP BY 1')),
+		'', 'and what it answered is what calls say');
 	note('spoken: ' . join(' ', map { $_->[2] } ($log->())[ 0, -1 ]) . ', calls without an answer: '
 		  . query('SELECT count(*) FROM webhook_events.calls WHERE response_status IS NULL'));
 
