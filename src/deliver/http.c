@@ -144,6 +144,7 @@ http_open(void)
 {
 	static bool curl_is_initialized = false;
 	sigset_t	saved;
+	bool		is_old;
 
 	Assert(multi == NULL);
 	block_signals(&saved);
@@ -170,7 +171,8 @@ http_open(void)
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	timer_is_set = false;
 	cant_watch = false;
-	needs_nudges = (curl_version_info(CURLVERSION_NOW)->version_num < 0x080e00);
+	is_old = (curl_version_info(CURLVERSION_NOW)->version_num < 0x080e00);
+	needs_nudges = is_old;
 
 	/*
 	 * To a host that has spoken HTTP/2 once, 7.88 also sends a request on a
@@ -179,7 +181,7 @@ http_open(void)
 	 * url_match_multiplex_needs() in its lib/url.c); and none does without
 	 * multiplexing.
 	 */
-	if (needs_nudges)
+	if (is_old)
 		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
 	nudge_at = 0;
 	limit_setting = 0;

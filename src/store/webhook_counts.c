@@ -28,7 +28,7 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_webhook_counted);
 
-/* Up to where webhooks have been counted, and will be next; "" if none were. */
+/* Up to where webhooks have been counted, and will be next; NULL if none were. */
 typedef struct Position
 {
 	char	   *counted;
