@@ -28,20 +28,6 @@
 /* ... and a step takes no more than so many. */
 #define MAX_COUNTED 4096
 
-/* The newest row of the table of positions. */
-typedef struct Position
-{
-	int64		number;			/* 0: there is none */
-	char	   *counted;
-	char	   *announced;
-} Position;
-
-static Statement position_statement = {
-	"SELECT number, counted, announced FROM webhook_events_internal.webhook_counts_positions"
-	" ORDER BY number DESC LIMIT 1",
-	0, {0}, NULL
-};
-
 /* An id of the future would have all that are made until then logged. */
 static Statement new_statement = {
 	"SELECT count(*)::integer, max(n.id) FROM (SELECT w.id FROM webhook_events_internal.webhooks AS w"
@@ -104,22 +90,6 @@ table_of_webhooks(void)
 	return get_relname_relid("webhooks", day_table_namespace());
 }
 
-static Position
-read_position(void)
-{
-	Position	position = {0, "", ""};
-
-	if (statement_write(&position_statement, NULL, NULL) > 0)
-	{
-		bool		isnull;
-
-		position.number = DatumGetInt64(statement_value(0, 1, &isnull));
-		position.counted = statement_text(0, 2);
-		position.announced = statement_text(0, 3);
-	}
-	return position;
-}
-
 static void
 write_position(int64 number, const char *counted, const char *announced)
 {
@@ -159,7 +129,7 @@ writers_have_ended(void)
 }
 
 static void
-count_up_to(const Position *position, const char *end)
+count_up_to(const WebhookCountsPosition *position, const char *end)
 {
 	Datum		values[] = {
 		CStringGetTextDatum(position->counted), CStringGetTextDatum(end),
@@ -171,7 +141,7 @@ count_up_to(const Position *position, const char *end)
 
 /* Announces how far is counted next, if there is enough; returns whether it did. */
 static bool
-announce(const Position *position)
+announce(const WebhookCountsPosition *position)
 {
 	Datum		values[] = {CStringGetTextDatum(position->counted), Int32GetDatum(MAX_COUNTED)};
 	bool		isnull;
@@ -185,7 +155,7 @@ announce(const Position *position)
 
 /* Adds up changes alone, if there are enough; returns whether it did. */
 static bool
-add_changes(const Position *position)
+add_changes(const WebhookCountsPosition *position)
 {
 	Datum		values[] = {CStringGetTextDatum(position->counted), Int32GetDatum(MIN_COUNTED)};
 
@@ -204,11 +174,11 @@ webhook_counts_open(void)
 CountingResult
 webhook_counts_step(void)
 {
-	Position	position;
+	WebhookCountsPosition position;
 
 	/* So that nobody empties the table meanwhile. */
 	LockRelationOid(table_of_webhooks(), AccessShareLock);
-	position = read_position();
+	position = webhook_counts_position();
 	if (strcmp(position.announced, position.counted) > 0)
 	{
 		if (awaited_number != position.number)

@@ -28,19 +28,12 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_webhook_counted);
 
-/* Up to where webhooks have been counted, and will be next; NULL if none were. */
-typedef struct Position
-{
-	char	   *counted;
-	char	   *announced;
-} Position;
-
 /*
  * What this transaction knows, in TopTransactionContext, and whether it does.  What it
  * has read once holds as long as it has the table of webhooks locked: who announces a
  * position waits for it.  A subtransaction that fails can have been the one that locked.
  */
-static Position known;
+static WebhookCountsPosition known;
 static bool is_known = false;
 static bool forgets = false;	/* the callbacks are there */
 
@@ -52,13 +45,12 @@ enum
 	POSITION_ANNOUNCED
 };
 
-static char *
-position_text(HeapTuple tuple, int column, TupleDesc desc)
+static Datum
+position_value(HeapTuple tuple, int column, TupleDesc desc)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column, desc, &isnull);
 
-	return isnull ? pstrdup("") : TextDatumGetCString(value);
+	return heap_getattr(tuple, column, desc, &isnull);
 }
 
 static void
@@ -77,10 +69,10 @@ forget_at_abort(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
 }
 
 /* Without a statement, since it is for each transaction that adds a webhook. */
-static Position
-read_position(void)
+WebhookCountsPosition
+webhook_counts_position(void)
 {
-	Position	position = {NULL, NULL};
+	WebhookCountsPosition position = {0, "", ""};
 	Oid			namespace = day_table_namespace();
 	Relation	table = table_open(get_relname_relid("webhook_counts_positions", namespace),
 								   AccessShareLock);
@@ -92,8 +84,12 @@ read_position(void)
 
 	if (HeapTupleIsValid(tuple))
 	{
-		position.counted = position_text(tuple, POSITION_COUNTED, RelationGetDescr(table));
-		position.announced = position_text(tuple, POSITION_ANNOUNCED, RelationGetDescr(table));
+		TupleDesc	desc = RelationGetDescr(table);
+
+		position.number = DatumGetInt64(position_value(tuple, POSITION_NUMBER, desc));
+		position.counted = TextDatumGetCString(position_value(tuple, POSITION_COUNTED, desc));
+		position.announced =
+			TextDatumGetCString(position_value(tuple, POSITION_ANNOUNCED, desc));
 	}
 	systable_endscan_ordered(scan);
 	UnregisterSnapshot(snapshot);
@@ -107,7 +103,7 @@ read_position(void)
  * webhooks, or later, whatever snapshot it has: the worker waits for those who had locked
  * it before a position was announced, and relies on all others to know that.
  */
-static const Position *
+static const WebhookCountsPosition *
 newest_position(void)
 {
 	if (!is_known)
@@ -120,27 +116,16 @@ newest_position(void)
 			RegisterSubXactCallback(forget_at_abort, NULL);
 			forgets = true;
 		}
-		known = read_position();
+		known = webhook_counts_position();
 		is_known = true;
 		MemoryContextSwitchTo(old_context);
 	}
 	return &known;
 }
 
-/* Is this one of the webhooks that were counted, or will be next? */
-static bool
-is_counted(HeapTuple row, TupleDesc desc, const Position *position)
-{
-	bool		isnull;
-	Datum		id = heap_getattr(row, webhook_column(desc, WEBHOOK_ID), desc, &isnull);
-
-	return position->announced != NULL &&
-		strcmp(TextDatumGetCString(id), position->announced) <= 0;
-}
-
-/* Logs one more or less of those. */
+/* Logs one more or less of the webhooks that were counted, or will be next. */
 static void
-log_change(HeapTuple row, TupleDesc desc, const Position *position, int change)
+log_change(HeapTuple row, TupleDesc desc, const WebhookCountsPosition *position, int change)
 {
 	static const WebhookColumn columns[] = {
 		WEBHOOK_USER_ID, WEBHOOK_ACTOR_ID, WEBHOOK_ACTOR_TASK_ID
@@ -148,11 +133,10 @@ log_change(HeapTuple row, TupleDesc desc, const Position *position, int change)
 	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1] = "     ";
-	char	   *id;
+	char	   *id = SPI_getvalue(row, desc, webhook_column(desc, WEBHOOK_ID));
 
-	if (!is_counted(row, desc, position))
+	if (strcmp(id, position->announced) > 0)
 		return;
-	id = SPI_getvalue(row, desc, webhook_column(desc, WEBHOOK_ID));
 	values[0] = CStringGetTextDatum(strcmp(id, position->counted) <= 0 ?
 									position->counted : position->announced);
 	values[1] = Int32GetDatum(change);
@@ -199,11 +183,11 @@ forget_counts(void)
 void
 webhook_counts_deleted(void)
 {
-	const Position *position = newest_position();
+	const WebhookCountsPosition *position = newest_position();
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 
-	if (position->announced == NULL)
+	if (position->number == 0)
 		return;
 	values[0] = CStringGetTextDatum(position->counted);
 	values[1] = CStringGetTextDatum(position->announced);
@@ -221,7 +205,7 @@ Datum
 webhook_events_webhook_counted(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	const Position *position;
+	const WebhookCountsPosition *position;
 	TupleDesc	desc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event))

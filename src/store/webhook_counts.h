@@ -26,6 +26,21 @@
 #include "commands/trigger.h"
 #include "rules/ids.h"
 
+/* Up to which ids, inclusive, webhooks have been counted, and will be next. */
+typedef struct WebhookCountsPosition
+{
+	int64		number;			/* 0: there is none yet, and nothing is up to
+								 * "" */
+	char	   *counted;
+	char	   *announced;		/* not before counted */
+} WebhookCountsPosition;
+
+/*
+ * The newest one that is committed, whatever snapshot the caller has, or that his own
+ * transaction wrote.  In the current context.
+ */
+extern WebhookCountsPosition webhook_counts_position(void);
+
 /*
  * Logs that webhooks were deleted, those of a statement whose transition table is called
  * "ended".  Within SPI, with the trigger's data registered.

@@ -92,7 +92,6 @@ my %arguments = (
 	'dispatch_rows.replays_of' => [q{'many'}, q{''}, 10],
 	'dispatch_rows.webhooks' => [q{''}, 50],
 	'dispatch_rows.waiting_of' => [q{'few'}, 'false', 100, 1],
-	'webhook_counting.position' => [],
 	'webhook_counting.new' => [q{'hook0000000000003'}, 5],
 	'webhook_counting.logged' => [q{'~'}, 5],
 	'webhook_counting.write' => [1000000, q{'~'}, q{'~'}],
