@@ -156,15 +156,21 @@ emit(Source *source, SourceKind kind, TupleTableSlot *slot, const char *id,
 	 const Transition *transition)
 {
 	OutboxEvent event = {0};
+	const char *user_id = source_text(source, slot, ROLE_USER_ID);
+	const char *actor_id = source_text(source, slot, ROLE_ACTOR_ID);
+	const char *actor_task_id = source_text(source, slot, ROLE_ACTOR_TASK_ID);
 	const char *problem;
 	Id			event_id;
 
+	/*
+	 * Last: a resource function that changes tables can be the end of the
+	 * source.
+	 */
 	event.resource = source_resource(source, slot, &event.resource_length, &problem);
 	id = fitting(id, "id", &problem);
-	event.user_id = fitting(source_text(source, slot, ROLE_USER_ID), "user_id", &problem);
-	event.actor_id = fitting(source_text(source, slot, ROLE_ACTOR_ID), "actor_id", &problem);
-	event.actor_task_id = fitting(source_text(source, slot, ROLE_ACTOR_TASK_ID),
-								  "actor_task_id", &problem);
+	event.user_id = fitting(user_id, "user_id", &problem);
+	event.actor_id = fitting(actor_id, "actor_id", &problem);
+	event.actor_task_id = fitting(actor_task_id, "actor_task_id", &problem);
 	event.actor_run_id = kind == SOURCE_RUN ? id : NULL;
 	event.actor_build_id = kind == SOURCE_BUILD ? id : NULL;
 	event.old_status = fitting(old_status, "old status", &problem);

@@ -164,6 +164,22 @@ DROP TABLE own_resource_runs_1;
 DROP FUNCTION make_resource;
 INSERT INTO own_resource_runs VALUES (2, 'a', 'READY');
 SELECT * FROM last_event();
+-- one that has what is known of its table forgotten, and writes to another one
+CREATE TABLE other_runs (id text, actor_id text, status text);
+SELECT webhook_events.attach('other_runs');
+CREATE FUNCTION make_resource(own_resource_runs) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE SCHEMA of_resource;
+    INSERT INTO other_runs VALUES ('other', 'o', 'READY');
+    RETURN '{"made": true}';
+END$$;
+INSERT INTO own_resource_runs VALUES (30, 'a', 'READY');
+SELECT * FROM last_event();
+SELECT actor_id, resource FROM webhook_events.events WHERE actor_run_id IN ('30', 'other') ORDER BY actor_run_id;
+DROP SCHEMA of_resource;
+DROP FUNCTION make_resource;
+SELECT webhook_events.detach('other_runs');
+DROP TABLE other_runs;
 
 -- detaching
 SELECT webhook_events.detach('own_resource_runs');
