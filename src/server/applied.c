@@ -57,6 +57,7 @@ static void
 note_commit(void)
 {
 	static XLogRecPtr last = InvalidXLogRecPtr;
+	TimestampTz applied_at = GetCurrentTransactionStopTimestamp();
 	Applied    *entry;
 
 	if (applied_origin_lsn == last ||
@@ -67,7 +68,7 @@ note_commit(void)
 	entry = find_entry(MyLogicalRepWorker->subid);
 	entry->subscription = MyLogicalRepWorker->subid;
 	entry->committed_at = applied_origin_time;
-	entry->applied_at = GetCurrentTransactionStopTimestamp();
+	entry->applied_at = applied_at;
 	SpinLockRelease(&shared->mutex);
 }
 

@@ -60,30 +60,31 @@ is_applied(Oid subscription, TimestampTz *busy_since)
 	return runs;
 }
 
-/* Is a table's first copy still to be made, or to catch up? */
-static bool
-is_copying(Oid subscription)
+/* Those with tables whose first copy is still to be made, or to catch up: each once. */
+static List *
+list_copying(void)
 {
 	Relation	catalog = table_open(SubscriptionRelRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	List	   *subscriptions = NIL;
 	HeapTuple	tuple;
-	bool		result = false;
 
-	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(tuple);
 
-		result = (form->srsubid == subscription &&
-				  form->srsubstate != SUBREL_STATE_READY &&
-				  form->srsubstate != SUBREL_STATE_SYNCDONE);
+		CHECK_FOR_INTERRUPTS();
+		if (form->srsubstate != SUBREL_STATE_READY &&
+			form->srsubstate != SUBREL_STATE_SYNCDONE)
+			subscriptions = list_append_unique_oid(subscriptions, form->srsubid);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	return result;
+	return subscriptions;
 }
 
 static SubscriptionReport *
-report_of(Form_pg_subscription form)
+report_of(Form_pg_subscription form, const List *copying)
 {
 	SubscriptionReport *report = palloc0(sizeof(SubscriptionReport));
 	TimestampTz busy_since;
@@ -96,7 +97,8 @@ report_of(Form_pg_subscription form)
 	else if (!runs)
 		report->state = SUBSCRIPTION_DOWN;
 	else
-		report->state = is_copying(form->oid) ? SUBSCRIPTION_COPYING : SUBSCRIPTION_APPLYING;
+		report->state = list_member_oid(copying, form->oid) ?
+			SUBSCRIPTION_COPYING : SUBSCRIPTION_APPLYING;
 	if (applied_last(form->oid, &last))
 	{
 		report->has_committed = true;
@@ -122,14 +124,18 @@ subscriptions_report(void)
 	Relation	catalog = table_open(SubscriptionRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
 	List	   *reports = NIL;
+	List	   *copying = NIL;
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(tuple);
 
-		if (form->subdbid == MyDatabaseId)
-			reports = lappend(reports, report_of(form));
+		if (form->subdbid != MyDatabaseId)
+			continue;
+		if (reports == NIL)
+			copying = list_copying();
+		reports = lappend(reports, report_of(form, copying));
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);

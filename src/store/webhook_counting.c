@@ -112,6 +112,7 @@ await_writers(int64 number)
 	writers = GetLockConflicts(&tag, ShareLock, &count);
 	if (awaited != NULL)
 		pfree(awaited);
+	awaited = NULL;
 	awaited = MemoryContextAlloc(TopMemoryContext,
 								 sizeof(VirtualTransactionId) * (count + 1));
 	memcpy(awaited, writers, sizeof(VirtualTransactionId) * count);
