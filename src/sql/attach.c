@@ -35,6 +35,7 @@
 #include "storage/lmgr.h"
 #include "store/access.h"
 #include "store/day_table.h"
+#include "store/installed.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -92,6 +93,7 @@ open_table(Oid oid)
 	char		relkind;
 	const char *name;
 
+	installed_check_version();
 	check_owner(oid);
 	relation = relation_open(oid, ShareRowExclusiveLock);
 	/* It can have been given away while we waited. */

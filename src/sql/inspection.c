@@ -18,6 +18,7 @@
 #include "mb/pg_wchar.h"
 #include "rules/headers.h"
 #include "server/settings.h"
+#include "store/installed.h"
 #include "store/json_write.h"
 #include "store/outbox_rows.h"
 #include "store/request.h"
@@ -227,6 +228,7 @@ webhook_events_build_request(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	memset(nulls, true, sizeof(nulls));
+	installed_check_version();
 
 	event = find_event(event_id);
 	MemoryContextSwitchTo(context);

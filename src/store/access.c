@@ -202,13 +202,24 @@ read_grants(void)
 	table_close(relation, AccessShareLock);
 }
 
+/*
+ * Version 1.0.0, until ALTER EXTENSION has updated it, knows no grants: a manager is who
+ * may write webhooks, and a reader who may read dispatches.
+ */
+static void
+read_privileges(void)
+{
+	rights.manages = pg_class_aclcheck(inner_table("webhooks"), rights.role, ACL_INSERT) == ACLCHECK_OK;
+	rights.reads = pg_class_aclcheck(inner_table("dispatches"), rights.role, ACL_SELECT) == ACLCHECK_OK;
+}
+
 /* What the role in whose name this runs has. */
 static const Rights *
 get_rights(void)
 {
 	Oid			role = access_caller();
 
-	if (rights.is_valid && rights.role == role)
+	if (rights.is_valid && rights.role == role && OidIsValid(grants))
 		return &rights;
 	if (context == NULL)
 	{
@@ -228,8 +239,13 @@ get_rights(void)
 	PG_TRY();
 	{
 		rights.is_owner = superuser_arg(role) || has_privs_of_role(role, access_owner());
-		if (!rights.is_owner && OidIsValid(grants))
-			read_grants();
+		if (!rights.is_owner)
+		{
+			if (OidIsValid(grants))
+				read_grants();
+			else
+				read_privileges();
+		}
 	}
 	PG_CATCH();
 	{

@@ -48,3 +48,14 @@ installed_version_fits(void)
 	table_close(catalog, AccessShareLock);
 	return fits;
 }
+
+void
+installed_check_version(void)
+{
+	if (!installed_version_fits())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"webhook_events\" is not of version %s as its library is",
+						EXTENSION_VERSION),
+				 errhint("Run ALTER EXTENSION webhook_events UPDATE.")));
+}

@@ -18,4 +18,7 @@
  */
 extern bool installed_version_fits(void);
 
+/* Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE unless it is. */
+extern void installed_check_version(void);
+
 #endif							/* WEBHOOK_INSTALLED_H */

@@ -51,7 +51,7 @@ const char *const webhook_column_names[N_WEBHOOK_COLUMNS] = {
 
 /* Most rows have the same columns as the one before. */
 AttrNumber
-webhook_column(TupleDesc desc, WebhookColumn column)
+webhook_column_if_any(TupleDesc desc, WebhookColumn column)
 {
 	static AttrNumber attnums[N_WEBHOOK_COLUMNS];
 	AttrNumber	attnum = attnums[column];
@@ -60,9 +60,18 @@ webhook_column(TupleDesc desc, WebhookColumn column)
 	if (attnum <= 0 || attnum > desc->natts ||
 		strcmp(NameStr(TupleDescAttr(desc, attnum - 1)->attname), name) != 0)
 		attnum = attnums[column] = SPI_fnumber(desc, name);
-	if (attnum <= 0)
+	return attnum > 0 ? attnum : InvalidAttrNumber;
+}
+
+AttrNumber
+webhook_column(TupleDesc desc, WebhookColumn column)
+{
+	AttrNumber	attnum = webhook_column_if_any(desc, column);
+
+	if (attnum == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("table \"webhooks\" lacks column \"%s\"", name)));
+				 errmsg("table \"webhooks\" lacks column \"%s\"",
+						webhook_column_names[column])));
 	return attnum;
 }

@@ -60,4 +60,10 @@ extern const char *const webhook_column_names[N_WEBHOOK_COLUMNS];
  */
 extern AttrNumber webhook_column(TupleDesc desc, WebhookColumn column);
 
+/*
+ * The same, but InvalidAttrNumber if there is none: a table of an older version, which
+ * has not been updated yet, lacks what came later.
+ */
+extern AttrNumber webhook_column_if_any(TupleDesc desc, WebhookColumn column);
+
 #endif							/* WEBHOOK_WEBHOOK_COLUMNS_H */

@@ -22,6 +22,7 @@
 #include "server/shared.h"
 #include "server/wake.h"
 #include "store/access.h"
+#include "store/webhook_columns.h"
 #include "store/webhook_counts.h"
 #include "store/webhooks.h"
 #include "utils/builtins.h"
@@ -76,6 +77,16 @@ check_new(const Webhook *webhook)
 			 errmsg("id, created_at and created_xid of a webhook can't be chosen")));
 }
 
+/*
+ * Is the table of a version that ALTER EXTENSION has not updated yet?  Webhooks can be
+ * defined there, while the worker waits.
+ */
+static bool
+is_of_older_version(TupleDesc desc)
+{
+	return webhook_column_if_any(desc, WEBHOOK_EPOCH) == InvalidAttrNumber;
+}
+
 static bool
 get_flag(HeapTuple row, TupleDesc desc, const char *name)
 {
@@ -85,9 +96,30 @@ get_flag(HeapTuple row, TupleDesc desc, const char *name)
 	return !isnull && DatumGetBool(value);
 }
 
+/* Each version of a row has a time of its own; the worker knows it by that. */
+static TimestampTz
+next_modified_at(HeapTuple old_row, TupleDesc desc)
+{
+	bool		isnull;
+	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, webhook_column(desc, WEBHOOK_MODIFIED_AT),
+														desc, &isnull));
+	TimestampTz now = GetCurrentTimestamp();
+
+	return TIMESTAMP_NOT_FINITE(last) ? now : Max(now, last + 1);
+}
+
+static HeapTuple
+set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
+	int			attnum = webhook_column(desc, WEBHOOK_MODIFIED_AT);
+	Datum		value = TimestampTzGetDatum(next_modified_at(old_row, desc));
+	bool		isnull = false;
+
+	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
+}
+
 /*
- * Each version of a row has a time of its own; the worker knows it by that.  With an
- * epoch all ends that waits when the webhook is disabled, however soon it is enabled
+ * With an epoch all ends that waits when the webhook is disabled, however soon it is enabled
  * again; one that has retired gets what waits.
  */
 static HeapTuple
@@ -97,16 +129,12 @@ set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 		SPI_fnumber(desc, "modified_at"), SPI_fnumber(desc, "epoch"), SPI_fnumber(desc, "turned")
 	};
 	Datum		values[3];
-	bool		nulls[3];
-	TimestampTz last = DatumGetTimestampTz(heap_getattr(old_row, attnums[0], desc,
-														&nulls[0]));
+	bool		nulls[3] = {false};
 	Datum		epoch = heap_getattr(old_row, attnums[1], desc, &nulls[1]);
-	TimestampTz now = GetCurrentTimestamp();
 	bool		ends = get_flag(old_row, desc, "is_enabled") &&
 	!get_flag(row, desc, "is_enabled") && !get_flag(row, desc, "is_retired");
 
-	values[0] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(last) ? now :
-									Max(now, last + 1));
+	values[0] = TimestampTzGetDatum(next_modified_at(old_row, desc));
 	values[1] = epoch;
 	if (ends)
 		values[1] = Int32GetDatum(nulls[1] ? 1 : DatumGetInt32(epoch) + 1);
@@ -136,7 +164,12 @@ is_same_definition(HeapTuple old, HeapTuple new, TupleDesc desc)
 	Bitmapset  *ignored = NULL;
 
 	for (int i = 0; i < (int) lengthof(state); i++)
-		ignored = bms_add_member(ignored, SPI_fnumber(desc, state[i]));
+	{
+		int			attnum = SPI_fnumber(desc, state[i]);
+
+		if (attnum > 0)
+			ignored = bms_add_member(ignored, attnum);
+	}
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
@@ -195,7 +228,10 @@ webhook_events_check_webhook(PG_FUNCTION_ARGS)
 
 	if (!is_update || !is_same_definition(old_row, row, desc))
 		check_definition(row, old_row, desc);
-	return PointerGetDatum(is_update ? set_version(row, old_row, desc) : row);
+	if (!is_update)
+		return PointerGetDatum(row);
+	return PointerGetDatum(is_of_older_version(desc) ? set_modified_at(row, old_row, desc) :
+						   set_version(row, old_row, desc));
 }
 
 /*
@@ -271,7 +307,12 @@ webhook_events_webhook_ended(PG_FUNCTION_ARGS)
 	if (CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_BY_DELETE(data->tg_event) &&
 		TRIGGER_FIRED_FOR_STATEMENT(data->tg_event))
 		note_deleted(data);
-	else
-		note_disabled(trigger_data(fcinfo));
+
+	/*
+	 * After an update a worker starts, and looks for what waits for those by
+	 * itself.
+	 */
+	else if (!is_of_older_version(RelationGetDescr(trigger_data(fcinfo)->tg_relation)))
+		note_disabled(data);
 	return PointerGetDatum(NULL);
 }

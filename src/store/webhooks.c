@@ -75,10 +75,10 @@ close_row(Row *row)
 static Datum
 column(const Row *row, WebhookColumn number, bool *isnull)
 {
-	AttrNumber	attnum = webhook_column(row->desc, number);
+	AttrNumber	attnum = webhook_column_if_any(row->desc, number);
 
-	*isnull = row->nulls[attnum - 1];
-	return row->values[attnum - 1];
+	*isnull = attnum == InvalidAttrNumber || row->nulls[attnum - 1];
+	return *isnull ? (Datum) 0 : row->values[attnum - 1];
 }
 
 static char *
@@ -319,6 +319,8 @@ read_ordering(const Row *row)
 	char	   *name = text_column(row, WEBHOOK_ORDERING);
 	Ordering	ordering = ORDERING_NONE;
 
+	if (webhook_column_if_any(row->desc, WEBHOOK_ORDERING) == InvalidAttrNumber)
+		return ORDERING_NONE;
 	if (name == NULL || !ordering_from_name(name, &ordering))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

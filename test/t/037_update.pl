@@ -122,25 +122,55 @@ wait_for_sql($node, q{SELECT reason LIKE '%ALTER EXTENSION webhook_events UPDATE
 is(query('SELECT count(*) FROM webhook_events.outbox'), 2, 'writes are recorded while the library is newer than the tables');
 is(scalar $receiver->requests, 0, 'nothing is sent meanwhile');
 
-# What grant_access() of 1.0.0 gave, as it did.
+# Whoever defines webhooks goes on as well, in the tables that there are.
 query(q{CREATE ROLE manages; CREATE ROLE reads; CREATE ROLE monitors;
-GRANT USAGE ON SCHEMA webhook_events TO manages, reads, monitors;
-GRANT SELECT ON webhook_events.webhooks_masked, webhook_events.outbox, webhook_events.events, webhook_events.dispatches, webhook_events.calls TO manages, reads;
-GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_events.webhooks TO manages;
-GRANT EXECUTE ON FUNCTION webhook_events.create_webhook(jsonb), webhook_events.delete_webhook(text), webhook_events.may_see(text) TO manages;
-GRANT EXECUTE ON FUNCTION webhook_events.id_time(text) TO manages, reads;
+SELECT webhook_events.grant_access('manages', 'manager'), webhook_events.grant_access('reads', 'reader');
+GRANT INSERT ON actor_runs TO manages;
+GRANT USAGE ON SCHEMA webhook_events TO monitors;
 GRANT EXECUTE ON FUNCTION webhook_events.status() TO monitors});
+my $ad_hoc = $receiver->url('/ok?ad_hoc');
+query(qq{SET ROLE manages; BEGIN; INSERT INTO actor_runs (id) VALUES ('with ad-hoc');
+SELECT webhook_events.create_ad_hoc_webhooks('with ad-hoc', '[{"eventTypes": ["ACTOR.RUN.CREATED"], "requestUrl": "$ad_hoc"}]'::jsonb); COMMIT});
+my $disabled = query("SET ROLE manages; SELECT id FROM webhook_events.create_webhook('" . $receiver->url('/ok?disabled') . "', '{ACTOR.RUN.CREATED}')");
+query(qq{INSERT INTO webhook_events.dispatches (id, event_id, webhook_id, event_type, status, created_at, attempts, next_attempt_at)
+	SELECT webhook_events.dispatch_id(min(id), '$disabled'), min(id), '$disabled', 'ACTOR.RUN.CREATED', 'ACTIVE', now(), 1, now() FROM webhook_events.outbox});
+is(query(qq{SET ROLE manages; SELECT length(webhook_events.rotate_secret('$disabled', '1 h')) > 0;
+	SELECT (webhook_events.set_max_rate('$disabled', 5)).max_rate; SELECT (webhook_events.disable_webhook('$disabled')).is_enabled}), "t\n5\nf",
+	'webhooks are changed while the library is newer than the tables');
+is(query(qq{SET ROLE manages; SELECT webhook_events.delete_webhook((webhook_events.create_webhook('http://127.0.0.1/', '{ACTOR.RUN.CREATED}')).id);
+	SELECT count(*) FROM webhook_events.webhooks}), "\n3", 'and deleted');
+like((try_psql($node, 'updated', "SET ROLE reads; SELECT webhook_events.create_webhook('http://127.0.0.1/', '{ACTOR.RUN.CREATED}')"))[2],
+	qr/permission denied/, 'by managers alone');
+foreach my $call ("attach('actor_runs')", "detach('actor_runs')", "preview('$disabled', (SELECT min(id) FROM webhook_events.outbox))")
+{
+	like((try_psql($node, 'updated', "SELECT webhook_events.$call"))[2],
+		qr/extension "webhook_events" is not of version \S+ as its library is\nHINT:  Run ALTER EXTENSION webhook_events UPDATE/,
+		$call =~ s/\(.*//r . '() asks for the update');
+}
+
+# A dump of the older version is restored to that, and then updated.
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'updated' ], 'the older version is dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->safe_psql('restored', "CREATE EXTENSION webhook_events VERSION '1.0.0'");
+$node->command_checks_all([ 'pg_restore', '-d', $node->connstr('restored'), $dump ], 1, [], [ qr/schema "webhook_events" already exists.*errors ignored on restore: 1$/s ],
+	'and restored where it was created before');
+$node->safe_psql('restored', 'ALTER EXTENSION webhook_events UPDATE');
+my $rows = q{SELECT (SELECT count(*) FROM webhook_events.webhooks), (SELECT count(*) FROM webhook_events.events), (SELECT count(*) FROM webhook_events.dispatches)};
+is($node->safe_psql('restored', $rows), query($rows), 'with all that it had');
+wait_for_sql($node, q{SELECT reason LIKE '%recorded in another database%' FROM webhook_events.status()}, 't', 'restored');
 
 # The dependent view of somebody is none of our business.
 query('CREATE VIEW mine AS SELECT id, event_type FROM webhook_events.events WHERE id > webhook_events.id_lower_bound(now())');
 query('ALTER EXTENSION webhook_events UPDATE');
-wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", 2, "updated");
-$receiver->wait_for_requests(2);
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", 4, "updated");
+$receiver->wait_for_requests(4);
+is(query("SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$disabled' AND status = 'ACTIVE'"), 0, 'nothing waits for what was disabled');
 query(q{INSERT INTO actor_runs (id) VALUES ('after')});
-$receiver->wait_for_requests(3);
-wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", 3, 'updated');
-is(scalar $receiver->requests, 3, 'what waited is sent once, and what comes afterwards');
-is(query('SELECT count(*) FROM webhook_events.calls'), 4, 'the calls of before are kept');
+$receiver->wait_for_requests(5);
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE status = 'SUCCEEDED'", 5, 'updated');
+is(scalar $receiver->requests, 5, 'what waited is sent once, and what comes afterwards');
+is(query('SELECT count(*) FROM webhook_events.calls'), 6, 'the calls of before are kept');
 
 is(query("SELECT string_agg(concat_ws(' ', schema_name, table_name, kind), ', ' ORDER BY kind) FROM webhook_events_internal.attached"),
 	'public actor_builds build, public actor_runs run', 'attached tables are known');
@@ -150,7 +180,7 @@ is(query('SELECT string_agg(role::regrole || \' \' || access, \', \' ORDER BY ac
 is(query(q{SELECT count(*) FROM pg_class AS c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
 	WHERE c.relnamespace = 'webhook_events_internal'::regnamespace AND a.grantee <> c.relowner}), 0, 'nobody has a privilege on a table');
 is(query('SET ROLE manages; SELECT count(*) FROM webhook_events.dispatches; SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE false'),
-	3, 'a manager sees and may do what he did');
+	6, 'a manager sees and may do what he did');
 query("SELECT webhook_events.revoke_access('manages'), webhook_events.revoke_access('reads'), webhook_events.revoke_access('monitors')");
 
 # Days are not the extension's own objects, but they look alike as well.
