@@ -128,16 +128,20 @@ temp_instance = --bindir='$(root)$(bindir)' --temp-instance=$(tmp)/$@/data \
 	--dbname=regression
 log_of = > $(tmp)/$@.log 2>&1; status=$$?; cat $(tmp)/$@.log; exit $$status
 
-.PHONY: setup test temp-install test-regress test-isolation test-tap test-majors \
+.PHONY: setup ready test temp-install test-regress test-isolation test-tap test-majors chroots \
 	installcheck demo bench chaos valgrind fuzz indent lint coverage check-all dist deb pages
-.NOTPARALLEL: test check-all
 
 setup:
 	@$(setup)
 
+# One after the other, also with -j.
+ready:
+	@$(setup)
+	@$(MAKE) -s --no-print-directory temp-install
+
 # All three drivers run whatever the others found; the summary counts what
 # their logs hold and fails unless every test passed.
-test: setup temp-install
+test: ready
 	-@$(MAKE) -s --no-print-directory test-regress
 	$(if $(ISOLATION),-@$(MAKE) -s --no-print-directory test-isolation)
 	-@$(MAKE) -s --no-print-directory test-tap
@@ -179,16 +183,20 @@ tap_env = $(env):$(drivers)/perl TESTDIR=$(tmp)/$(1) TESTDATADIR=$(tmp)/$(1)/dat
 	TESTLOGDIR=$(tmp)/$(1)/log PG_REGRESS=$(drivers)/regress/pg_regress \
 	PGPORT=6$(DEF_PGPORT)
 
+# Servers begin as copies of one; see new_node().
 test-tap: temp-install
 	@rm -rf $(addprefix $(tmp)/$@/,tmp_check data log)
-	@cd $(here) && $(as_user) env $(call tap_env,$@) $(PROVE) -j$(TAP_JOBS) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
+	@[ -d $(tmp)/$@/template ] || $(as_user) env $(env) \
+		initdb -N -A trust --encoding=UTF8 --no-locale -D $(tmp)/$@/template > $(tmp)/template.log 2>&1 || \
+		{ cat $(tmp)/template.log; exit 1; }
+	@cd $(here) && $(as_user) env $(call tap_env,$@) INITDB_TEMPLATE=$(tmp)/$@/template $(PROVE) -j$(TAP_JOBS) $(PROVE_FLAGS) $(PROVE_TESTS) $(log_of)
 
 # On a server that runs and has the extension installed (PGHOST, PGPORT, ...).
 installcheck:
 	@$(here)/test/installcheck.sh $(drivers)/regress/pg_regress '$(bindir)' $(REGRESS)
 
 # Shows the extension at work; needs nothing installed and leaves a report behind.
-demo: setup temp-install
+demo: ready
 	@$(as_user) env $(env) $(PERL) $(here)/test/demo/demo.pl $(tmp)/test-demo
 
 # The suite on other versions of PostgreSQL, in chroots that are kept.
@@ -196,17 +204,21 @@ MAJORS ?= $(CURDIR)/.majors
 test-majors:
 	@$(here)/test/majors.sh $(MAJORS) $(SUITES)
 
+# Makes them, and no more.
+chroots:
+	@$(here)/test/majors.sh --chroots $(MAJORS) $(SUITES)
+
 # Figures, in $(tmp)/test-bench/RESULTS.md; PARTS="heartbeat drain" measures some;
 # BENCH_FLAGS: see test/bench/bench.pl.
 MODE ?= quick
-bench: setup temp-install
+bench: ready
 	@$(as_user) env $(call tap_env,test-$@) \
 		COMMIT=$$(git -C $(here) rev-parse --short HEAD 2>/dev/null) sh -c 'cd $(tmp)/test-bench && \
 		exec $(PERL) -I$(here)/test/lib $(here)/test/bench/bench.pl --mode=$(MODE) $(BENCH_FLAGS) $(PARTS)'
 
 # Everything at once for so many MINUTES, then a reckoning; SEED repeats a run's decisions.
 MINUTES ?= 10
-chaos: setup temp-install
+chaos: ready
 	@rm -rf $(tmp)/test-$@/tmp_check
 	@cd $(here) && $(as_user) env $(call tap_env,test-$@) MINUTES=$(MINUTES) SEED=$(SEED) \
 		$(PROVE) $(PROVE_FLAGS) test/chaos/faults.pl test/chaos/chaos.pl 2>&1 | tee $(tmp)/$@.log; \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# majors.sh DIRECTORY [SUITE ...]
+# majors.sh [--chroots] DIRECTORY [SUITE ...]
 #	  Runs the test suite on other versions of PostgreSQL, each in a chroot of
 #	  the Debian suite that has it: 17 in trixie, 18 in sid, 19 in experimental.
 #	  No suite of Debian has 16.
@@ -9,9 +9,15 @@
 # each with a network of its own where that can be had.  Where a chroot can't be
 # made (that needs root, debootstrap, and a mirror that can be reached), the suite
 # is skipped with a word about it, and that is no failure.  The last line counts.
+# With --chroots they are only made.
 
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
+only_chroots=
+if [ "$1" = --chroots ]; then
+	only_chroots=1
+	shift
+fi
 directory=$1
 shift
 suites=${*:-trixie sid experimental}
@@ -73,6 +79,11 @@ run_suite()
 		fi
 		touch "$root/.complete"
 	fi
+	if [ -n "$only_chroots" ]; then
+		umount "$root/proc" 2> /dev/null
+		echo "$suite: $(chroot "$root" pg_config --version)"
+		return
+	fi
 	mount_proc "$root"
 	rm -rf "${root:?}/webhook_events"
 	mkdir "$root/webhook_events"
@@ -101,6 +112,7 @@ wait
 for suite in $suites; do
 	cat "$directory/$suite.result"
 done | tee "$directory/results"
+[ -z "$only_chroots" ] || exit 0
 perl -ne '
 	if (/: (\d+) passed, (\d+) failed$/) { $passed += $1; $failed += $2; }
 	END { printf "%d passed, %d failed\n", $passed, $failed; exit($failed > 0); }' "$directory/results"

@@ -40,7 +40,10 @@ webhook-events ($version) unstable; urgency=medium
 CHANGELOG
 pg_buildext updatecontrol > /dev/null
 # postgresql-all brings every version of the suite with it; what is here will do.
-dpkg-buildpackage -us -uc -d > "$directory/build.log" 2>&1 || { tail -40 "$directory/build.log"; exit 1; }
+# What make was told (with_llvm=no) goes on, behind the jobs.
+flags=${MAKEFLAGS-}
+MAKEFLAGS="-j$(nproc) ${flags##*-- }" dpkg-buildpackage -us -uc -d > "$directory/build.log" 2>&1 ||
+	{ tail -40 "$directory/build.log"; exit 1; }
 cd "$directory"
 lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,no-manual-page *.changes
 rm -rf "$build" "$directory/dist"

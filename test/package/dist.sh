@@ -27,10 +27,10 @@ rm -rf "${directory:?}/$name"
 
 mkdir "$directory/try" "$directory/elsewhere"
 tar -C "$directory/try" -xzf "$directory/$name.tar.gz"
-make -s -C "$directory/elsewhere" -f "$directory/try/$name/Makefile" VPATH="$directory/try/$name" with_llvm=no
+make -s -j"$(nproc)" -C "$directory/elsewhere" -f "$directory/try/$name/Makefile" VPATH="$directory/try/$name" with_llvm=no
 make -s -C "$directory/elsewhere" -f "$directory/try/$name/Makefile" VPATH="$directory/try/$name" \
 	with_llvm=no install DESTDIR="$directory/installed"
-make -s -C "$directory/try/$name" with_llvm=no
+make -s -j"$(nproc)" -C "$directory/try/$name" with_llvm=no
 for file in webhook_events.so "webhook_events--$version.sql" webhook_events.control; do
 	[ -n "$(find "$directory/installed" -name "$file")" ] ||
 		{ echo "dist: a build in another directory installs no $file" >&2; exit 1; }

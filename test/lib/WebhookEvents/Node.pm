@@ -10,6 +10,7 @@ use Carp;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
+use List::Util qw(max min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More ();
@@ -20,6 +21,25 @@ our @EXPORT = qw(new_node create_platform wait_until wait_for_sql wait_for_end c
 
 my $platform = abs_path(dirname(__FILE__) . '/../../platform.sql');
 
+my $has_copied = 0;
+
+# Whatever the environment says of languages.  initdb is a fifth of what a short test costs, so
+# a test's first server is a copy of what "make test-tap" has made once.  Further ones are not:
+# each has an identifier of its own.
+sub init_node
+{
+	my ($node, @options) = @_;
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+
+	no warnings 'redefine';
+	local *PostgreSQL::Test::Utils::system_or_bail = sub {
+		return $run->(@_) if $_[0] ne 'initdb' || !defined $ENV{INITDB_TEMPLATE} || $has_copied++;
+		return $run->('cp', '-RPp', $ENV{INITDB_TEMPLATE}, $node->data_dir);
+	};
+	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], @options);
+	return;
+}
+
 # Makes and starts a server.  Nothing is polled for within an hour, so that
 # what happens is what a wake-up caused.  Options: conf (lines of settings),
 # init (arguments of init), start (0: don't start).
@@ -28,8 +48,7 @@ sub new_node
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	# Whatever the environment says of languages.
-	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], %{ $options{init} // {} });
+	init_node($node, %{ $options{init} // {} });
 	$node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'webhook_events'
 webhook_events.allowed_networks = '127.0.0.0/8, ::1/128'
@@ -76,16 +95,20 @@ sub insert_runs
 }
 
 # Waits until a condition holds; dies with what was waited for after 180 s, long
-# enough for a machine that others are busy with.
+# enough for a machine that others are busy with.  To ask costs a process or two, and is
+# done less often the longer it takes.
 sub wait_until(&$;$)
 {
 	my ($condition, $what, $timeout) = @_;
-	my $deadline = time + ($timeout // $ENV{PG_TEST_TIMEOUT_DEFAULT} // 180);
+	my $start = time;
+	my $deadline = $start + ($timeout // $ENV{PG_TEST_TIMEOUT_DEFAULT} // 180);
 
 	while (!$condition->())
 	{
-		croak "timed out waiting until $what" if time > $deadline;
-		sleep 0.02;
+		my $now = time;
+
+		croak "timed out waiting until $what" if $now > $deadline;
+		sleep min(max(($now - $start) / 20, 0.02), 0.2);
 	}
 	return;
 }
