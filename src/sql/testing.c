@@ -128,6 +128,12 @@ read_row(Relation relation, const char *id, MemoryContext context,
 		!find_row(relation, source_column(source, ROLE_ID), id, &oid, &tid))
 		return false;
 	leaf = table_open(oid, AccessShareLock);
+	/* The rows of a foreign table lie elsewhere. */
+	if (leaf->rd_rel->relkind != RELKIND_RELATION)
+	{
+		table_close(leaf, AccessShareLock);
+		return false;
+	}
 	source = source_get_attached(leaf);
 	slot = table_slot_create(leaf, NULL);
 	found = table_tuple_fetch_row_version(leaf, &tid, GetActiveSnapshot(), slot);
