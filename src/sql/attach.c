@@ -31,6 +31,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "sql/partition_keys.h"
 #include "sql/table_triggers.h"
 #include "storage/lmgr.h"
 #include "store/access.h"
@@ -486,6 +487,7 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 	relation = open_table(PG_GETARG_OID(0));
 	check_not_attached_above(relation);
 	check_not_attached_below(relation);
+	partition_keys_check(relation);
 	kind = read_kind(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)),
 					 relation);
 	columns = PG_GETARG_JSONB_P(2);
