@@ -164,6 +164,21 @@ COMMENT ON FUNCTION webhook_events_internal.grant_objects(regrole, text) IS
     'grants a role what an access opens';
 REVOKE ALL ON FUNCTION webhook_events_internal.grant_objects(regrole, text) FROM PUBLIC;
 
+-- A role has what it was granted and what "grants" says of it.  DROP OWNED BY takes the one
+-- and leaves the other, which must not come back with the next access.
+CREATE FUNCTION webhook_events_internal.forget_lost_grants() RETURNS void
+    LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    DELETE FROM webhook_events_internal.grants AS g
+    WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.role)
+        OR NOT EXISTS (SELECT FROM pg_namespace AS n CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+            WHERE n.nspname = 'webhook_events' AND a.grantee = g.role)
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.forget_lost_grants() IS
+    'forgets the accesses of roles that are gone, or have no right on our schema any more';
+REVOKE ALL ON FUNCTION webhook_events_internal.forget_lost_grants() FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.grant_access(role regrole, access text,
         user_id text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE
@@ -193,6 +208,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                 HINT = 'Only a tenant has a user_id.';
     END IF;
+    PERFORM webhook_events_internal.forget_lost_grants();
     INSERT INTO webhook_events_internal.grants AS g (role, access, user_id)
         VALUES (role, access, user_id)
         ON CONFLICT ON CONSTRAINT grants_pkey DO UPDATE SET user_id = excluded.user_id;
@@ -230,13 +246,11 @@ COMMENT ON FUNCTION webhook_events_internal.revoke_access(regrole) IS
     'takes from a role all that it was granted of this extension';
 REVOKE ALL ON FUNCTION webhook_events_internal.revoke_access(regrole) FROM PUBLIC;
 
--- Roles that are gone leave their rows; what they were granted is gone with them.
 CREATE FUNCTION webhook_events_internal.refresh_grants() RETURNS void
     LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $function$
-    DELETE FROM webhook_events_internal.grants AS g
-    WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = g.role);
+    SELECT webhook_events_internal.forget_lost_grants();
     SELECT webhook_events_internal.grant_objects(g.role, g.access)
     FROM webhook_events_internal.grants AS g;
 $function$;

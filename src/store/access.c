@@ -16,7 +16,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -61,6 +63,7 @@ static AccessFrame current_frame = {InvalidOid, InvalidOid};
 static Rights rights = {0};
 static MemoryContext context = NULL;
 static Oid	grants = InvalidOid;
+static Oid	outbox = InvalidOid;	/* whose owner is the extension's */
 
 AccessFrame
 access_enter(Oid owner)
@@ -138,7 +141,7 @@ access_owner(void)
 static void
 forget_of_table(Datum arg pg_attribute_unused(), Oid relation)
 {
-	if (!OidIsValid(relation) || relation == grants)
+	if (!OidIsValid(relation) || relation == grants || relation == outbox)
 		rights.is_valid = false;
 }
 
@@ -165,15 +168,44 @@ add_user(const char *user_id)
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Adds what a row of "grants" gives to the role. */
+/* Has the role itself, by no other one, a right on our schema, as grant_access() gave it? */
+static bool
+has_usage(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID,
+										ObjectIdGetDatum(get_namespace_oid("webhook_events",
+																		   true)));
+	Acl		   *privileges;
+	Datum		value;
+	bool		isnull;
+	bool		found = false;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	value = SysCacheGetAttr(NAMESPACEOID, tuple, Anum_pg_namespace_nspacl, &isnull);
+	privileges = isnull ? NULL : DatumGetAclPCopy(value);
+	ReleaseSysCache(tuple);
+	for (int i = 0; privileges != NULL && i < ACL_NUM(privileges); i++)
+	{
+		const AclItem *item = &ACL_DAT(privileges)[i];
+
+		found |= item->ai_grantee == role && (ACLITEM_GET_PRIVS(*item) & ACL_USAGE) != 0;
+	}
+	return found;
+}
+
+/*
+ * Adds what a row of "grants" gives to the role; nothing if whom it was given to has lost
+ * it by DROP OWNED BY, which knows nothing of that table.
+ */
 static void
 add_grant(HeapTuple row, TupleDesc desc)
 {
 	bool		isnull;
+	Oid			role = DatumGetObjectId(heap_getattr(row, GRANTS_ROLE, desc, &isnull));
 	char	   *access;
 
-	if (!has_privs_of_role(rights.role,
-						   DatumGetObjectId(heap_getattr(row, GRANTS_ROLE, desc, &isnull))))
+	if (!has_privs_of_role(rights.role, role) || !has_usage(role))
 		return;
 	access = TextDatumGetCString(heap_getattr(row, GRANTS_ACCESS, desc, &isnull));
 	if (strcmp(access, "manager") == 0)
@@ -228,11 +260,15 @@ get_rights(void)
 		CacheRegisterRelcacheCallback(forget_of_table, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_of_role, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget_of_role, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_of_role, (Datum) 0);
+		/* Its owner is a member of pg_database_owner. */
+		CacheRegisterSyscacheCallback(DATABASEOID, forget_of_role, (Datum) 0);
 	}
 	MemoryContextReset(context);
 	memset(&rights, 0, sizeof(rights));
 	rights.role = role;
 	grants = inner_table("grants");
+	outbox = inner_table("outbox");
 
 	/* Valid before it is read: what changes meanwhile makes it invalid again. */
 	rights.is_valid = true;
