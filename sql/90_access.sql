@@ -240,11 +240,39 @@ BEGIN
         END LOOP;
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', schema, role);
     END LOOP;
+    -- It is no access to make partitions of a table of one's own.
+    PERFORM webhook_events_internal.grant_triggers(s.relation) FROM webhook_events.sources AS s;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.revoke_access(regrole) IS
     'takes from a role all that it was granted of this extension';
 REVOKE ALL ON FUNCTION webhook_events_internal.revoke_access(regrole) FROM PUBLIC;
+
+-- PostgreSQL asks whoever makes a partition for this right, to copy the triggers of the
+-- attached table.  Triggers of his own making are refused all the same.
+CREATE FUNCTION webhook_events_internal.grant_triggers(relation regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    trigger_function regprocedure;
+    owner regrole;
+BEGIN
+    FOR trigger_function, owner IN
+        SELECT DISTINCT t.tgfoid, c.relowner
+        FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+        WHERE t.tgrelid = grant_triggers.relation AND c.relkind = 'p'
+            AND t.tgfoid IN ('webhook_events.run_changed()'::regprocedure,
+                'webhook_events.build_changed()'::regprocedure)
+            AND NOT has_function_privilege(c.relowner, t.tgfoid, 'EXECUTE')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', trigger_function, owner);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.grant_triggers(regclass) IS
+    'lets the owner of an attached partitioned table make partitions';
+REVOKE ALL ON FUNCTION webhook_events_internal.grant_triggers(regclass) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.refresh_grants() RETURNS void
     LANGUAGE sql VOLATILE
@@ -253,9 +281,10 @@ AS $function$
     SELECT webhook_events_internal.forget_lost_grants();
     SELECT webhook_events_internal.grant_objects(g.role, g.access)
     FROM webhook_events_internal.grants AS g;
+    SELECT webhook_events_internal.grant_triggers(s.relation) FROM webhook_events.sources AS s;
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.refresh_grants() IS
-    'grants what accesses open of views, functions and tables that are new';
+    'grants what accesses open of views, functions and tables that are new, and what owners of tables need';
 REVOKE ALL ON FUNCTION webhook_events_internal.refresh_grants() FROM PUBLIC;
 
 -- A new object takes what ALTER DEFAULT PRIVILEGES says; ours are nobody's but for

@@ -31,12 +31,17 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
+#include "miscadmin.h"
+#include "store/access.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* What changes in arguments. */
@@ -232,6 +237,82 @@ column_name(Oid relation, AttrNumber column)
 	return name;
 }
 
+static Oid
+owner_of(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+/* Is there another trigger of the same argument on a table of the same owner? */
+static bool
+is_copy_of_another(Relation catalog, HeapTuple tuple)
+{
+	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+	bool		isnull;
+	Datum		arguments = heap_getattr(tuple, Anum_pg_trigger_tgargs,
+										 RelationGetDescr(catalog), &isnull);
+	Oid			owner = owner_of(form->tgrelid);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	bool		found = false;
+	HeapTuple	other;
+
+	while (!found && !isnull && HeapTupleIsValid(other = systable_getnext(scan)))
+	{
+		Form_pg_trigger of_other = (Form_pg_trigger) GETSTRUCT(other);
+		bool		is_other_null;
+		Datum		of_other_arguments;
+
+		if (of_other->oid == form->oid || of_other->tgfoid != form->tgfoid ||
+			owner_of(of_other->tgrelid) != owner)
+			continue;
+		of_other_arguments = heap_getattr(other, Anum_pg_trigger_tgargs,
+										  RelationGetDescr(catalog), &is_other_null);
+		found = !is_other_null && DatumGetBool(DirectFunctionCall2(byteaeq, arguments,
+																   of_other_arguments));
+	}
+	systable_endscan(scan);
+	return found;
+}
+
+/*
+ * Who owns a partitioned table that is attached may execute the function of its triggers,
+ * since PostgreSQL wants that of who makes partitions.  What a trigger tells its function
+ * is for attach() to say: one that others make must be a copy, as extensions make them that
+ * spread tables over others.
+ */
+static void
+check_new_trigger(Oid oid)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (!OidIsValid(form->tgparentid) && source_is_trigger_function(form->tgfoid) &&
+			!has_privs_of_role(GetUserId(), access_owner()) &&
+			!is_copy_of_another(catalog, tuple))
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(form->tgfoid));
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+}
+
 static void
 object_access(ObjectAccessType access, Oid class, Oid object, int part, void *argument)
 {
@@ -241,6 +322,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int part, void *ar
 
 	if (prev_object_access)
 		prev_object_access(access, class, object, part, argument);
+	if (access == OAT_POST_CREATE && class == TriggerRelationId && !superuser())
+		check_new_trigger(object);
 	if (changes_context == NULL || class != RelationRelationId || part <= 0 ||
 		(access != OAT_DROP && access != OAT_POST_ALTER) || !is_attached(object, true))
 		return;

@@ -506,6 +506,8 @@ webhook_events_attach(PG_FUNCTION_ARGS)
 						!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	table_triggers_make(relation, kind, &mapping);
 	note_attached(relation, kind);
+	run(psprintf("SELECT webhook_events_internal.grant_triggers(%u)",
+				 RelationGetRelid(relation)));
 	prepare_log();
 	tell_of_children(relation);
 	relation_close(relation, NoLock);
