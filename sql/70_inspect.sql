@@ -290,8 +290,8 @@ DECLARE
     run_id text := coalesce(webhook.actor_run_id, 'dummyRunId');
     finished_at timestamptz := now();
 BEGIN
-    PERFORM webhook_events_internal.check_tests(webhook.user_id);
     IF resource_id IS NULL THEN
+        PERFORM webhook_events_internal.check_tests(webhook.user_id);
         RETURN webhook_events_internal.raise_test(webhook.id, webhook.user_id, actor_id,
             webhook.actor_task_id, run_id, NULL,
             json_build_object('id', run_id, 'actId', actor_id, 'userId', webhook.user_id,
@@ -304,6 +304,9 @@ BEGIN
         event := webhook_events_internal.read_source(source.relation, source.kind, resource_id);
         failure := coalesce(failure, event.failure);
         CONTINUE WHEN NOT (event.is_found AND webhook_events_internal.may_see(event.user_id));
+        -- Not before: until the end nobody else defines or tests a webhook of this user, and
+        -- the table's owner decides how long it takes to read.
+        PERFORM webhook_events_internal.check_tests(webhook.user_id);
         RETURN webhook_events_internal.raise_test(webhook.id, event.user_id, event.actor_id,
             event.actor_task_id, CASE source.kind WHEN 'run' THEN resource_id END,
             CASE source.kind WHEN 'build' THEN resource_id END, event.resource);
