@@ -14,6 +14,9 @@
  * fail so often, before or after they have done their work, and so do its commits:
  * with one of the errors that come and go.  The log tells of each.
  *
+ * plans_run_job() runs public.job() in a background worker, as a role, and waits for its
+ * end: so extensions run jobs of their users.
+ *
  * IDENTIFICATION
  *	  test/plans/plans.c
  *
@@ -26,6 +29,7 @@
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "executor/executor.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/extensible.h"
@@ -33,10 +37,14 @@
 #include "optimizer/planner.h"
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
+extern PGDLLEXPORT void plans_job_main(Datum database);
+
+PG_FUNCTION_INFO_V1(plans_run_job);
 
 typedef enum Shape
 {
@@ -219,6 +227,48 @@ end_transaction(XactEvent event, void *argument pg_attribute_unused())
 {
 	if (event == XACT_EVENT_PRE_COMMIT)
 		maybe_fail("at a commit");
+}
+
+void
+plans_job_main(Datum database)
+{
+	Oid			role;
+
+	memcpy(&role, MyBgworkerEntry->bgw_extra, sizeof(role));
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), role, 0);
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_execute("SELECT public.job()", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run the job");
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* plans_run_job(role oid) RETURNS void */
+Datum
+plans_run_job(PG_FUNCTION_ARGS)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "a job of the test", .bgw_type = "a job of the test",
+		.bgw_library_name = "plans", .bgw_function_name = "plans_job_main",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId),
+		.bgw_notify_pid = MyProcPid
+	};
+	Oid			role = PG_GETARG_OID(0);
+	BackgroundWorkerHandle *handle;
+
+	memcpy(worker.bgw_extra, &role, sizeof(role));
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		ereport(ERROR, (errmsg("no background worker is left for the job")));
+	if (WaitForBackgroundWorkerShutdown(handle) != BGWH_STOPPED)
+		ereport(ERROR, (errmsg("the server ended before the job")));
+	PG_RETURN_VOID();
 }
 
 void
