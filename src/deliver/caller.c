@@ -16,6 +16,7 @@
 #include "deliver/dispatch.h"
 #include "deliver/health.h"
 #include "deliver/http.h"
+#include "deliver/long_resources.h"
 #include "server/clock.h"
 #include "server/settings.h"
 #include "store/request.h"
@@ -56,7 +57,8 @@ static MemoryContext scratch_context;
 static size_t body_bytes;
 static size_t turn_bytes;		/* of events that were read in this turn, and
 								 * of bodies that were built */
-static bool has_deferred;		/* something big waits for the next one */
+static TimestampTz deferred_until;	/* something big waits for a turn then;
+									 * DT_NOEND: nothing does */
 
 void
 caller_open(MemoryContext context)
@@ -65,31 +67,68 @@ caller_open(MemoryContext context)
 										   ALLOCSET_DEFAULT_SIZES);
 	scratch_context = AllocSetContextCreate(context, "webhook_events request",
 											0, SCRATCH_SIZE, ALLOCSET_DEFAULT_MAXSIZE);
+	long_resources_open(context);
 	body_bytes = 0;
-	has_deferred = false;
+	deferred_until = DT_NOEND;
 	caller_begin_turn(0);
 }
 
+static bool
+is_big(const Dispatch *dispatch)
+{
+	return dispatch->event != NULL && dispatch->event->resource_length > BIG_RESOURCE;
+}
+
 /*
- * Builds the request in the scratch context; false with a reason if that can't be
- * done, and *passes says whether it may be possible later.  An event that makes our
- * own code raise an error fails its dispatch and not the worker.
+ * A body that lasts as long as its request: what is big was built where it stays.  NULL if
+ * there is no memory for it.
+ */
+static char *
+keep_body(const Dispatch *dispatch, StringInfo body)
+{
+	char	   *copy;
+
+	if (is_big(dispatch))
+		return body->maxlen - body->len > BIG_RESOURCE ? repalloc(body->data, body->len + 1) : body->data;
+	copy = MemoryContextAllocExtended(bodies_context, body->len + 1,
+									  MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	return copy ? memcpy(copy, body->data, body->len) : NULL;
+}
+
+/*
+ * Builds the request in the scratch context, and its body where that is to stay; false
+ * with a reason if that can't be done, and *passes says whether it may be possible later.
+ * An event that makes our own code raise an error fails its dispatch and not the worker.
  */
 static bool
-build_request(const Dispatch *dispatch, Request *request, char **error, bool *passes)
+build_request(Dispatch *dispatch, Request *request, char **error, bool *passes)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
+	Event		event = *dispatch->event;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool built = false;
+	StringInfo	body;
 
 	*error = webhook_forbidden(webhook);
 	if (*error != NULL)
 		return false;
+
+	/* The webhook may have got another template while its resource was read. */
+	if (long_resource_is_needed(dispatch) && !long_resource_put(&event))
+	{
+		*error = "Event was not read yet.";
+		*passes = true;
+		return false;
+	}
+	body = palloc(sizeof(StringInfoData));
+	if (is_big(dispatch))
+		MemoryContextSwitchTo(bodies_context);
+	initStringInfo(body);
+	MemoryContextSwitchTo(scratch_context);
 	PG_TRY();
 	{
-		built = request_build(webhook, dispatch->event, dispatch->id,
-							  setting_header_prefix, setting_payload_limit, GetCurrentTimestamp(),
-							  request, error);
+		if (request_build(webhook, &event, dispatch->id, setting_header_prefix,
+						  setting_payload_limit, GetCurrentTimestamp(), body, request, error))
+			dispatch->body = keep_body(dispatch, body);
 	}
 	PG_CATCH();
 	{
@@ -103,7 +142,16 @@ build_request(const Dispatch *dispatch, Request *request, char **error, bool *pa
 		*passes = !work_is_of_row(data->sqlerrcode);
 	}
 	PG_END_TRY();
-	return built;
+	if (dispatch->body != NULL)
+		return true;
+	if (is_big(dispatch))
+		pfree(body->data);
+	if (*error == NULL)
+	{
+		*error = "out of memory";
+		*passes = true;
+	}
+	return false;
 }
 
 /* How often and when a dispatch is called again. */
@@ -118,6 +166,14 @@ policy_of(const Dispatch *dispatch)
 	if (dispatch->event_type == EVENT_TEST)
 		policy.max_retries = Min(policy.max_retries, TEST_MAX_RETRIES);
 	return policy;
+}
+
+/* Ends a dispatch that can't be called, or not now. */
+static void
+give_back(Dispatch *dispatch, const char *reason, bool passes)
+{
+	dispatch->next_attempt_at = passes ? clock_work_time() + POSTPONE_TIME : 0;
+	dispatch_end(dispatch, passes ? DISPATCH_ACTIVE : DISPATCH_FAILED, reason);
 }
 
 /*
@@ -140,14 +196,9 @@ start_call(Dispatch *dispatch)
 		reason = error != NULL ? error : "The request could not be built.";
 	if (reason != NULL)
 	{
-		dispatch->next_attempt_at = passes ? clock_work_time() + POSTPONE_TIME : 0;
-		dispatch_end(dispatch, passes ? DISPATCH_ACTIVE : DISPATCH_FAILED,
-					 passes ? NULL : reason);
+		give_back(dispatch, reason, passes);
 		return;
 	}
-	dispatch->body = MemoryContextAllocHuge(bodies_context,
-											request.body_length + 1);
-	memcpy(dispatch->body, request.body, request.body_length);
 	body_bytes += request.body_length;
 	turn_bytes += request.body_length;
 	dispatch->body_length = request.body_length;
@@ -208,22 +259,58 @@ next_of(Host *host)
 	return NULL;
 }
 
-static bool
-is_big(const Dispatch *dispatch)
-{
-	return dispatch->event != NULL && dispatch->event->resource_length > BIG_RESOURCE;
-}
-
 void
 caller_begin_turn(size_t nread)
 {
-	turn_bytes = has_deferred ? 0 : nread;
+	turn_bytes = deferred_until != DT_NOEND ? 0 : nread;
+	long_resources_begin_turn();
 }
 
-bool
-caller_has_deferred(void)
+TimestampTz
+caller_deadline(void)
 {
-	return has_deferred;
+	return Min(deferred_until, long_resources_deadline());
+}
+
+/* What is big is left for another turn, at this time or later. */
+static bool
+defer(TimestampTz until)
+{
+	deferred_until = Min(deferred_until, until);
+	return false;
+}
+
+/*
+ * Can the request of something big be built in this turn?  What can't be built at all
+ * is ended, as start_call() would.
+ */
+static bool
+may_build_big(Dispatch *dispatch, bool with_big)
+{
+	char	   *error = NULL;
+	LongResource what;
+
+	if (!with_big || turn_bytes >= MAX_TURN_BYTES)
+		return defer(0);
+	if (subscriber_refusal(dispatch->subscriber, dispatch->event_type,
+						   dispatch->epoch) != NULL ||
+		!long_resource_is_needed(dispatch))
+		return true;
+	what = long_resource_get(dispatch->event, &error);
+	switch (what)
+	{
+		case LONG_RESOURCE_THERE:
+			return true;
+		case LONG_RESOURCE_READ:
+			turn_bytes += dispatch->event->resource_length;
+			return defer(0);
+		case LONG_RESOURCE_LATER:
+			return defer(long_resources_retry_at());
+		case LONG_RESOURCE_GONE:
+		case LONG_RESOURCE_FAILED:
+			give_back(dispatch, error, what == LONG_RESOURCE_FAILED);
+	}
+	return false;
 }
 
 void
@@ -232,7 +319,7 @@ caller_start_requests(bool with_big)
 	Host	   *host;
 	int			nwaiting = 0;
 
-	has_deferred = false;
+	deferred_until = DT_NOEND;
 	hosts_end_rests(clock_work_time());
 	while (nwaiting < MAX_WAITING_HOSTS && (host = hosts_next_ready()) != NULL)
 	{
@@ -247,14 +334,11 @@ caller_start_requests(bool with_big)
 		dispatch = next_of(host);
 		if (dispatch == NULL)
 			continue;
-		if ((!with_big || turn_bytes >= MAX_TURN_BYTES) && is_big(dispatch))
-		{
-			has_deferred = true;
-			nwaiting++;
-			continue;
-		}
 		old_context = MemoryContextSwitchTo(scratch_context);
-		start_call(dispatch);
+		if (!is_big(dispatch) || may_build_big(dispatch, with_big))
+			start_call(dispatch);
+		else
+			nwaiting++;
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch_context);
 	}

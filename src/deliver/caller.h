@@ -14,16 +14,18 @@
 #ifndef WEBHOOK_CALLER_H
 #define WEBHOOK_CALLER_H
 
+#include "datatype/timestamp.h"
+
 /* Starts with no calls; allocates in "context". */
 extern void caller_open(MemoryContext context);
 
 /*
  * Begins a turn, in which only so much is spent on big bodies, and nothing if much was
- * spent on reading as many bytes of events, unless the last turn has left one; and is
- * one left for the next turn, which could be started then?
+ * spent on reading as many bytes of events, unless the last turn has left one; and when
+ * is the next turn to begin because of one that was left?
  */
 extern void caller_begin_turn(size_t nread);
-extern bool caller_has_deferred(void);
+extern TimestampTz caller_deadline(void);
 
 /*
  * Starts as many requests as the shares and the turn allow; those with big bodies only

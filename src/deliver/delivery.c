@@ -22,6 +22,7 @@
 #include "deliver/http.h"
 #include "deliver/retiring.h"
 #include "deliver/lanes.h"
+#include "deliver/long_resources.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
 #include "deliver/slices.h"
@@ -257,8 +258,9 @@ time_to_wait(bool may_send)
 		return 0;
 	if (may_send)
 	{
-		if (router_has_work() || caller_has_deferred())
+		if (router_has_work())
 			return 0;
+		deadline = Min(deadline, caller_deadline());
 		deadline = Min(deadline, Min(waiting_deadline(), lanes_deadline()));
 		deadline = Min(deadline, router_deadline());
 		deadline = Min(deadline, Min(next_poll_at, next_sweep_at));
@@ -290,6 +292,7 @@ put_down(void)
 		return false;
 	if (!recorder_has_put_down())
 		return true;
+	long_resources_forget();
 	cursor_reset();
 	router_open();
 	is_put_down = true;

@@ -91,7 +91,7 @@ typedef struct Event
 	const char *webhook_id;		/* of a TEST: who gets it */
 	const char *resource;		/* JSON text, NULL if there is none; maybe
 								 * without a zero byte at its end */
-	size_t		resource_length;
+	size_t		resource_length;	/* also of one that was left in its table */
 	bool		has_problem;	/* not all of it could be made */
 } Event;
 

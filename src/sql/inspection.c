@@ -174,6 +174,8 @@ find_event(const char *id)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("event \"%s\" does not exist", id)));
+	if (outbox_left_resource(event))
+		(void) outbox_read_resource(CurrentMemoryContext, event);
 	return event;
 }
 
@@ -220,6 +222,7 @@ webhook_events_build_request(PG_FUNCTION_ARGS)
 	Datum		values[N_REQUEST] = {0};
 	bool		nulls[N_REQUEST];
 	TupleDesc	desc;
+	StringInfoData body;
 	Request		request;
 	Event	   *event;
 	Id			dispatch_id;
@@ -233,8 +236,9 @@ webhook_events_build_request(PG_FUNCTION_ARGS)
 	event = find_event(event_id);
 	MemoryContextSwitchTo(context);
 	id_make_dispatch(dispatch_id, event->id, webhook->id);
+	initStringInfo(&body);
 	if (request_build(webhook, event, dispatch_id, setting_header_prefix,
-					  setting_payload_limit, GetCurrentTimestamp(), &request, &error))
+					  setting_payload_limit, GetCurrentTimestamp(), &body, &request, &error))
 	{
 		values[REQUEST_METHOD] = CStringGetTextDatum("POST");
 		values[REQUEST_URL] = CStringGetTextDatum(request.url);

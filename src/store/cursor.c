@@ -314,7 +314,7 @@ take_events(MemoryContext context, uint64 nrows, size_t max_bytes,
 	while (count < (int) nrows && bytes < max_bytes)
 	{
 		events[count] = outbox_row_event(context, count);
-		bytes += events[count++]->resource_length;
+		bytes += outbox_bytes_read(events[count++]);
 	}
 	return count;
 }

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "store/outbox_rows.h"
 #include "utils/builtins.h"
@@ -39,6 +40,11 @@ static Statement find_statement = {
 	3, {TEXTARRAYOID, TEXTOID, TEXTOID}, NULL
 };
 
+static Statement resource_statement = {
+	"SELECT resource FROM webhook_events_internal.outbox WHERE id = $1",
+	1, {TEXTOID}, NULL
+};
+
 /*
  * Of an id that is none of ours, and longer, we take what sorts behind it, so that
  * it is not read for ever.
@@ -64,6 +70,7 @@ outbox_row_event(MemoryContext context, uint64 row)
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	Event	   *event = palloc0(sizeof(Event));
 	Datum		next_xid;
+	Datum		resource;
 	bool		isnull;
 
 	outbox_row_id(row, event->id);
@@ -79,11 +86,29 @@ outbox_row_event(MemoryContext context, uint64 row)
 	event->actor_run_id = statement_text(row, EVENT_ACTOR_RUN_ID);
 	event->actor_build_id = statement_text(row, EVENT_ACTOR_BUILD_ID);
 	event->webhook_id = statement_text(row, EVENT_WEBHOOK_ID);
-	event->resource = statement_long_text(row, EVENT_RESOURCE, &event->resource_length);
+	resource = statement_value(row, EVENT_RESOURCE, &isnull);
+	if (!isnull)
+		event->resource_length = toast_raw_datum_size(resource) - VARHDRSZ;
+	if (event->resource_length <= OUTBOX_LONG_RESOURCE)
+		event->resource = statement_long_text(row, EVENT_RESOURCE, &event->resource_length);
 	event->has_problem =
 		DatumGetBool(statement_value(row, EVENT_HAS_PROBLEM, &isnull));
 	MemoryContextSwitchTo(old_context);
 	return event;
+}
+
+bool
+outbox_read_resource(MemoryContext context, Event *event)
+{
+	Datum		id = CStringGetTextDatum(event->id);
+	MemoryContext old_context;
+
+	if (statement_read(&resource_statement, &id, NULL, 1) == 0)
+		return false;
+	old_context = MemoryContextSwitchTo(context);
+	event->resource = statement_long_text(0, 1, &event->resource_length);
+	MemoryContextSwitchTo(old_context);
+	return true;
 }
 
 /* A row of the last statement, by the id in it. */
@@ -139,7 +164,7 @@ outbox_find(MemoryContext context, const char **ids, int nids,
 									compare_found);
 
 		events[count] = found ? outbox_row_event(context, found->row) : NULL;
-		bytes += found ? events[count]->resource_length : 0;
+		bytes += found ? outbox_bytes_read(events[count]) : 0;
 		count++;
 	}
 	return count;

@@ -21,6 +21,19 @@
 	" o.actor_task_id, o.actor_run_id, o.actor_build_id, o.webhook_id," \
 	" o.resource, o.problem IS NOT NULL AS has_problem, o.next_xid"
 
+/*
+ * A resource that is longer than this is left in its table: it takes its time to be
+ * read, and memory, and nobody may want it.
+ */
+#define OUTBOX_LONG_RESOURCE (256 * 1024)
+
+/* Was an event's resource left there? */
+static inline bool
+outbox_left_resource(const Event *event)
+{
+	return event->resource == NULL && event->resource_length > 0;
+}
+
 /* A transaction's id, of type xid8. */
 static inline uint64
 datum_xid(Datum value)
@@ -30,7 +43,8 @@ datum_xid(Datum value)
 
 /*
  * From a row of the statement that was run last: its event, allocated in "context" with
- * all that it points to; its id, the whole of it read or not; its transaction's id.
+ * all that it points to, but not a long resource; its id, the whole of it read or not;
+ * its transaction's id.
  */
 extern Event *outbox_row_event(MemoryContext context, uint64 row);
 extern void outbox_row_id(uint64 row, Id id);
@@ -38,10 +52,23 @@ extern uint64 outbox_row_xid(uint64 row);
 
 /*
  * Finds events by their ids: events[i] is that of ids[i], allocated in
- * "context", or NULL if it is not there.  Stops when the resources exceed
- * "max_bytes", and returns how many of the ids it got through, at least one.
+ * "context", or NULL if it is not there.  Stops when the resources that were read
+ * exceed "max_bytes", and returns how many of the ids it got through, at least one.
  */
 extern int	outbox_find(MemoryContext context, const char **ids, int nids,
 						size_t max_bytes, Event **events);
+
+/* Bytes of its resource that an event has in memory. */
+static inline size_t
+outbox_bytes_read(const Event *event)
+{
+	return event->resource ? event->resource_length : 0;
+}
+
+/*
+ * Reads the resource of an event that was left in its table into "context", and sets it.
+ * False if the event is not there any more.
+ */
+extern bool outbox_read_resource(MemoryContext context, Event *event);
 
 #endif							/* WEBHOOK_OUTBOX_ROWS_H */

@@ -108,6 +108,12 @@ is_used(const Webhook *webhook, TemplateVariable variable)
 		(webhook->headers && template_uses(webhook->headers, variable));
 }
 
+bool
+request_uses_resource(const Webhook *webhook)
+{
+	return is_used(webhook, TEMPLATE_RESOURCE);
+}
+
 /* Fills values[] with what the variables stand for that a webhook uses. */
 static void
 make_values(const Webhook *webhook, const Event *event, TimestampTz now,
@@ -267,10 +273,9 @@ render_headers(const Template *template, const JsonText *values,
 bool
 request_build(const Webhook *webhook, const Event *event,
 			  const char *dispatch_id, const char *prefix, size_t limit,
-			  TimestampTz now, Request *request, char **error)
+			  TimestampTz now, StringInfo out, Request *request, char **error)
 {
 	JsonText	values[TEMPLATE_NVARIABLES];
-	StringInfoData body;
 
 	if (!is_header_text(webhook->id) || !is_header_text(dispatch_id))
 	{
@@ -289,17 +294,18 @@ request_build(const Webhook *webhook, const Event *event,
 	 * One that holds the resource need not grow, and be copied, as it is
 	 * written.
 	 */
-	initStringInfo(&body);
-	if (event->resource_length < limit && event->resource_length > BIG_RESOURCE)
-		enlargeStringInfo(&body, (int) event->resource_length + BODY_OVERHEAD);
-	if (!template_render(webhook->payload, values, limit, &body))
+	if (event->resource != NULL && event->resource_length > BIG_RESOURCE &&
+		event->resource_length < limit &&
+		template_uses(webhook->payload, TEMPLATE_RESOURCE))
+		enlargeStringInfo(out, (int) event->resource_length + BODY_OVERHEAD);
+	if (!template_render(webhook->payload, values, limit, out))
 	{
 		*error = psprintf("payload is longer than %zu bytes", limit);
 		return false;
 	}
-	request->body = body.data;
-	request->body_length = body.len;
-	add_signature(&request->headers, webhook, dispatch_id, now, body.data, body.len);
+	request->body = out->data;
+	request->body_length = out->len;
+	add_signature(&request->headers, webhook, dispatch_id, now, out->data, out->len);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #ifndef WEBHOOK_REQUEST_H
 #define WEBHOOK_REQUEST_H
 
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "rules/webhook.h"
 
@@ -25,15 +26,19 @@ typedef struct Request
 	const char *url;			/* the webhook's own string */
 	List	   *headers;		/* of Header (rules/headers.h), forced ones
 								 * last */
-	char	   *body;			/* UTF-8, palloc'd */
+	char	   *body;			/* UTF-8 */
 	size_t		body_length;	/* bytes */
 } Request;
+
+/* Does a request to this webhook hold anything of the event's resource? */
+extern bool request_uses_resource(const Webhook *webhook);
 
 /*
  * Builds the request of a dispatch.  Texts of webhook and event are converted
  * from the server's encoding; the result is UTF-8 always.  "prefix" starts
  * the names of the forced headers, "limit" is the longest body in bytes, "now"
- * the time that globals show.
+ * the time that globals show.  The body is written into "out", which is empty and whose
+ * memory context is where it stays.
  *
  * Returns false and a palloc'd message in *error if the request can't be
  * built: the headers are wrong, or the body is too long.  Allocates in
@@ -42,7 +47,7 @@ typedef struct Request
  */
 extern bool request_build(const Webhook *webhook, const Event *event,
 						  const char *dispatch_id, const char *prefix,
-						  size_t limit, TimestampTz now,
+						  size_t limit, TimestampTz now, StringInfo out,
 						  Request *request, char **error);
 
 /*

@@ -70,6 +70,7 @@ my %arguments = (
 	'cursor.events' => [q{'1000050'}, q{''}, q{''}, q{'1000060:1000060:'}, 500, q{'1000060'}],
 	'cursor.next_xid' => [q{'1000050'}, q{''}, q{'1000060:1000060:'}],
 	'outbox_rows.find' => [q{ARRAY[:day || 'event005', :day || 'event007']}, q{:day || 'event005'}, q{:day || 'event007'}],
+	'outbox_rows.resource' => [q{:day || 'event005'}],
 	'cursor.write' => [1000000, q{'1:1:'}, q{'1:1:'}, 'NULL', 'NULL'],
 	'cursor.prune' => [1, 3],
 	'dispatch_order.first' => [q{'{few,none}'}, q{'{key1,key1}'}, q{'{"",""}'}, q{'{"",""}'}, 5],
