@@ -45,11 +45,13 @@ typedef struct Watch
 	dev_t		device;
 	ino_t		inode;
 	int			local_port;		/* 0: not connected, as far as we know */
+	bool		is_stirred;		/* it became ready while nothing was wanted */
 } Watch;
 
 static int	events_fd = -1;
 static Watch *watches = NULL;
 static int	nwatches = 0;
+static int	nstirred = 0;
 
 /* The entry of a descriptor, made if need be; NULL if memory ran out. */
 static Watch *
@@ -119,10 +121,18 @@ is_still_ours(const Watch *watch, curl_socket_t socket)
 		status.st_dev == watch->device && status.st_ino == watch->inode;
 }
 
+static void
+set_stirred(Watch *watch, bool is_stirred)
+{
+	nstirred += is_stirred - watch->is_stirred;
+	watch->is_stirred = is_stirred;
+}
+
 /* It was closed, and the kernel has forgotten it. */
 static void
 forget(Watch *watch)
 {
+	set_stirred(watch, false);
 	watch->registered = 0;
 	watch->is_ours = false;
 	watch->local_port = 0;
@@ -256,6 +266,7 @@ socket_watch(curl_socket_t socket, int what)
 	if (begins)
 	{
 		watch->nreads = 0;
+		set_stirred(watch, false);
 		/* What was connected is closed through our callback. */
 		if (watch->is_ours && watch->local_port == 0 &&
 			!is_still_ours(watch, socket))
@@ -313,6 +324,17 @@ socket_has_ended(int local_port)
 	return poll_one.fd >= 0 && poll(&poll_one, 1, 0) == 1;
 }
 
+bool
+socket_is_stirred(int local_port)
+{
+	for (int i = 0; i < nwatches && nstirred > 0; i++)
+	{
+		if (watches[i].is_stirred && watches[i].local_port == local_port)
+			return true;
+	}
+	return false;
+}
+
 int
 sockets_take_ready(ReadySocket *ready, int size)
 {
@@ -337,7 +359,10 @@ sockets_take_ready(ReadySocket *ready, int size)
 		if (events[i].events & EPOLLIN)
 			watch->nreads++;
 		if (watch->wanted == 0)
+		{
 			unregister_watch(watch, socket);
+			set_stirred(watch, watch->is_ours);
+		}
 	}
 	return Max(count, 0);
 }

@@ -63,6 +63,12 @@ extern bool socket_watch(curl_socket_t socket, int what);
 extern void socket_set_port(curl_socket_t socket, int local_port);
 extern bool socket_has_ended(int local_port);
 
+/*
+ * Was there anything to hear from the socket of a local port while libcurl did not listen:
+ * an end, or what nobody has asked for?
+ */
+extern bool socket_is_stirred(int local_port);
+
 /* The sockets that are ready now, at most "size"; how many there are. */
 extern int	sockets_take_ready(ReadySocket *ready, int size);
 

@@ -290,6 +290,7 @@ transfer_prepare(Transfer *transfer, const HttpRequest *request)
 	bool		listens = transfer->may_use_http2 &&
 	pg_strncasecmp(request->url, "https:", 6) == 0;
 
+	transfer->is_alone = !listens;
 	transfer->owner = request->owner;
 	transfer->url = request->url;
 	transfer->is_last = request->is_last;
@@ -386,6 +387,9 @@ describe_failure(Transfer *transfer, const char *prefix)
 	else if (transfer->lacks_descriptors)
 		strlcpy(error, "no file descriptor was left; raise the system's limit or lower webhook_events.max_in_flight",
 				size);
+	else if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->status != 0)
+		snprintf(error, size, "%sanswer has a header that is too long, or memory was lacking",
+				 prefix);
 	else if (transfer->was_flooded)
 		snprintf(error, size, "%sanswer has more than %d bytes that are not its body",
 				 prefix, TRANSFER_MAX_HEAD);

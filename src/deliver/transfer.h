@@ -71,6 +71,8 @@ typedef struct Transfer
 	long		unsent;			/* bytes that count as sent before that */
 	bool		may_repeat;		/* the server has said that it did nothing */
 	bool		must_look;		/* whether a kept connection is still there */
+	bool		is_alone;		/* it speaks no HTTP/2, whose peers may say
+								 * something unasked */
 	bool		was_stale;		/* its connection had died before it was sent */
 	bool		saw_refusal;	/* a server of HTTP/2 has refused one, ever */
 	bool		was_lost;		/* its connection died before an answer */

@@ -129,8 +129,9 @@ before_request_callback(void *client, char *address,
 		return CURL_PREREQFUNC_ABORT;
 	for (int i = 0; i < Min(transfer->nsockets, TRANSFER_MAX_SOCKETS); i++)
 		socket_set_port(transfer->sockets[i], local_port);
-	if (transfer->must_look && transfer->nsockets == 0 && !transfer->was_asked &&
-		socket_has_ended(local_port))
+	if (transfer->nsockets == 0 && !transfer->was_asked &&
+		((transfer->must_look && socket_has_ended(local_port)) ||
+		 (transfer->is_alone && socket_is_stirred(local_port))))
 	{
 		transfer->was_stale = true;
 		return CURL_PREREQFUNC_ABORT;

@@ -310,6 +310,47 @@ like(deliver('continues', "status <> 'ACTIVE'"), qr/^FAILED\|1\|1:.*answer has m
 	'interim answers without end are');
 
 #
+# What an endpoint says unasked, as some do before they close a connection
+#
+
+{
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.4', Listen => 8, Timeout => $patience) or die $!;
+	my $unasked = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+
+	# Takes a connection, and answers the request on it.
+	my $serve = sub {
+		my $connection = $listener->accept or die "nobody has connected: $!";
+		my $length = 0;
+
+		while ((my $line = <$connection>) ne "\r\n")
+		{
+			$length = $1 if $line =~ /^content-length: (\d+)/i;
+		}
+		read $connection, my $body, $length;
+		print $connection "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+		$connection->flush;
+		return $connection;
+	};
+
+	webhook('unasked', 'http://127.0.0.4:' . $listener->sockport . '/', do_not_retry => 'true');
+	insert('unasked', 1);
+	my $connection = $serve->();
+	foreach my $ends (0, 1)
+	{
+		wait_for_outcome($webhooks{unasked}, [ "status = 'SUCCEEDED'", $ends + 1 ]);
+		print $connection $unasked;
+		$connection->flush;
+		$connection->shutdown(1) if $ends;
+		insert('unasked', 1);
+		$connection = $serve->();
+	}
+	wait_for_outcome($webhooks{unasked}, [ "status <> 'ACTIVE'", 3 ]);
+	is(query("SELECT string_agg(c.response_status::text, ' ') FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d"
+			. " ON d.id = c.dispatch_id WHERE d.webhook_id = '$webhooks{unasked}'"),
+		'200 200 200', 'what an endpoint says unasked is no answer to the next request');
+}
+
+#
 # A name that moves while its connection is busy
 #
 
