@@ -67,7 +67,8 @@ forget_move(void)
 }
 
 /*
- * The command that wrote a row, or took it away; where rows say it.
+ * The command that wrote a row, or took it away; InvalidCommandId where rows don't
+ * say it, as those of foreign tables.
  */
 static CommandId
 command_of(TupleTableSlot *slot, bool was_deleted)
@@ -111,10 +112,12 @@ are_equal(const char *one, const char *other)
 static bool
 ends_move(Source *source, TupleTableSlot *slot, const char *id)
 {
+	CommandId	command = command_of(slot, false);
+
 	return pending != NULL &&
 		pending->attached == source_attached(source) &&
 		pending->transaction == GetTopTransactionIdIfAny() &&
-		pending->command == command_of(slot, false) &&
+		(pending->command == command || command == InvalidCommandId) &&
 		(only_updates || are_equal(id, pending->id) ||
 		 !source_may_swallow(source));
 }

@@ -126,6 +126,33 @@ is(scalar requests_of('/hold/skipped'), 17, 'what was in the worker\'s memory is
 is($node->safe_psql('copy', q{SELECT dispatches_active, last_error IS NULL
 	FROM webhook_events.status()}), '0|t', 'and nothing is left behind');
 
+# A row that moves to a partition on another server is no new one.
+SKIP:
+{
+	skip 'there is no postgres_fdw', 1
+	  if !$node->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'");
+	my ($host, $port) = ($node->host, $node->port);
+
+	$node->safe_psql('postgres', 'CREATE DATABASE apart');
+	$node->safe_psql('apart', <<"SQL");
+CREATE EXTENSION webhook_events;
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'apart');
+CREATE USER MAPPING FOR CURRENT_USER SERVER here;
+CREATE TABLE apart_runs (id text, actor_id text, status text, p int) PARTITION BY LIST (p);
+CREATE TABLE apart_here PARTITION OF apart_runs FOR VALUES IN (0);
+CREATE TABLE old_runs (id text, actor_id text, status text, p int);
+CREATE FOREIGN TABLE apart_there PARTITION OF apart_runs FOR VALUES IN (1) SERVER here OPTIONS (table_name 'old_runs');
+SELECT webhook_events.attach('apart_runs');
+INSERT INTO apart_runs VALUES ('same', 'a', 'RUNNING', 0), ('over', 'a', 'RUNNING', 0), ('again', 'a', 'FAILED', 0), ('other', 'a', 'RUNNING', 1);
+UPDATE apart_runs SET p = 1, status = CASE id WHEN 'over' THEN 'SUCCEEDED' ELSE 'RUNNING' END WHERE p = 0;
+UPDATE apart_runs SET status = 'ABORTED' WHERE id = 'other';
+SQL
+	is($node->safe_psql('apart', q{SELECT string_agg(actor_run_id || ' ' || split_part(event_type::text, '.', 3), ', ' ORDER BY id) FROM webhook_events.events}),
+		'same CREATED, over CREATED, again CREATED, again FAILED, other CREATED, over SUCCEEDED, again RESURRECTED, other ABORTED',
+		'rows that move to a partition on another server');
+}
+
 # DROP EXTENSION in the middle of work
 foreach my $round (1 .. 10)
 {
