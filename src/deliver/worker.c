@@ -450,11 +450,11 @@ take_turn(void)
 	shared_worker_back_by(clock_now());
 	CHECK_FOR_INTERRUPTS();
 	woken_for |= shared_take_wake();
-	if (must_stop || woken_for & WAKE_STOP)
+	if (must_stop || woken_for & (WAKE_STOP | WAKE_UNWANTED))
 		stop(SLOT_WAITING, true, must_stop ? "it was asked to" :
-			 shared_worker_is_held() ? "its database is dropped, copied, renamed or moved" :
+			 woken_for & WAKE_STOP ? "its database is dropped, copied, renamed or moved" :
 			 "webhook_events.databases does not name its database, or that takes no connections");
-	if (ConfigReloadPending)
+	if (shared_must_reload() || ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);

@@ -206,7 +206,10 @@ assign_slots(List *databases)
 		if (!list_member_oid(databases, database))
 			shared_slot_retire(i);
 		else
+		{
+			shared_slot_keep(i);
 			assigned = lappend_oid(assigned, database);
+		}
 	}
 	foreach(cell, databases)
 	{
@@ -521,9 +524,10 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	/* PostgreSQL ignores SIGHUP while this starts: nobody would know of one. */
+	ConfigReloadPending = true;
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	shared_attach_launcher();
-	tell_silenced();
 	forget_absent();
 	forget_starts();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
@@ -545,7 +549,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			tell_silenced();
-			shared_want_all();
+			shared_tell_reload();
 			next_sweep_at = 0;
 		}
 

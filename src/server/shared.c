@@ -73,6 +73,7 @@ initialize(void)
 	pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
 	pg_atomic_init_u32(&shared->must_list, 1);
 	pg_atomic_init_u32(&shared->silenced, 0);
+	pg_atomic_init_u32(&shared->reloads, 0);
 	pg_atomic_init_u32(&shared->nwanted, 0);
 	pg_atomic_init_u32(&shared->nlending, 0);
 	pg_atomic_init_u32(&shared->nurgent, 0);

@@ -19,6 +19,7 @@
 #define WAKE_COMMANDS	0x02	/* the table of commands has */
 #define WAKE_STOP		0x04	/* exit, so that others get at the database */
 #define WAKE_RUNS		0x08	/* the table of runs to check has new rows */
+#define WAKE_UNWANTED	0x10	/* exit, so that nobody is there */
 
 /* Asks for the memory; called in the postmaster while libraries are loaded. */
 extern void shared_request(void);

@@ -42,6 +42,8 @@ typedef struct Slot
 	TimestampTz started_at;		/* shown */
 	TimestampTz runs_since;
 	TimestampTz next_start_at;
+	bool		is_unwanted;	/* to be freed when its processes are gone */
+	uint32		reloads;		/* when its worker was registered, see below */
 	bool		is_lent;		/* its worker made room for another database's */
 	TimestampTz wants_at;		/* when it has work again that is known of */
 	TimestampTz wants_since;	/* when it was seen to; 0: it does not */
@@ -88,6 +90,7 @@ typedef struct SharedState
 	pg_atomic_uint32 launcher;	/* its PGPROC's number */
 	pg_atomic_uint32 must_list; /* databases came or went */
 	pg_atomic_uint32 silenced;	/* SILENCED_*, by the configuration */
+	pg_atomic_uint32 reloads;	/* of the configuration, by launchers */
 	pg_atomic_uint32 nwanted;	/* workers that other databases wait for */
 	pg_atomic_uint32 nlending;	/* workers that make room */
 	pg_atomic_uint32 nurgent;	/* databases that have waited too long for one */

@@ -31,7 +31,7 @@ shared_next_maintenance(TimestampTz *next_at)
 	{
 		Slot	   *slot = &shared->slots[i];
 
-		if (slot->state == SLOT_FREE || !slot->has_extension ||
+		if (slot->state == SLOT_FREE || slot->is_unwanted || !slot->has_extension ||
 			slot->maintenance_pid != 0 || slot->maintenance_at >= *next_at)
 			continue;
 		*next_at = slot->maintenance_at;
@@ -89,7 +89,7 @@ shared_attach_maintenance(int index, Oid *database)
 	bool		wanted;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	wanted = (slot->state != SLOT_FREE && slot->has_extension &&
+	wanted = (slot->state != SLOT_FREE && !slot->is_unwanted && slot->has_extension &&
 			  slot->maintenance_pid == 0 && !is_held(slot->database));
 	if (wanted)
 	{

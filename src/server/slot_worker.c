@@ -34,6 +34,9 @@ static bool my_end_is_soon_over = false;
 static bool my_end_makes_room = false;
 static TimestampTz my_wants_at = 0;
 
+/* How often the settings were read again when this worker did or was registered. */
+static uint32 my_reloads = 0;
+
 static void
 detach_worker(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
@@ -78,9 +81,10 @@ shared_attach_worker(int index, Oid *database)
 		LWLockRelease(lock);
 		return false;
 	}
-	wanted = !is_held(slot->database);
+	wanted = (!slot->is_unwanted && !is_held(slot->database));
 	if (wanted)
 	{
+		my_reloads = slot->reloads;
 		slot->pid = MyProcPid;
 		slot->started_at = GetCurrentTimestamp();
 		slot->runs_since = clock_now();
@@ -279,14 +283,13 @@ shared_set_in_flight(uint32 in_flight)
 }
 
 bool
-shared_worker_is_held(void)
+shared_must_reload(void)
 {
-	bool		result;
+	uint32		reloads = pg_atomic_read_u32(&shared->reloads);
+	bool		must = (reloads != my_reloads);
 
-	LWLockAcquire(lock, LW_SHARED);
-	result = is_held(my_slot->database);
-	LWLockRelease(lock);
-	return result;
+	my_reloads = reloads;
+	return must;
 }
 
 bool

@@ -135,6 +135,7 @@ shared_slot_allocate(Oid database)
 		slot->failures = 0;
 		slot->started_at = 0;
 		slot->next_start_at = 0;
+		slot->is_unwanted = false;
 		slot->is_lent = false;
 		slot->wants_at = 0;
 		slot->wants_since = 0;
@@ -182,13 +183,26 @@ shared_slot_retire(int index)
 	}
 	else
 	{
-		/* When its processes are gone there will be another look. */
+		/*
+		 * When its processes are gone there will be another look; until then
+		 * nobody starts another one, not even between the end of one and that
+		 * look.
+		 */
+		slot->is_unwanted = true;
 		pg_atomic_write_u32(&shared->must_list, 1);
 		slot->next_start_at = clock_now() + START_DELAY;
 		if (slot->pid != 0)
-			pg_atomic_fetch_or_u32(&slot->wake, WAKE_STOP);
+			pg_atomic_fetch_or_u32(&slot->wake, WAKE_UNWANTED);
 		wake_process(&slot->process);
 	}
+	LWLockRelease(lock);
+}
+
+void
+shared_slot_keep(int index)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	shared->slots[index].is_unwanted = false;
 	LWLockRelease(lock);
 }
 
@@ -199,11 +213,12 @@ shared_slot_starting(int index, uint32 *start)
 	bool		wanted;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	wanted = (slot->state == SLOT_WAITING &&
+	wanted = (slot->state == SLOT_WAITING && !slot->is_unwanted &&
 			  !is_held(slot->database));
 	if (wanted)
 	{
 		slot->state = SLOT_STARTING;
+		slot->reloads = pg_atomic_read_u32(&shared->reloads);
 		*start = ++slot->nstarts;
 	}
 	LWLockRelease(lock);
@@ -231,7 +246,7 @@ shared_slot_wants(int index, bool always, TimestampTz *since, TimestampTz *next_
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	*next_at = DT_NOEND;
-	if (slot->state == SLOT_WAITING)
+	if (slot->state == SLOT_WAITING && !slot->is_unwanted)
 	{
 		*next_at = slot->next_start_at;
 		wants = (always || !slot->is_lent || slot->wants_at <= now ||
@@ -260,11 +275,15 @@ shared_set_wanted(int nwanted, int nurgent)
 }
 
 void
-shared_want_all(void)
+shared_tell_reload(void)
 {
+	pg_atomic_fetch_add_u32(&shared->reloads, 1);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->nslots; i++)
+	{
 		shared->slots[i].wants_at = 0;
+		wake_process(&shared->slots[i].process);
+	}
 	LWLockRelease(lock);
 }
 

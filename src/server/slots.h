@@ -140,8 +140,12 @@ extern bool shared_slot_announced(int slot);
 /* Takes a free slot for a database; -1 if none is left. */
 extern int	shared_slot_allocate(Oid database);
 
-/* Frees a slot that has no worker; asks a worker to stop. */
+/*
+ * Frees a slot that has no worker; asks a worker to stop, and keeps others from being
+ * started until the slot is free or shared_slot_keep() says that it is wanted after all.
+ */
 extern void shared_slot_retire(int slot);
+extern void shared_slot_keep(int slot);
 
 /*
  * WAITING to STARTING; false if the database is held.  "start" is set to the number
@@ -155,13 +159,14 @@ extern bool shared_slot_is_starting(int slot, uint32 start);
  * Lending.  Is a WAITING slot to be started, "always" or because there is work?
  * *since is when that was found first.  If not, *next_at is when it is to be looked at
  * again, without a wake-up.  shared_set_wanted() tells running workers how many
- * databases wait for one of them, and how many of these have done so for too long;
- * shared_want_all() has every database looked at.
+ * databases wait for one of them, and how many of these have done so for too long.
  */
 extern bool shared_slot_wants(int slot, bool always, TimestampTz *since,
 							  TimestampTz *next_at);
 extern void shared_set_wanted(int nwanted, int nurgent);
-extern void shared_want_all(void);
+
+/* The settings were read again: has every database looked at, and every worker read them. */
+extern void shared_tell_reload(void);
 
 /* STARTING to WAITING, after a worker that never came up. */
 extern void shared_slot_failed(int slot, const char *error);
@@ -245,8 +250,11 @@ extern void shared_worker_back_by(TimestampTz time);
 extern void shared_count_results(uint64 delivered, uint64 failed);
 extern void shared_set_in_flight(uint32 in_flight);
 
-/* Is the worker's database held, as by who drops it? */
-extern bool shared_worker_is_held(void);
+/*
+ * Were the settings read again since this was asked last, or since the worker was registered?
+ * PostgreSQL ignores SIGHUP in a process that is starting, and what came then is lost.
+ */
+extern bool shared_must_reload(void);
 
 /* Notes an error; returns whether it is another one than the last. */
 extern bool shared_record_error(const char *message);

@@ -324,8 +324,10 @@ has_summarized(void)
 }
 
 /*
- * Makes, drops, indexes and summarizes tables.  Returns whether there is more to index: that
- * takes seconds each, and ends when it is another database's turn.
+ * Makes, drops, indexes and summarizes tables.  Returns whether there is more to do: to index
+ * takes seconds each, and ends when it is another database's turn, and settings that have
+ * changed meanwhile are for the next process, since this one may not drop what is to be kept
+ * now.
  */
 static bool
 look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
@@ -354,7 +356,8 @@ look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
 	{
 		Task	   *task = lfirst(cell);
 
-		if (task->statement == &index_day_statement && clock_now() >= end_at)
+		if (ConfigReloadPending ||
+			(task->statement == &index_day_statement && clock_now() >= end_at))
 		{
 			more = true;
 			break;
@@ -485,10 +488,10 @@ webhook_events_maintenance_main(Datum arg)
 		before = day_of(time - setting_retention * INT64CONST(60) * USECS_PER_SEC);
 	now = GetCurrentTimestamp();
 	more = look_after_days(day_of(now), before, day_of(now - INTERVAL), drops, end_at);
-	while (drops && (has_deleted = delete_old_rows(before)) &&
+	while (drops && !ConfigReloadPending && (has_deleted = delete_old_rows(before)) &&
 		   clock_now() < end_at)
 		rest(DELETE_INTERVAL);
-	more |= has_deleted;
+	more |= (has_deleted || ConfigReloadPending);
 	report_end(first_error != NULL ? RETRY_INTERVAL :
 			   more ? DELETE_INTERVAL :
 			   has_summarized() ? SUMMARY_INTERVAL : INTERVAL);
