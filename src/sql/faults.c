@@ -17,12 +17,15 @@
 #include "capture/mapping.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_subscription.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -265,6 +268,36 @@ compare_strings(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
+/* The subscriptions for which a day of the outbox is a table by itself. */
+static void
+add_subscription_of_day(HeapTuple row, TupleDesc desc pg_attribute_unused(),
+						List **subscriptions)
+{
+	Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(row);
+
+	if (get_rel_relispartition(form->srrelid) &&
+		get_partition_parent(form->srrelid, true) == inner_table("outbox"))
+		*subscriptions = list_append_unique_oid(*subscriptions, form->srsubid);
+}
+
+/* Their later days are unknown to them, and what comes of these is dropped without a word. */
+static List *
+subscriptions_of_days(List *problems)
+{
+	ListCell   *cell;
+
+	foreach(cell, gather(SubscriptionRelRelationId, NULL, add_subscription_of_day))
+	{
+		char	   *name = get_subscription_name(lfirst_oid(cell), true);
+
+		if (name != NULL)
+			problems = lappend(problems,
+							   psprintf("subscription %s: the outbox is published without publish_via_partition_root, so the events of later days are missing",
+										quote_identifier(name)));
+	}
+	return problems;
+}
+
 List *
 faults_of_tables(void)
 {
@@ -299,6 +332,7 @@ faults_of_tables(void)
 			trigger->type == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER | TRIGGER_TYPE_INSERT))
 			problems = gone_columns(problems, trigger);
 	}
+	problems = subscriptions_of_days(problems);
 	list_sort(problems, compare_strings);
 	return problems;
 }

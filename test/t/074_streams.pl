@@ -143,6 +143,28 @@ tier("DELETE FROM webhook_events_internal.outbox WHERE id = '$poison'");
 tier('ALTER SUBSCRIPTION events ENABLE');
 arrives('it goes on when the row is out of the way', 'ACTOR.RUN.CREATED poison');
 
+# Published without the root, days are tables of their own, and one that comes later is unknown.
+my $broken = "SELECT coalesce(broken_tables::text, '') FROM webhook_events.status()";
+
+my $days = q{SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'webhook_events_internal.outbox'::regclass ORDER BY inhrelid::regclass::text};
+my $day;
+
+is(tier($broken), '', 'nothing is wrong with the tables');
+wait_until
+{
+	my %here = map { $_ => 1 } split /\n/, tier($days);
+
+	($day) = grep { /_\d{8}$/ && $here{$_} } split /\n/, platform($days);
+	defined $day;
+}
+'both have a day';
+platform("CREATE PUBLICATION days FOR TABLE $day WITH (publish = 'insert')");
+subscribe($tier, '"by days"', $platform, 'days', "copy_data = off, slot_name = 'days'");
+like(tier($broken), qr/^\{"subscription \\"by days\\": the outbox is published without publish_via_partition_root, so the events of later days are missing"\}$/,
+	'a subscription to the days themselves is told of');
+tier('DROP SUBSCRIPTION "by days"');
+is(tier($broken), '', 'and no more when it is gone');
+
 # Some columns and some rows; the tier is itself one that is subscribed to.
 tier('DROP SUBSCRIPTION events');
 is_state('events', 'gone');
