@@ -13,6 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
+use WebhookEvents::Page qw(page_block);
 use WebhookEvents::Receiver;
 use WebhookEvents::Tier;
 
@@ -292,19 +293,18 @@ foreach my $name (sort keys %node)
 	is(query($node{$name}, 'SELECT broken_tables IS NULL AND subscriptions_down IS NULL AND troubles IS NULL FROM webhook_events.status()'),
 		't', "$name: status() is green");
 }
-is(co("SELECT count(*) FROM run_command_on_all_nodes('SELECT running AND events_waiting = 0 AND dispatches_active = 0 FROM webhook_events.status()')"
-	  . " WHERE success AND result = 't'"), 4, 'one statement tells of all nodes');
+is(co(page_block('scale-out', qr/SELECT row\(running/) =~ s/nodeid, //gr), join("\n", ('t|(t,,0,0)') x 4, ('t|0') x 4), 'one statement tells of all nodes');
 
 # A webhook of one run.  It sees CREATED if the nodes have it before: its commit waits.
-$co->append_conf('postgresql.conf', "synchronous_commit = local\nsynchronous_standby_names = 'FIRST 3 (definitions_one, definitions_two, definitions_three)'\n");
-$co->reload;
+my ($waits, $waited) = split /^(?=BEGIN;)/m, page_block('scale-out', qr/synchronous_commit = remote_apply/)
+  =~ s/FIRST 2 \(definitions_1, definitions_2\)/FIRST 3 (definitions_one, definitions_two, definitions_three)/r;
+$co->safe_psql('postgres', $waits);
 wait_for_sql($co, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 3);
 foreach my $i (1 .. 20)
 {
-	$co->safe_psql('postgres', "BEGIN; SET LOCAL synchronous_commit = remote_apply;"
-		  . " SELECT webhook_events.create_webhook('" . $receiver->url('/ok?adhoc') . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}',"
-		  . " actor_run_id => 'adhoc-$i', is_ad_hoc => true); COMMIT;"
-		  . " INSERT INTO actor_runs VALUES ('adhoc-$i', 'x', 'u', 'READY')");
+	my $webhook = "create_webhook('" . $receiver->url('/ok?adhoc') . "', '{ACTOR.RUN.CREATED, ACTOR.RUN.SUCCEEDED}', actor_run_id => 'adhoc-$i', is_ad_hoc => true)";
+
+	$co->safe_psql('postgres', ($waited =~ s/create_webhook\(\.\.\.\)/$webhook/r) . "INSERT INTO actor_runs VALUES ('adhoc-$i', 'x', 'u', 'READY')");
 }
 
 sub told
@@ -317,10 +317,7 @@ wait_until { told('CREATED') == 20 } 'CREATED of their runs';
 pass('ad-hoc webhooks see CREATED');
 co("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id LIKE 'adhoc-%'");
 wait_until { told('SUCCEEDED') == 20 } 'the end of their runs';
-my $retire = q{SELECT count(webhook_events.disable_webhook(w.id))
-	FROM run_command_on_all_nodes('SELECT coalesce(json_agg(id), ''[]'') FROM webhook_events_internal.webhooks WHERE is_retired') AS n
-		CROSS JOIN LATERAL json_array_elements_text(n.result::json) AS r (id) JOIN webhook_events.webhooks AS w ON w.id = r.id
-	WHERE w.is_enabled};
+my $retire = page_block('scale-out', qr/json_array_elements_text\(n\.result::json\)/);
 wait_until { co($retire); co('SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc AND is_enabled') == 0 } 'the coordinator knows';
 foreach my $name (sort keys %node)
 {

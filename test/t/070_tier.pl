@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
+use WebhookEvents::Page qw(page_block);
 use WebhookEvents::Receiver;
 use WebhookEvents::Tier;
 
@@ -117,7 +118,7 @@ tier("CREATE ROLE watcher LOGIN; SELECT webhook_events.grant_access('watcher', '
 platform('CREATE EXTENSION postgres_fdw; CREATE SCHEMA tier');
 platform("CREATE SERVER tier FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $tier->host . "', port '" . $tier->port . "', dbname 'postgres')");
 platform("CREATE USER MAPPING FOR CURRENT_USER SERVER tier OPTIONS (user 'watcher')");
-platform('IMPORT FOREIGN SCHEMA webhook_events LIMIT TO (webhook_health, webhooks_masked, deliveries) FROM SERVER tier INTO tier');
+platform(page_block('scale-out', qr/IMPORT FOREIGN SCHEMA webhook_events/));
 my $of_a = grep { / (?:a-|poison)/ } keys %expected;
 wait_for_sql($platform, "SELECT count(DISTINCT (event_type, actor_run_id)) FROM tier.deliveries WHERE state = 'succeeded' AND user_id = 'a'", $of_a);
 is(platform('SELECT count(*) FROM tier.webhook_health WHERE is_enabled AND waiting = 0'), 2, 'the platform sees what became of its events');
@@ -153,10 +154,7 @@ tier_says('is_enabled', 't');
 pass('what the tier has disabled stays so until the platform enables it');
 
 # As the page has it: the platform's row says it too, and the tier's keeps its reason.
-my $way_back = q{SELECT count(webhook_events.disable_webhook(w.id))
-	FROM tier.webhooks_masked AS t JOIN webhook_events.webhooks AS w ON w.id = t.id
-	WHERE NOT t.is_enabled AND NOT t.is_retired AND w.is_enabled
-		AND t.turned_there IS NOT DISTINCT FROM w.turned};
+my $way_back = page_block('scale-out', qr/t\.turned_there/);
 is(platform($way_back), 0, 'nothing is disabled');
 tier_disables();
 is(platform($way_back), 1, 'the platform takes over what the tier has disabled');
@@ -167,6 +165,28 @@ is(tier("SELECT is_enabled || ' ' || disabled_reason FROM webhook_events.webhook
 	'false The endpoint answered 410 Gone.', 'which keeps its reason there');
 platform("SELECT webhook_events.update_webhook('$gone', '{\"isEnabled\": true, \"requestUrl\": \"" . $receiver->url('/ok') . "\"}')");
 tier_says('is_enabled', 't');
+
+# One of a run that has ended retires on the tier; the platform deletes it when it is old, and so
+# it is deleted on both.
+my $forget = page_block('scale-out', qr/delete_webhook\(w\.id\)/);
+my $everything = q{SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc};
+
+platform("SELECT webhook_events.create_ad_hoc_webhooks('own', '[{\"requestUrl\": \"" . $receiver->url('/ok') . "\", \"eventTypes\": [\"ACTOR.RUN.SUCCEEDED\"]}]'::jsonb)");
+platform("INSERT INTO a.actor_runs VALUES ('own', 'x', 'a', 'READY'); UPDATE a.actor_runs SET status = 'SUCCEEDED' WHERE id = 'own'");
+wait_for_sql($tier, "$everything AND is_retired", 1);
+is(platform($forget), 0, 'one that has retired now is kept');
+is(platform($forget =~ s/now\(\) - interval '7 days'/now() + interval '1 day'/r), 1, 'one that is old is deleted');
+wait_for_sql($tier, $everything, 0);
+
+# A definition that its commit knows to be on the other server, as the page has it for Citus.
+my ($waits, $waited) = split /^(?=BEGIN;)/m, page_block('scale-out', qr/synchronous_commit = remote_apply/)
+  =~ s/FIRST 2 \(definitions_1, definitions_2\)/FIRST 1 (tier_a)/r
+  =~ s/create_webhook\(\.\.\.\)/create_webhook('https:\/\/example.com\/', '{ACTOR.RUN.CREATED}', description => 'waited for')/r;
+platform($waits);
+wait_for_sql($platform, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 1);
+platform($waited);
+is(tier("SELECT count(*) FROM webhook_events.webhooks WHERE description = 'waited for'"), 1, 'a definition is there when its commit has ended');
+platform('ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()');
 
 # A webhook that the platform disables stops here.
 $platform{b}->safe_psql('postgres', 'SELECT webhook_events.disable_webhook(id) FROM webhook_events.webhooks');

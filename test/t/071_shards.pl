@@ -8,6 +8,7 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
+use WebhookEvents::Page qw(page_block);
 use WebhookEvents::Receiver;
 
 my $receiver = WebhookEvents::Receiver->new;
@@ -93,6 +94,12 @@ is(query('postgres', "SELECT resource_id FROM webhook_events.audit(now() - inter
 query('postgres', "SET allow_system_table_mods = on; $tables");
 query('postgres', "INSERT INTO pg_dist_partition VALUES ('actor_runs')");
 is(query('postgres', "SELECT count(*) FROM webhook_events.audit(now() - interval '1 hour', 'infinity')"), 0, 'unless other nodes have it');
+
+# What the page asks all nodes, with the function of Citus for a single one.
+query('postgres', q{CREATE FUNCTION run_command_on_all_nodes(command text, OUT nodeid integer, OUT success boolean, OUT result text) RETURNS SETOF record
+	LANGUAGE plpgsql AS $$ BEGIN nodeid := 1; EXECUTE command INTO result; success := true; RETURN NEXT; END $$});
+wait_for_sql($node, page_block('scale-out', qr/SELECT row\(running/), "1|t|(t,,0,0)\n1|t|0");
+is(query('postgres', page_block('scale-out', qr/json_array_elements_text\(n\.result::json\)/)), 0, 'the statements of the page can be run');
 
 # Where triggers are refused, attach() says what allows them.
 query('postgres', q{CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$

@@ -164,9 +164,14 @@ stop_writer($writer);
 $standby->promote;
 $standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $standby->reload;
-begin_with_new_slot($tier, 'tier', $standby) if !$has_failover_slots;
-tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($standby) . "'");
-tier('ALTER SUBSCRIPTION tier ENABLE');
+if ($has_failover_slots)
+{
+	tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($standby) . "'");
+}
+else
+{
+	begin_with_new_slot($tier, 'tier', $standby, sub { $_[0] =~ s/actor_id/actor/gr });
+}
 $platform = $standby;
 $writer = start_writer();
 wait_for_written($writer, 20);

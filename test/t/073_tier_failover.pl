@@ -10,6 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use WebhookEvents::Node;
+use WebhookEvents::Page qw(page_block);
 use WebhookEvents::Receiver;
 use WebhookEvents::Tier;
 
@@ -62,7 +63,7 @@ sub follows
 	my $name = $standby->name;
 
 	wait_for_sql($of, "SELECT count(*) FROM pg_stat_replication WHERE application_name = '$name' AND state = 'streaming'", 1);
-	wait_for_sql($standby, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'tier' AND synced AND NOT temporary AND invalidation_reason IS NULL", 1)
+	wait_for_sql($standby, page_block('scale-out', qr/AS is_ready FROM pg_replication_slots/) =~ s/;\s*\z/ WHERE slot_name = 'tier'/r, 'tier|t')
 	  if $has_failover_slots;
 	return;
 }
@@ -122,19 +123,13 @@ sub tier_follows
 	$primary = $promoted;
 	if (!$has_failover_slots)
 	{
+		tier('DROP EXTENSION IF EXISTS postgres_fdw CASCADE; DROP SCHEMA IF EXISTS promoted');
 		begin_with_new_slot($tier, 'tier', $promoted);
-		tier('CREATE EXTENSION IF NOT EXISTS postgres_fdw; DROP SERVER IF EXISTS promoted CASCADE; DROP SCHEMA IF EXISTS promoted; CREATE SCHEMA promoted');
-		tier("CREATE SERVER promoted FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $promoted->host . "', port '" . $promoted->port . "', dbname 'postgres')");
-		tier('CREATE USER MAPPING FOR CURRENT_USER SERVER promoted; IMPORT FOREIGN SCHEMA public LIMIT TO (actor_runs) FROM SERVER promoted INTO promoted');
-		tier(q{BEGIN;
-			DELETE FROM actor_runs AS r WHERE NOT EXISTS (SELECT FROM promoted.actor_runs AS p WHERE p.id = r.id);
-			INSERT INTO actor_runs AS r SELECT * FROM promoted.actor_runs
-				ON CONFLICT (id) DO UPDATE SET (actor_id, user_id, status) = ROW (excluded.actor_id, excluded.user_id, excluded.status)
-				WHERE r.* IS DISTINCT FROM excluded.*;
-			COMMIT});
 	}
-	tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($promoted) . "'");
-	tier('ALTER SUBSCRIPTION tier ENABLE');
+	else
+	{
+		tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($promoted) . "'");
+	}
 	return;
 }
 

@@ -13,7 +13,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More ();
 
-our @EXPORT = qw(page_path run_page);
+our @EXPORT = qw(page_path page_block run_page);
 
 my $top = abs_path(dirname(__FILE__) . '/../../..');
 
@@ -23,6 +23,18 @@ sub page_path
 	my ($page) = @_;
 
 	return $page eq 'README' ? "$top/README.md" : "$top/src/doc/$page.md";
+}
+
+# The only block of a page that has this pattern in it, or what psql's -c gets in a line that does:
+# statements that need more servers than run_page() has, for tests that have these.
+sub page_block
+{
+	my ($page, $pattern) = @_;
+	my $text = slurp_file(page_path($page));
+	my @found = grep { $_ =~ $pattern } $text =~ /^```\w*\n(.*?)^```$/msg, $text =~ /^    psql -c "(.*?)"/mg;
+
+	die @found . " blocks of $page have $pattern" if @found != 1;
+	return $found[0];
 }
 
 # What psql prints, without what says only that a statement was run.

@@ -9,6 +9,7 @@ use warnings;
 
 use Exporter 'import';
 use WebhookEvents::Node;
+use WebhookEvents::Page qw(page_block);
 
 our @EXPORT = qw(connection publish_platform publish_webhooks subscribe begin_with_new_slot arrived has_arrived);
 
@@ -24,23 +25,18 @@ sub connection
 sub publish_platform
 {
 	my ($node, $publication, $table) = @_;
+	my $block = page_block('scale-out', qr/CREATE PUBLICATION platform_a/) =~ s/\A.*?(?=SELECT)//sr;
 
-	publish_webhooks($node, $publication, "$table, ", q{ WITH (publish = ''insert, update, delete'', publish_via_partition_root = true)});
+	$node->safe_psql('postgres', $block =~ s/platform_a/$publication/r =~ s/a\.actor_runs/$table/r);
 	return;
 }
 
-# Publishes the webhooks without what means something on the server that wrote it alone.
+# Publishes the webhooks alone.
 sub publish_webhooks
 {
-	my ($node, $publication, $others, $options) = @_;
+	my ($node, $publication) = @_;
 
-	$others //= '';
-	$options //= '';
-	$node->safe_psql('postgres', qq{SELECT format('CREATE PUBLICATION $publication FOR TABLE ${others}webhook_events_internal.webhooks (%s)'
-	'$options', string_agg(quote_ident(attname), ', ' ORDER BY attnum))
-	FROM pg_attribute WHERE attrelid = 'webhook_events_internal.webhooks'::regclass AND attnum > 0 AND NOT attisdropped
-		AND attname NOT IN ('created_xid', 'created_in') \\gexec
-});
+	$node->safe_psql('postgres', page_block('scale-out', qr/CREATE PUBLICATION definitions/) =~ s/definitions/$publication/r);
 	return;
 }
 
@@ -54,22 +50,36 @@ sub subscribe
 	return;
 }
 
-# Before version 17 a server that was promoted gets a slot, and the tier begins with that: it
-# can have got what that server has not.
+# Before version 17 a server that was promoted gets a slot, and the tier begins with that and with
+# the rows that it has, since it can have got others; as the page has it, after an edit by a function.
 sub begin_with_new_slot
 {
-	my ($tier, $subscription, $promoted) = @_;
-	my $lsn = $promoted->safe_psql('postgres', "SELECT lsn FROM pg_create_logical_replication_slot('$subscription', 'pgoutput')");
+	my ($tier, $subscription, $promoted, $edit) = @_;
+	my $lsn = $promoted->safe_psql('postgres', page_block('scale-out', qr/pg_create_logical_replication_slot/) =~ s/tier_a/$subscription/r);
+	my $user = $tier->safe_psql('postgres', 'SELECT current_user');
+	my ($host, $port, $connection) = ($promoted->host, $promoted->port, connection($promoted));
+	my $block = page_block('scale-out', qr/pg_replication_origin_advance/);
 
-	$tier->safe_psql('postgres', "ALTER SUBSCRIPTION $subscription DISABLE");
+	$block =~ s/tier_a/$subscription/g;
+	$block =~ s/\ba\.actor_runs/actor_runs/g;
+	$block =~ s/FOREIGN SCHEMA a /FOREIGN SCHEMA public /;
+	$block =~ s{0/\.\.\.}{$lsn};
+	$block =~ s/host '\.\.\.', dbname '\.\.\.'/host '$host', port '$port', dbname 'postgres'/;
+	$block =~ s/user '\.\.\.', password '\.\.\.'/user '$user', password 'none'/;
+	$block =~ s/host=\.\.\. dbname=\.\.\./$connection/;
+	$block = $edit->($block) if $edit;
+	die "something was left out in:\n$block" if $block =~ /\.\.\./;
+	my ($disable, $advance, $rest) = split /(?<=;)\n/, $block, 3;
+	$tier->safe_psql('postgres', $disable);
 	# Refused while the subscription's process is still there.
 	wait_until
 	{
-		my ($status) = $tier->psql('postgres', "SELECT pg_replication_origin_advance('pg_' || oid, '$lsn') FROM pg_subscription WHERE subname = '$subscription'");
+		my ($status) = $tier->psql('postgres', $advance);
 
 		$status == 0;
 	}
 	'the tier begins with the new slot';
+	$tier->safe_psql('postgres', $rest);
 	return;
 }
 
