@@ -24,6 +24,7 @@
 #include "server/utility.h"
 #include "sql/newest_first.h"
 #include "sql/see_through.h"
+#include "store/own_triggers.h"
 
 PG_MODULE_MAGIC;
 
@@ -36,6 +37,7 @@ _PG_init(void)
 	triggers_install_hook();
 	heartbeat_install_hook();
 	follow_install_hook();
+	own_triggers_install_hook();
 	see_through_install_hook();
 	newest_first_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

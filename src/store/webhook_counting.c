@@ -177,8 +177,8 @@ webhook_counts_step(void)
 {
 	WebhookCountsPosition position;
 
-	/* So that nobody empties the table meanwhile. */
-	LockRelationOid(table_of_webhooks(), AccessShareLock);
+	/* So that nobody empties the table meanwhile, or has all counted anew. */
+	LockRelationOid(table_of_webhooks(), RowExclusiveLock);
 	position = webhook_counts_position();
 	if (strcmp(position.announced, position.counted) > 0)
 	{

@@ -156,15 +156,13 @@ log_change(HeapTuple row, TupleDesc desc, const WebhookCountsPosition *position,
 	SPI_finish();
 }
 
-/* None is left, and nobody else writes any meanwhile. */
-static void
-forget_counts(void)
+void
+webhook_counts_forget(void)
 {
 	static const char *const tables[] = {
 		"webhook_counts", "webhook_counts_log", "webhook_counts_positions"
 	};
 
-	SPI_connect();
 	for (int i = 0; i < (int) lengthof(tables); i++)
 	{
 		char	   *sql = psprintf("DELETE FROM webhook_events_internal.%s", tables[i]);
@@ -176,7 +174,6 @@ forget_counts(void)
 								 false, false, 0) != SPI_OK_DELETE)
 			elog(ERROR, "could not run \"%s\"", sql);
 	}
-	SPI_finish();
 	is_known = false;
 }
 
@@ -214,7 +211,9 @@ webhook_events_webhook_counted(PG_FUNCTION_ARGS)
 				 errmsg("function can only be called by a trigger after rows of table \"webhooks\" are written")));
 	if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
 	{
-		forget_counts();
+		SPI_connect();
+		webhook_counts_forget();
+		SPI_finish();
 		return PointerGetDatum(NULL);
 	}
 	position = newest_position();

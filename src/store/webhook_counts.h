@@ -47,6 +47,12 @@ extern WebhookCountsPosition webhook_counts_position(void);
  */
 extern void webhook_counts_deleted(void);
 
+/*
+ * Has all webhooks counted anew.  Within SPI, by who has the table locked so that nobody
+ * else writes to it, nor counts.
+ */
+extern void webhook_counts_forget(void);
+
 typedef enum CountingResult
 {
 	COUNTING_DONE,				/* there is little that was not counted */
