@@ -246,6 +246,8 @@ new_webhook(void)
 	TimestampTz now;
 	Id			id;
 
+	/* Also where there are no ids for transactions, as on a standby. */
+	PreventCommandIfReadOnly("INSERT");
 	id_make(id, &now);
 	now = GetCurrentTimestamp();
 	draft_set(&draft, WEBHOOK_ID,

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "store/day_table.h"
 #include "store/webhook_insert.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,7 @@ webhook_insert_begin(void)
 	WebhookInsert *insert = palloc(sizeof(WebhookInsert));
 	Oid			oid = get_relname_relid("webhooks", day_table_namespace());
 
+	PreventCommandIfReadOnly("INSERT");
 	if (!OidIsValid(oid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
