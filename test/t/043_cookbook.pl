@@ -23,7 +23,6 @@ sub with_our_hosts
 	return $sql =~ s{https://broken\.}{$broken}gr =~ s{https://}{$other}gr =~ s{pg_dump -Fc production}{pg_dump -Fc postgres}gr;
 }
 
-create_platform($node);
 $node->safe_psql('postgres', 'CREATE DATABASE staging');
 cmp_ok(run_page($node, 'postgres', 'cookbook', edit => \&with_our_hosts, after => sub { wait_for_end($node) }),
 	'>', 15, 'there were blocks of SQL');
