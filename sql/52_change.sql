@@ -139,9 +139,10 @@ DECLARE
     old text[] := '{}';
     until timestamptz[] := '{}';
 BEGIN
-    IF grace IS NULL OR grace < interval '0' THEN
+    IF grace IS NULL OR grace < interval '0' OR grace > interval '100 years' THEN
         RAISE EXCEPTION 'grace period of a secret can''t be %', coalesce(grace::text, 'null')
-            USING ERRCODE = 'invalid_parameter_value';
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'It is between 0 and 100 years.';
     END IF;
     SELECT coalesce(array_agg(o.secret ORDER BY o.n), '{}'),
         coalesce(array_agg(o.until ORDER BY o.n), '{}')

@@ -144,10 +144,19 @@ AS $function$
 DECLARE
     webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(webhook_id);
     failed_only boolean := coalesce(only_failed, false);
+    wrong text;
     events text[];
     queued record;
 BEGIN
     PERFORM webhook_events_internal.check_span(since, until);
+    wrong := CASE WHEN cardinality(event_types) = 0 THEN 'the list of event types of a replay is empty'
+        WHEN EXISTS (SELECT FROM unnest(event_types) AS t (type) WHERE t.type IS NULL)
+            THEN 'an event type of a replay is null'
+        WHEN 'TEST' = ANY (event_types) THEN 'events of type TEST are not replayed' END;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION '%', wrong
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave event_types NULL for all.';
+    END IF;
     IF NOT (webhook.is_enabled OR webhook.is_retired) THEN
         RAISE EXCEPTION 'webhook "%" is disabled', webhook.id
             USING ERRCODE = 'object_not_in_prerequisite_state';

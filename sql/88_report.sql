@@ -353,17 +353,19 @@ BEGIN
         RAISE EXCEPTION 'report needs a time to start from and one to end at'
             USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    IF since >= until THEN
-        RAISE EXCEPTION 'report can''t start at %, not before its end at %', since, until
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
     IF NOT webhook_events_internal.sees_all(false) THEN
         RAISE EXCEPTION 'report is for those who see everybody''s events'
             USING ERRCODE = 'insufficient_privilege';
     END IF;
-    -- From the first event that there is, until now.
+    -- From the first event that there is, none of which is older than ids can be, until now.
     until := CASE until WHEN 'infinity' THEN now() ELSE until END;
-    IF since = '-infinity' THEN
+    IF since >= until OR until < '1970-01-02 00:00+00' THEN
+        RAISE EXCEPTION '%', CASE WHEN since >= until
+                THEN format('report can''t start at %s, not before its end at %s', since, until)
+                ELSE format('report can''t end at %s, before there was any event', until) END
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF since < '1970-01-01 00:00+00' THEN
         since := least((SELECT webhook_events.id_time(min(o.id)) FROM webhook_events_internal.outbox AS o),
             until - interval '1 hour');
     END IF;

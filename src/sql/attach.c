@@ -31,8 +31,10 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "sql/definition.h"
 #include "sql/partition_keys.h"
 #include "sql/table_triggers.h"
+#include "sql/words.h"
 #include "storage/lmgr.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -250,13 +252,23 @@ static AttrNumber
 find_column(Relation relation, const char *name)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(relation), name);
+	TupleDesc	desc = RelationGetDescr(relation);
+	const char **words;
+	int			count = 0;
 
-	if (attnum <= InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table \"%s\" does not exist",
-						name, RelationGetRelationName(relation))));
-	return attnum;
+	if (attnum > InvalidAttrNumber)
+		return attnum;
+	words = palloc(sizeof(char *) * (desc->natts + 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			words[count++] = NameStr(TupleDescAttr(desc, i)->attname);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of table \"%s\" does not exist",
+					name, RelationGetRelationName(relation)),
+			 count == 0 ? 0 : errhint("%s", words_hint(name, words, count, "columns"))));
 }
 
 static AttrNumber
@@ -284,13 +296,13 @@ static void
 check_roles(Jsonb *columns)
 {
 	JsonbIterator *iterator;
-	JsonbValue	value;
+	JsonbValue	value = definition_value(columns);
 	JsonbIteratorToken token;
 
 	if (!JB_ROOT_IS_OBJECT(columns))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("columns must be a JSON object")));
+				 errmsg("columns must be a JSON object, not %s", definition_found(&value))));
 	iterator = JsonbIteratorInit(&columns->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -306,11 +318,15 @@ check_roles(Jsonb *columns)
 				known = true;
 		}
 		if (!known)
+		{
+			char	   *word = pnstrdup(value.val.string.val, value.val.string.len);
+
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("columns can't map \"%.*s\"",
-							value.val.string.len, value.val.string.val),
-					 errdetail("It maps id, actor_id, actor_task_id, user_id and status.")));
+					 errmsg("columns can't map \"%s\"", word),
+					 errhint("%s", words_hint(word, source_role_names, N_ROLES,
+											  "columns that are mapped"))));
+		}
 	}
 }
 

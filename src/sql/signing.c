@@ -91,12 +91,11 @@ is_recent(int64 timestamp, Interval *tolerance)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz time = time_t_to_timestamptz((pg_time_t) timestamp);
-	Datum		interval = IntervalPGetDatum(tolerance);
+	Datum		difference = DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(Max(now, time)),
+												 TimestampTzGetDatum(Min(now, time)));
 
-	return time >= DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-														   TimestampTzGetDatum(now), interval)) &&
-		time <= DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														TimestampTzGetDatum(now), interval));
+	return DatumGetBool(DirectFunctionCall2(interval_le, difference,
+											IntervalPGetDatum(tolerance)));
 }
 
 /*

@@ -23,6 +23,9 @@ PG_FUNCTION_INFO_V1(webhook_events_hint);
 /* Words that are longer are not compared. */
 #define MAX_WORD 100
 
+/* And so many are not listed. */
+#define MAX_TOLD 50
+
 /* A word as it is compared: in lower case and without underscores. */
 static char *
 plain_word(const char *word)
@@ -76,6 +79,8 @@ words_hint(const char *word, const char *const *words, int count, const char *wh
 
 	if (meant != NULL)
 		return psprintf("Perhaps you meant \"%s\".", meant);
+	if (count > MAX_TOLD)
+		return psprintf("There are %d %s, none of which looks like it.", count, what);
 	initStringInfo(&list);
 	for (int i = 0; i < count; i++)
 		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", words[i]);

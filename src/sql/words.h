@@ -13,7 +13,7 @@
 
 /*
  * A hint, palloc'd: which of these words may have been meant, or which there are,
- * "The keys are a, b."
+ * "The keys are a, b."; of very many how many.
  */
 extern char *words_hint(const char *word, const char *const *words, int count,
 						const char *what);

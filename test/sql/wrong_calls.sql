@@ -4,6 +4,8 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 CREATE TABLE wrong_runs (id text, actor_id text, status text);
 CREATE TABLE wrong_things (name text);
+CREATE TABLE no_columns ();
+SELECT format('CREATE TABLE wide_runs (id text, actor_id text, status text, %s)', string_agg('c' || n || ' int', ', ')) FROM generate_series(1, 50) AS n \gexec
 CREATE VIEW wrong_view AS SELECT * FROM wrong_runs;
 CREATE TABLE calls (n serial, sql text);
 SELECT id AS webhook FROM webhook_events.create_webhook('https://example.com/', '{ACTOR.RUN.CREATED}', user_id => 'u') \gset
@@ -99,6 +101,7 @@ INSERT INTO calls (sql) VALUES
     ('replay(NULL, ''-infinity'')'), ('replay(''nope'', ''-infinity'')'), ('replay(''<webhook>'', NULL)'), ('replay(''<webhook>'', ''-infinity'', NULL)'),
     ('replay(''<webhook>'', ''2024-01-02 UTC'', ''2024-01-01 UTC'')'), ('replay(''<disabled>'', ''-infinity'')'), ('replay(''<webhook>'', ''infinity'', ''-infinity'')'),
     ('backtest(NULL, ''-infinity'')'), ('backtest(''nope'', ''-infinity'')'), ('backtest(''<webhook>'', NULL)'), ('backtest(''<webhook>'', ''-infinity'', NULL)'), ('backtest(''<webhook>'', ''2024-01-02 UTC'', ''2024-01-01 UTC'')'),
+    ('replay(''<webhook>'', ''-infinity'', ''infinity'', ''{}'')'), ('replay(''<webhook>'', ''-infinity'', ''infinity'', ''{NULL}'')'), ('replay(''<webhook>'', ''-infinity'', ''infinity'', ''{ACTOR.RUN.FAILED, TEST}'')'),
     ('audit(NULL)'), ('audit(''-infinity'', NULL)'), ('audit(''2024-01-02 UTC'', ''2024-01-01 UTC'')'),
     ('webhook_json(NULL)'), ('webhook_json(''nope'')'), ('dispatch_json(NULL)'), ('dispatch_json(''nope'')'),
     ('webhooks_json("limit" => 0)'), ('webhooks_json("limit" => 1001)'), ('webhooks_json("limit" => NULL)'), ('webhooks_json("offset" => -1)'), ('webhooks_json("offset" => NULL)'), ('webhooks_json("desc" => NULL)'),
@@ -106,9 +109,12 @@ INSERT INTO calls (sql) VALUES
     ('verify_signature(NULL, ''{}'', '''')'), ('verify_signature(''{}'', ''{}'', '''')'), ('verify_signature(''{NULL}'', ''{}'', '''')'), ('verify_signature(''{whsec_!}'', ''{}'', '''')'),
     ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', NULL, '''')'), ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', NULL)'),
     ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', '''', NULL)'), ('verify_signature(''{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}'', ''{}'', '''', ''-1 s'')'),
+    ('set_secret(''<webhook>'', NULL, ''178000000 years'')'), ('rotate_secret(''<webhook>'', ''101 years'')'),
+    ('report(''9999-01-01 UTC'', ''1970-01-01 UTC'')'), ('report(''-infinity'', ''1960-01-01 UTC'')'), ('report(''4714-11-24 00:00 UTC BC'', ''1960-01-01 UTC'')'),
     ('resume(NULL)'), ('resume(''maybe'')'), ('resume(''SEND'')'),
     ('attach(NULL)'), ('attach(''wrong_things'')'), ('attach(''wrong_view'')'), ('attach(''wrong_runs'', ''walk'')'), ('attach(''wrong_runs'', ''run'', ''[]'')'), ('attach(''wrong_runs'', ''run'', ''{"actor": "x"}'')'),
-    ('attach(''wrong_runs'', ''run'', ''{"id": "nope"}'')'), ('attach(''wrong_runs'', ''run'', ''{"id": 1}'')'), ('attach(''wrong_runs'', ''run'', ''{}'', ''{nope}'')'), ('attach(''wrong_runs'', ''run'', resource => ''now()'')'),
+    ('attach(''wrong_runs'', ''run'', ''{"id": "nope"}'')'), ('attach(''wrong_runs'', ''run'', ''{"id": 1}'')'), ('attach(''wrong_runs'', ''run'', ''{}'', ''{nope}'')'), ('attach(''wrong_runs'', ''run'', ''{}'', ''{Status}'')'), ('attach(''wrong_runs'', ''run'', ''{"id": "actorId"}'')'),
+    ('attach(''wrong_runs'', ''run'', ''{"actorId": "x"}'')'), ('attach(''wrong_runs'', ''run'', ''5'')'), ('attach(''wide_runs'', ''run'', ''{}'', ''{nope}'')'), ('attach(''no_columns'', ''run'', ''{}'', ''{nope}'')'), ('attach(''wrong_runs'', ''run'', resource => ''now()'')'),
     ('attach(''pg_class'')'), ('detach(NULL)'), ('detach(''wrong_runs'')'), ('detach(''pg_class'')'),
     ('grant_access(NULL, ''reader'')'), ('grant_access(current_user::regrole, NULL)'), ('grant_access(current_user::regrole, ''readers'')'), ('grant_access(current_user::regrole, ''admin'')'),
     ('grant_access(current_user::regrole, ''tenant'')'), ('grant_access(current_user::regrole, ''tenant'', '''')'), ('grant_access(current_user::regrole, ''reader'', ''u'')'), ('grant_access(0::oid::regrole, ''reader'')'),
@@ -121,6 +127,21 @@ SELECT c.sql, w.context FROM calls AS c, wrong('SELECT * FROM webhook_events.' |
     WHERE w.context ~ 'webhook_events_internal' OR w.message ~ 'webhook_events_internal' ORDER BY c.n;
 SELECT d.definition, w.context FROM definitions AS d, wrong_definition(d.definition) AS w
     WHERE w.context ~ 'webhook_events_internal' OR w.message ~ 'webhook_events_internal' ORDER BY d.n;
+
+-- Nothing is written below the level of SQL where nothing may be.
+BEGIN READ ONLY;
+SELECT c.sql, w.state, w.message FROM (VALUES
+    ('create_webhook(''https://example.com/'', ''{ACTOR.RUN.CREATED}'')'),
+    ('create_webhook(''{"requestUrl": "https://example.com/", "eventTypes": ["ACTOR.RUN.CREATED"]}''::jsonb)'),
+    ('create_ad_hoc_webhooks(''r'', ''[{"requestUrl": "https://example.com/", "eventTypes": ["ACTOR.RUN.CREATED"]}]''::jsonb)'),
+    ('test_webhook(''<webhook>'')'), ('update_webhook(''<webhook>'', ''{}'')'),
+    ('attach(''wrong_runs'')'), ('pause()')) AS c (sql), wrong('SELECT webhook_events.' || c.sql) AS w;
+ROLLBACK;
+
+-- No signature is older than that.
+SELECT webhook_events.verify_signature('{whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}', '{"webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330", "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="}', '{"test": 2432232314}', t.tolerance)
+    FROM (VALUES ('5 minutes'::interval), ('200 years'), ('178000000 years')) AS t (tolerance);
 
 -- Told, and accepted all the same.
 \set VERBOSITY default
@@ -139,4 +160,4 @@ SET client_min_messages = warning;
 DELETE FROM webhook_events_internal.webhooks;
 DROP FUNCTION wrong, wrong_definition;
 DROP VIEW wrong_view;
-DROP TABLE wrong_runs, wrong_things, calls, definitions;
+DROP TABLE wrong_runs, wrong_things, wide_runs, no_columns, calls, definitions;
