@@ -24,10 +24,13 @@ static Statement prove_statement = {
 	1, {TEXTOID}, NULL
 };
 
+/* Nothing is sent before this is done, so it waits for no lock. */
 static Statement forget_starts_statement = {
-	"DELETE FROM webhook_events_internal.worker_starts"
+	"DELETE FROM webhook_events_internal.worker_starts AS s"
+	" USING (SELECT id FROM webhook_events_internal.worker_starts"
 	" WHERE id < (SELECT id FROM webhook_events_internal.worker_starts"
-	" ORDER BY id DESC OFFSET 20 LIMIT 1)",
+	" ORDER BY id DESC OFFSET 20 LIMIT 1) FOR UPDATE SKIP LOCKED) AS o"
+	" WHERE s.id = o.id",
 	0, {0}, NULL
 };
 

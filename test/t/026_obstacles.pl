@@ -82,6 +82,17 @@ deliver('tenant', $tenant, 3);
 pass('a webhook that somebody is about to delete keeps nobody from being called');
 $session->query_safe('ROLLBACK');
 
+# Somebody locks what tells of earlier starts, of which the oldest are forgotten.
+query("INSERT INTO webhook_events_internal.worker_starts (version, filler) SELECT 'old', '' FROM generate_series(1, 30)");
+$session->query_safe('BEGIN; SELECT FROM webhook_events_internal.worker_starts FOR UPDATE');
+restart_worker();
+deliver('other', $other, 3);
+pass('starts that can not be forgotten keep nobody from being called');
+$session->query_safe('ROLLBACK');
+restart_worker();
+deliver('other', $other, 3);
+cmp_ok(query('SELECT count(*) FROM webhook_events_internal.worker_starts'), '<=', 21, 'and are forgotten another time');
+
 # Somebody locks a row while its request is under way.
 my $held = create_webhook($node, $receiver->url('/hold/row'), 'ACTOR.RUN.CREATED', actor_id => "'held'");
 my $row = "FROM webhook_events_internal.dispatches WHERE webhook_id = '$held'";
