@@ -58,37 +58,48 @@ sub transactions_in_turns
 	return map { $_ => median(@{ $times{$_} }) } @tables;
 }
 
-# Instructions that a server of its own spends on statements, under callgrind.
+# Instructions that a server of its own spends on each of several lists of statements, one
+# after the other in one process under callgrind, which notes its counts at each call of mark().
 sub instructions
 {
-	my ($node, @statements) = @_;
-	my $sql = join "\n", @statements, '';
-	my $log = $node->data_dir . '.callgrind';
+	my ($node, @segments) = @_;
+	my $sql = join "\n", 'SELECT mark();', (map { (@$_, 'SELECT mark();') } [], @segments), '';
+	my $directory = tempdir('callgrind_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 	my ($postgres) = grep { -x } map { "$_/postgres" } split /:/, $ENV{PATH};
 	my $errors = '';
 
-	IPC::Run::run([ 'valgrind', '--tool=callgrind', "--callgrind-out-file=$log", $postgres, '--single',
+	IPC::Run::run([ 'valgrind', '--tool=callgrind', "--callgrind-out-file=$directory/out", '--dump-before=mark', $postgres, '--single',
 			'-D', $node->data_dir, 'postgres' ], '<', \$sql, '>', '/dev/null', '2>', \$errors)
 	  or die $errors;
-	unlink $log;
-	return $errors =~ /Collected : (\d+)/ ? $1 : die $errors;
+	my ($mark, @counts) = map { slurp_file("$directory/out.$_") =~ /^summary: (\d+)/m ? $1 : die $errors } 2 .. 2 + @segments;
+
+	return map { $_ - $mark } @counts;
+}
+
+# The same for tables, in turns: the medians by table of what statements cost, which the
+# callback makes for a table and a turn.  The first turn does not count.
+sub instructions_in_turns
+{
+	my ($node, $rounds, $statements, @tables) = @_;
+	my @counts = instructions($node, map { my $round = $_; map { $statements->($_, $round) } @tables } 0 .. $rounds);
+
+	return map { my $i = $_; $tables[$i] => median(map { $counts[ $i + $_ * @tables ] } 1 .. $rounds) } 0 .. $#tables;
 }
 
 # Instructions of an UPDATE, by table: of a row of a large one, or of a statement for one row.
 sub instructions_of_update
 {
 	my ($node, $in_bulk, $assignments, @tables) = @_;
-	my %count;
-
-	foreach my $table (@tables)
-	{
+	my $statements = $in_bulk ? 1 : 200;
+	my %count = instructions_in_turns($node, $in_bulk ? 1 : 5, sub {
+		my ($table, $round) = @_;
 		my $update = "UPDATE $table SET $assignments";
-		my ($few, $many) = $in_bulk ? ([("$update WHERE false") x 2], [($update) x 2])
-		  : map { [ map { "$update WHERE id = 'run' || lpad('$_', 14, '0')" } 1 .. $_ ] } 100, 1100;
 
-		$count{$table} = (instructions($node, @$many) - instructions($node, @$few)) / ($in_bulk ? 2 * $rows : 1000);
-	}
-	return %count;
+		return [$update] if $in_bulk;
+		return [ map { "$update WHERE id = 'run" . sprintf('%014d', $_ + $round * $statements) . "'" } 1 .. $statements ];
+	}, @tables);
+
+	return map { $_ => $count{$_} / ($in_bulk ? $rows : $statements) } @tables;
 }
 
 # Stops the server to count instructions, if there is valgrind.
@@ -113,6 +124,8 @@ sub create_noop_trigger
 
 	sql($node, <<"SQL");
 CREATE FUNCTION noop() RETURNS trigger LANGUAGE c AS '$noop';
+CREATE FUNCTION mark() RETURNS void LANGUAGE c AS '$noop';
+CREATE FUNCTION cpu_seconds() RETURNS float8 LANGUAGE c AS '$noop';
 CREATE TRIGGER noop AFTER UPDATE ON noop_runs FOR EACH ROW
 	WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION noop();
 SQL
@@ -281,7 +294,7 @@ sub statements_of_life
 		"UPDATE $table SET status = 'SUCCEEDED', finished_at = now() WHERE id = $id");
 }
 
-# Microseconds of a life when two clients of pgbench live them, medians by table.
+# Microseconds of a life when two clients of pgbench live them, by table for each turn.
 sub lives_of_clients
 {
 	my ($node, @tables) = @_;
@@ -295,7 +308,7 @@ sub lives_of_clients
 		append_to_file("$directory/$table", "SELECT nextval('${table}_ids') AS i \\gset\n"
 			  . join('', map { "$_;\n" } statements_of_life($table, ':i')));
 	}
-	foreach my $round (1 .. $scale{rounds})
+	foreach my $round (1 .. $scale{client_turns})
 	{
 		foreach my $table (@tables)
 		{
@@ -306,22 +319,54 @@ sub lives_of_clients
 			push @{ $times{$table} }, 2e6 / $tps;
 		}
 	}
-	return map { $_ => median(@{ $times{$_} }) } @tables;
+	return %times;
 }
 
-# What triggers add to a loop of $count turns, against what PL/pgSQL adds.
+# What statements, which the callback makes for a table and a turn, take on tables, in one
+# session and in turns that begin with another table each: by table for each turn the seconds
+# by the clock and by the session's CPU.  The first turn does not count.
+sub spent_in_turns
+{
+	my ($node, $rounds, $statement, @tables) = @_;
+	my @order = map { my $round = $_; map { [ $tables[ ($_ + $round) % @tables ], $round ] } 0 .. $#tables } 0 .. $rounds;
+	my $now = 'SELECT extract(epoch FROM clock_timestamp()) AS clock, cpu_seconds() AS cpu \gset';
+	my @spent = split /\n/, sql($node, join "\n", map {
+			("$now before_", $statement->(@$_) . ';', "$now after_", 'SELECT :after_clock - :before_clock, :after_cpu - :before_cpu;')
+		} @order);
+	my %times;
+
+	foreach my $i (0 .. $#order)
+	{
+		my ($table, $round) = @{ $order[$i] };
+
+		push @{ $times{$table} }, [ split /[|]/, $spent[$i] ] if $round > 0;
+	}
+	return %times;
+}
+
+# What triggers add to a loop of $count turns, against what PL/pgSQL adds: medians of what
+# each turn says.
 sub added
 {
 	my ($name, $what, $count, $bar, %times) = @_;
-	my $added = sub { ($times{ $_[0] }[0] - $times{bare_runs}[0]) * 1e6 / $count };
 
-	result(what => "$what, bare", figure => sprintf('%.1f us', $times{bare_runs}[0] * 1e6 / $count));
-	foreach my $table (qw(noop_runs attached_runs plpgsql_runs))
+	foreach my $by ([ clock => 0 ], [ CPU => 1 ])
 	{
-		result(what => "  $name->{$table} adds", figure => sprintf('%.1f us', $added->($table)),
-			$table ne 'attached_runs' ? () : (
-				reference => sprintf('PL/pgSQL %.1f us', $added->('plpgsql_runs')),
-				number => $added->($table) / $added->('plpgsql_runs'), bar => $bar));
+		my ($unit, $i) = @$by;
+		my $added = sub {
+			my ($table) = @_;
+
+			return median(map { $times{$table}[$_][$i] - $times{bare_runs}[$_][$i] } 0 .. $#{ $times{bare_runs} }) * 1e6 / $count;
+		};
+
+		result(what => "$what, by $unit, bare", figure => sprintf('%.1f us', median(map { $_->[$i] } @{ $times{bare_runs} }) * 1e6 / $count));
+		foreach my $table (qw(noop_runs attached_runs plpgsql_runs))
+		{
+			result(what => "  $name->{$table} adds", figure => sprintf('%.1f us', $added->($table)),
+				$table ne 'attached_runs' ? () : (
+					reference => sprintf('PL/pgSQL %.1f us', $added->('plpgsql_runs')),
+					number => $added->($table) / $added->('plpgsql_runs'), bar => $bar));
+		}
 	}
 	return;
 }
@@ -367,36 +412,49 @@ END \$\$;
 ANALYZE $table;
 SQL
 		}
-		my %lived = medians_in_turns($node, $scale{turns}, sub {
+		# A day of some size: below 45,000 events each of their index entries is looked for from the root.
+		foreach my $turn (1 .. 6)
+		{
+			sql($node, "UPDATE $_ SET status = CASE status WHEN 'SUCCEEDED' THEN 'FAILED' ELSE 'SUCCEEDED' END; VACUUM $_")
+			  foreach @tables;
+		}
+		my %lived = spent_in_turns($node, $scale{life_turns}, sub {
 			my ($table, $round) = @_;
 			my $first = $rows + 1 + $round * $lives;
 
 			return sprintf('CALL %s_lives(%d, %d)', $table, $first, $first + $lives - 1);
 		}, @tables);
 		added(\%name, 'lives in a loop on the server, one', $lives, '<= 0.35', %lived);
-		my %updated = medians_in_turns($node, $scale{turns}, sub { "CALL $_[0]_updates(1, $lives)" }, @tables);
+		my %updated = spent_in_turns($node, $scale{life_turns}, sub { "CALL $_[0]_updates(1, $lives)" }, @tables);
 		added(\%name, 'updates in such a loop, one', $lives, '<= 0.30', %updated);
 
 		my %single = lives_of_clients($node, @tables);
-		result(what => 'lives, 2 clients of pgbench, bare', figure => sprintf('%.1f us', $single{bare_runs}));
+		my $added_by_clients = sub { my ($table) = @_; median(map { $single{$table}[$_] - $single{bare_runs}[$_] } 0 .. $#{ $single{$table} }) };
+		result(what => 'lives, 2 clients of pgbench, bare', figure => sprintf('%.1f us', median(@{ $single{bare_runs} })));
 		foreach my $table (@tables[ 1 .. $#tables ])
 		{
-			result(what => "  $name{$table} adds", figure => sprintf('%.1f us', $single{$table} - $single{bare_runs}),
+			result(what => "  $name{$table} adds", figure => sprintf('%.1f us', $added_by_clients->($table)),
 				$table ne 'attached_runs' ? () : (
-					reference => sprintf('PL/pgSQL %.1f us', $single{plpgsql_runs} - $single{bare_runs}),
-					number => ($single{attached_runs} - $single{bare_runs}) / ($single{plpgsql_runs} - $single{bare_runs}), bar => '<= 0.35'));
+					reference => sprintf('PL/pgSQL %.1f us', $added_by_clients->('plpgsql_runs')),
+					number => $added_by_clients->($table) / $added_by_clients->('plpgsql_runs'), bar => '<= 0.35'));
 		}
 
-		sql($node, 'VACUUM ANALYZE');
+		# Not the events: small ones would go into what room VACUUM finds on pages that are summarized.
+		sql($node, join '', map { "VACUUM ANALYZE $_;" } @tables);
 		return unless can_count_instructions($node);
-		my %count = map {
-			my $table = $_;
-			my ($few, $many) = map { instructions($node, "CALL ${table}_lives(9000001 + $_ * 1000, 9000000 + $_ * 1000 + $_)") } 50, 50 + $scale{counted_lives};
-			$table => ($many - $few) / $scale{counted_lives};
-		} qw(bare_runs attached_runs plpgsql_runs);
-		my ($ours, $theirs) = map { $count{$_} - $count{bare_runs} } qw(attached_runs plpgsql_runs);
-		result(what => 'instructions added to a life', figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
-			number => $ours / $theirs, bar => '<= 0.35');
+		my $counted = $scale{counted_lives};
+		foreach my $case (
+			[ 'instructions added to a life', '<= 0.35', sub { sprintf('CALL %s_lives(%d, %d)', $_[0], map { 9000000 + $_[1] * $counted + $_ } 1, $counted) } ],
+			[ 'instructions added to an update alone', '<= 0.30', sub { "CALL $_[0]_updates(1, $counted)" } ])
+		{
+			my ($what, $bar, $statement) = @$case;
+			my %count = instructions_in_turns($node, 2, sub { [ $statement->(@_) ] }, @tables);
+			my ($noop, $ours, $theirs) = map { ($count{$_} - $count{bare_runs}) / $counted } qw(noop_runs attached_runs plpgsql_runs);
+
+			result(what => $what, figure => sprintf('%.0f', $ours), reference => sprintf('PL/pgSQL %.0f', $theirs),
+				number => $ours / $theirs, bar => $bar);
+			result(what => '  of C triggers that do nothing', figure => sprintf('%.0f', $noop));
+		}
 		$node->start;
 	});
 	return;
