@@ -568,9 +568,17 @@ source_find_trigger(Relation relation, const char *operation)
 	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &relation->trigdesc->triggers[i];
+		Oid			function = trigger->tgfoid;
 
-		if (trigger->tgtype == type && trigger->tgnargs == 1 &&
-			source_is_trigger_function(trigger->tgfoid))
+		if (trigger->tgtype != type || trigger->tgnargs != 1 ||
+			!source_is_trigger_function(function))
+			continue;
+
+		/* To look for that can have had the triggers read anew. */
+		if (relation->trigdesc == NULL || i >= relation->trigdesc->numtriggers)
+			break;
+		trigger = &relation->trigdesc->triggers[i];
+		if (trigger->tgtype == type && trigger->tgfoid == function)
 			return trigger;
 	}
 	return NULL;

@@ -243,6 +243,7 @@ build_source(Source *source, Relation relation, const Trigger *trigger)
 	ResourceDependencies dependencies = {NIL, NIL, NIL};
 	Oid			attached = RelationGetRelid(relation);
 	SourceMapping *mapping;
+	char	   *argument;
 	StringInfoData problem;
 
 	if (trigger->tgnargs != 1)
@@ -251,9 +252,15 @@ build_source(Source *source, Relation relation, const Trigger *trigger)
 				 errmsg("trigger \"%s\" of table \"%s\" has no mapping of columns",
 						trigger->tgname, RelationGetRelationName(relation)),
 				 errhint("Only attach() makes such triggers.")));
+
+	/*
+	 * Of the trigger nothing is left if it is the relation's, once catalogs
+	 * are read.
+	 */
+	argument = pstrdup(trigger->tgargs[0]);
 	if (relation->rd_rel->relispartition)
 		attached = attached_relation(trigger->tgoid);
-	mapping = source_mapping_read(trigger->tgargs[0], relation, attached);
+	mapping = source_mapping_read(argument, relation, attached);
 	source->relation = RelationGetRelid(relation);
 	source->attached = mapping->attached;
 	source->is_elsewhere = mapping->is_elsewhere;
