@@ -190,5 +190,7 @@ webhook_counts_step(void)
 		write_position(position.number + 1, position.announced, position.announced);
 		return COUNTING_GOES_ON;
 	}
+	/* Once the table was emptied, numbers come again. */
+	awaited_number = 0;
 	return announce(&position) || add_changes(&position) ? COUNTING_GOES_ON : COUNTING_DONE;
 }

@@ -159,7 +159,22 @@ wait_for_sql($node, $all_counted, 't');
 is(wrong(), '', 'and are in the end');
 cmp_ok(query('SELECT count(*) FROM webhook_events_internal.webhook_counts WHERE webhooks <= 0'), '==', 0, 'no row says nothing');
 
-# Emptied, they begin anew.
+# Emptied, they begin anew: who is at it is waited for once more.
+foreach my $number (1, 2)
+{
+	query('TRUNCATE webhook_events_internal.webhooks');
+	$open = $node->background_psql('postgres', on_error_stop => 1) if $number == 2;
+	$open->query_safe("BEGIN; SELECT public.add_old('v', 5)") if $number == 2;
+	query("SELECT public.add('u', 600)");
+	wait_for_sql($node, 'SELECT count(*) > 0 FROM webhook_events_internal.webhook_counts_positions', 't');
+	wait_for_sql($node, $all_counted, 't') if $number == 1;
+}
+is(wrong(), '', 'while somebody adds some to a table that was emptied');
+$open->query_safe('COMMIT');
+$open->quit;
+is(wrong(), '', 'and after that');
+wait_for_sql($node, $all_counted, 't');
+is(wrong(), '', 'and when they are counted');
 query('TRUNCATE webhook_events_internal.webhooks');
 is(query(q{SELECT webhook_events.webhooks_json("limit" => 1) ->> 'total', webhook_events.webhooks_json('u02', "limit" => 1) ->> 'total'}), '0|0', 'of none there are none');
 query("SELECT public.add('u', 2000)");
