@@ -183,7 +183,10 @@ note_wake(uint32 wake)
 	{
 		waiting_look_again();
 		if (now >= next_sweep_at)
+		{
 			retiring_look_again();
+			lanes_look_again();
+		}
 		next_sweep_at = now + SWEEP_INTERVAL;
 	}
 }
