@@ -22,7 +22,7 @@ COMMENT ON FUNCTION webhook_events_internal.mask_url(text) IS
 
 CREATE FUNCTION webhook_events_internal.live_flights(OUT dispatch_id text, OUT webhook_id text,
         OUT host text, OUT attempt integer, OUT started_at timestamptz) RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT COST 10 ROWS 16
+    LANGUAGE c STABLE STRICT COST 10 ROWS 16
     AS 'MODULE_PATHNAME', 'webhook_events_live_flights';
 COMMENT ON FUNCTION webhook_events_internal.live_flights() IS
     'the requests that this database''s worker has under way';
@@ -32,13 +32,19 @@ CREATE FUNCTION webhook_events_internal.live_hosts(OUT host text, OUT in_flight 
         OUT is_probed boolean, OUT is_slow boolean, OUT is_congested boolean,
         OUT calls bigint, OUT failures bigint, OUT p50_ms double precision,
         OUT p95_ms double precision, OUT behind_since timestamptz, OUT waits_for text) RETURNS SETOF record
-    LANGUAGE c VOLATILE STRICT COST 10 ROWS 16
+    LANGUAGE c STABLE STRICT COST 10 ROWS 16
     AS 'MODULE_PATHNAME', 'webhook_events_live_hosts';
 COMMENT ON FUNCTION webhook_events_internal.live_hosts() IS
     'the hosts that this database''s worker met last';
 
+CREATE FUNCTION webhook_events_internal.work_time() RETURNS timestamptz
+    LANGUAGE c STABLE STRICT
+    AS 'MODULE_PATHNAME', 'webhook_events_work_time';
+COMMENT ON FUNCTION webhook_events_internal.work_time() IS
+    'the worker''s time, which next_attempt_at is compared with: the clock''s, unless that was set';
+
 CREATE FUNCTION webhook_events_internal.delivers() RETURNS boolean
-    LANGUAGE c VOLATILE STRICT
+    LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_delivers';
 COMMENT ON FUNCTION webhook_events_internal.delivers() IS
     'does status() know no reason why nothing is delivered?';
@@ -148,7 +154,8 @@ COMMENT ON COLUMN webhook_events.progress.ends_at IS
     'when all will be done at this rate, if nothing is added; NULL: nothing was done yet';
 
 -- A dispatch's last call has the number of its attempts, so that one look-up
--- finds it.  Every join is by a key, so filters on any id reach their index.
+-- finds it.  Every join is by a key, so filters on any id reach their index.  Nothing in it is
+-- volatile, so that it can become a part of the query that asks for the newest fifty.
 CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
     SELECT d.id, d.created_at, d.event_id, d.event_type, d.user_id, e.actor_id,
         e.actor_task_id, e.actor_run_id, e.actor_build_id, d.webhook_id,
@@ -161,7 +168,7 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
                 WHEN (SELECT EXISTS (SELECT FROM webhook_events_internal.pauses)) THEN 'paused'
                 WHEN NOT (SELECT webhook_events_internal.delivers()) THEN 'no delivery'
                 WHEN d.next_attempt_at = 'infinity' THEN 'waiting for its turn'
-                WHEN d.attempts > 0 AND d.next_attempt_at > pg_catalog.clock_timestamp()
+                WHEN d.attempts > 0 AND d.next_attempt_at > webhook_events_internal.work_time()
                     THEN CASE WHEN d.order_key IS NULL AND d.holds_until IS NOT NULL
                         THEN 'waiting for a retry, passed by those behind it'
                         ELSE 'waiting for a retry' END
@@ -177,7 +184,7 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
                 ELSE 'queued' END
             END AS state,
         d.attempts, c.response_status AS last_status,
-        coalesce(c.error_message, d.error_message) AS last_error,
+        coalesce(CASE d.status WHEN 'FAILED' THEN d.error_message END, c.error_message, d.error_message) AS last_error,
         coalesce(c.duration, c.finished_at - c.started_at) AS last_duration, d.next_attempt_at, d.finished_at
     FROM webhook_events_internal.dispatches AS d
         LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
@@ -207,7 +214,7 @@ COMMENT ON COLUMN webhook_events.deliveries.attempts IS 'calls that have ended';
 COMMENT ON COLUMN webhook_events.deliveries.last_status IS
     'HTTP status of the last call; NULL: it got no answer, or there was none';
 COMMENT ON COLUMN webhook_events.deliveries.last_error IS
-    'why the last call failed, or why there was none';
+    'why it was given up; of one that waits why the last call failed';
 COMMENT ON COLUMN webhook_events.deliveries.last_duration IS 'how long the last call took';
 COMMENT ON COLUMN webhook_events.deliveries.next_attempt_at IS
     'when it is called next, at the earliest; NULL: not at all, or when nothing else waits; infinity: when its turn comes';

@@ -3,13 +3,6 @@
 --
 
 
-CREATE FUNCTION webhook_events_internal.work_time() RETURNS timestamptz
-    LANGUAGE c VOLATILE STRICT
-    AS 'MODULE_PATHNAME', 'webhook_events_work_time';
-COMMENT ON FUNCTION webhook_events_internal.work_time() IS
-    'the worker''s time, which next_attempt_at is compared with: the clock''s, unless that was set';
-REVOKE ALL ON FUNCTION webhook_events_internal.work_time() FROM PUBLIC;
-
 CREATE FUNCTION webhook_events_internal.queue_dispatches(webhook_id text, event_ids text[],
         next_attempt_at timestamptz) RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE

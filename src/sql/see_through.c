@@ -37,6 +37,7 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
+#include "parser/parsetree.h"
 #include "sql/see_through.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -59,14 +60,39 @@ is_view(Oid view, const char *name)
 }
 
 /*
- * Views whose own condition is about rows of one table, all of which can be seen or
+ * A view whose own condition is about rows of one table, all of which can be seen or
  * those of one user.
  */
-static bool
-is_our_view(Oid view)
+typedef struct OurView
 {
-	return is_view(view, "events") || is_view(view, "dispatches") ||
-		is_view(view, "calls");
+	const char *name;
+	bool		for_parts;		/* only those who see a part are held to ... */
+	const char *columns[8];		/* ... conditions about these; none: about all */
+} OurView;
+
+/*
+ * Who asks "calls" asks another table as well, for rows that have passed what is
+ * cheaper, and EXPLAIN ANALYZE tells how often.  "deliveries" joins others: of a condition about
+ * their columns the planner believes that it is met soon, and reads all dispatches that there are.
+ */
+static const OurView our_views[] = {
+	{"events", false, {NULL}},
+	{"dispatches", false, {NULL}},
+	{"calls", true, {"dispatch_id"}},
+	{"deliveries", false, {"id", "created_at", "event_type", "user_id", "webhook_id",
+	"next_attempt_at", "finished_at"}}
+};
+
+/* Which of them it is; NULL if it is none. */
+static const OurView *
+our_view(Oid oid)
+{
+	for (int i = 0; i < (int) lengthof(our_views); i++)
+	{
+		if (is_view(oid, our_views[i].name))
+			return &our_views[i];
+	}
+	return NULL;
 }
 
 /*
@@ -203,14 +229,11 @@ tells_something(Node *node)
 	return conditions_tell(((FromExpr *) node)->quals);
 }
 
-/*
- * View "calls" asks another table whose a row is, for rows that have passed what is
- * cheaper; EXPLAIN ANALYZE tells how often.  Is the query about its first column at most, by
- * which it asks?
- */
+/* Are the conditions of a query about these columns of a view at most? */
 static bool
-is_about_ids(Query *query, int view)
+is_about_columns(Query *query, int view, const char *const *names)
 {
+	Oid			oid = view_of_subquery(rt_fetch(view, query->rtable));
 	Node	   *having = query->havingQual;
 	Bitmapset  *columns = NULL;
 	int			index = 0;
@@ -218,7 +241,9 @@ is_about_ids(Query *query, int view)
 
 	pull_varattnos((Node *) query->jointree, view, &columns);
 	pull_varattnos(having, view, &columns);
-	columns = bms_del_member(columns, 1 - FirstLowInvalidHeapAttributeNumber);
+	for (int i = 0; names[i] != NULL; i++)
+		columns = bms_del_member(columns, get_attnum(oid, names[i]) -
+								 FirstLowInvalidHeapAttributeNumber);
 
 	/* A join's columns can be anybody's. */
 	foreach(cell, query->rtable)
@@ -258,12 +283,15 @@ see_through(Query *query)
 	foreach(cell, query->rtable)
 	{
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+		const OurView *view;
 
 		index++;
-		if (entry->rtekind == RTE_SUBQUERY && entry->security_barrier &&
-			is_our_view(view_of_subquery(entry)) &&
-			(!is_view(view_of_subquery(entry), "calls") ||
-			 is_about_ids(query, index) || !sees_a_part()))
+		if (entry->rtekind != RTE_SUBQUERY || !entry->security_barrier)
+			continue;
+		view = our_view(view_of_subquery(entry));
+		if (view != NULL && (view->columns[0] == NULL ||
+							 (view->for_parts && !sees_a_part()) ||
+							 is_about_columns(query, index, view->columns)))
 			entry->security_barrier = false;
 	}
 }

@@ -40,7 +40,7 @@ SELECT p.oid::regprocedure AS inside_and_executable FROM pg_proc AS p
 
 -- no function looks up names in a path that is not its own, and each view is a barrier
 SELECT p.oid::regprocedure AS without_path FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
-    WHERE p.pronamespace::regnamespace::text ~ '^webhook_events' AND l.lanname <> 'c' AND p.prosqlbody IS NULL
+    WHERE p.pronamespace::regnamespace::text ~ '^webhook_events' AND l.lanname <> 'c' AND p.prosqlbody IS NULL AND p.prokind <> 'a'
         AND NOT coalesce(p.proconfig @> '{"search_path=pg_catalog, pg_temp"}', false);
 SELECT c.relname AS without_barrier FROM pg_class AS c
     WHERE c.relnamespace = 'webhook_events'::regnamespace AND c.relkind = 'v'

@@ -38,6 +38,8 @@ INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_i
 	SELECT o.id, CASE o.id WHEN d.lower || to_char($size, 'FM00000000') THEN 'wanted' || d.number ELSE o.id END, o.actor_id, o.actor_task_id, o.event_type,
 		CASE o.actor_id WHEN 'wanted' THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, now(), now(), 1
 	FROM webhook_events_internal.outbox AS o JOIN day AS d ON o.id ^@ d.lower;
+INSERT INTO webhook_events_internal.calls (dispatch_id, attempt, started_at, finished_at, response_status)
+	SELECT id, 1, now(), now(), 200 FROM webhook_events_internal.dispatches;
 SQL
 	return;
 }
@@ -67,6 +69,10 @@ my %lookup = (
 	'dispatches by a user who has many' => [ 'webhook_events.dispatches', 'user_id = $1', 'many7' ],
 	'dispatches by event_id' => [ 'webhook_events.dispatches', 'event_id = $1', 'wanted5' ],
 	'dispatches that failed' => [ 'webhook_events.dispatches', q{is_failed AND $1 <> ''}, 'wanted' ],
+	(map { ("deliveries by $_" => [ 'webhook_events.deliveries', "$_ = \$1", 'wanted' ]) } qw(webhook_id)),
+	'deliveries to a user who has many' => [ 'webhook_events.deliveries', 'user_id = $1', 'many7' ],
+	'the newest deliveries' => [ 'webhook_events.deliveries', q{$1 <> ''}, 'wanted' ],
+	'calls by webhook_id' => [ 'webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id', 'webhook_id = $1', 'wanted' ],
 );
 
 # Buffers and rows of each look-up.
@@ -115,7 +121,8 @@ sub compare
 	foreach my $name (sort keys %$small)
 	{
 		my ($before, $after) = ($small->{$name}, $large->{$name});
-		my $bar = $name =~ /stretch/ ? 60 : 300;
+		# A row of these comes from four tables, or from two.
+		my $bar = $name =~ /deliveries/ ? ($name =~ /stretch/ ? 450 : 750) : ($name =~ /stretch/ ? 60 : 300) * ($name =~ /calls/ ? 1.5 : 1);
 
 		is($after->{rows}, $before->{rows}, "$name, $what: the same result");
 		cmp_ok($after->{buffers}, '<=', 1.5 * $before->{buffers} + 10, "$name, $what: nearly the same buffers") or diag($after->{plan});
@@ -161,9 +168,11 @@ SQL
 			  . " AND id < webhook_events.id_lower_bound('$day 08:00+00')", 'seldom' ],
 		'user' => [ 'webhook_events.events', 'user_id = $1', 'seldom' ],
 		'webhook' => [ 'webhook_events.dispatches', 'webhook_id = $1', 'seldom' ],
+		# Those whom the planner knows of yesterday had many each.
+		'dispatches of a user' => [ 'webhook_events.dispatches', 'user_id = $1', 'seldom' ],
 		'event' => [ 'webhook_events.dispatches', 'event_id = $1', $event ],
 		'failed' => [ 'webhook_events.dispatches', q{is_failed AND id > $1}, $event ]);
-	my %rows = (build => 1, event => 1, failed => 20, run => 2, 'an Actor' => 50, 'an Actor in a third of the day' => 50, user => 50, webhook => 50);
+	my %rows = (build => 1, event => 1, failed => 20, run => 2, 'an Actor' => 50, 'an Actor in a third of the day' => 50, user => 50, webhook => 50, 'dispatches of a user' => 50);
 
 	foreach my $mode (qw(force_custom_plan force_generic_plan))
 	{
@@ -172,6 +181,8 @@ SQL
 			my $result = $found->{"$what, $mode"};
 
 			is($result->{rows}, $rows{$what}, "today by $what, $mode: what there is");
+			# Without knowing whom it is the planner takes him for one of those who had many.
+			next if $what eq 'dispatches of a user' && $mode eq 'force_generic_plan';
 			cmp_ok($result->{buffers}, '<=', 250, "today by $what, $mode: reads little of it") or diag($result->{plan});
 		}
 	}
