@@ -3,14 +3,14 @@
 --
 
 CREATE FUNCTION webhook_events_internal.read_as_owner(relation regclass, query text,
-        since timestamptz, until timestamptz, ids text[], hashes bigint[] DEFAULT '{}')
+        since timestamptz, until timestamptz, ids text[], kind text, ends bytea[])
     RETURNS TABLE (resource_id text, status text)
     LANGUAGE c STABLE STRICT
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_read_as_owner';
-COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], bigint[]) IS
-    'what a query about an attached table returns, run as that table''s owner, but rows with these hashes';
-REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], bigint[])
+COMMENT ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], text, bytea[]) IS
+    'what a query about an attached table returns, run as that table''s owner: what of this kind has ended and is not among ends, as wanted_sums() has them';
+REVOKE ALL ON FUNCTION webhook_events_internal.read_as_owner(regclass, text, timestamptz, timestamptz, text[], text, bytea[])
     FROM PUBLIC;
 
 -- Its rows are in shards, here or on other nodes, and each node has the events of its own.
@@ -32,7 +32,7 @@ COMMENT ON FUNCTION webhook_events_internal.is_distributed(regclass) IS
     'whether Citus keeps the rows of this table in shards';
 REVOKE ALL ON FUNCTION webhook_events_internal.is_distributed(regclass) FROM PUBLIC;
 
-CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz)
+CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz, ended bytea[])
     RETURNS TABLE (problem text, relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
@@ -49,7 +49,6 @@ DECLARE
     id_column text;
     ids text[];
     ends webhook_events.event_type[];
-    hashes bigint[];
     suspects text[];
     suspect_statuses text[];
     lower constant text := webhook_events.id_lower_bound(since - interval '1 hour');
@@ -84,26 +83,16 @@ BEGIN
             SELECT format('ACTOR.%s.%s', upper(source.kind COLLATE "C"), e.status)::webhook_events.event_type
             FROM unnest('{SUCCEEDED,FAILED,ABORTED,TIMED_OUT}'::text[]) WITH ORDINALITY AS e (status, number)
             ORDER BY e.number);
-        -- Rows whose ids are among these hashes have their event and need not be compared; of
-        -- very many events there are none, lest they take too much memory.
-        EXECUTE format('SELECT ARRAY(SELECT hashtextextended(o.%I COLLATE "C", array_position($2, o.event_type))'
-            ' FROM webhook_events_internal.outbox AS o'
-            ' WHERE o.id >= $1 AND o.event_type = ANY ($2) LIMIT 2000001)', id_column)
-        INTO hashes USING lower, ends;
-        IF cardinality(hashes) > 2000000 THEN
-            hashes := '{}';
-        END IF;
+        -- Rows whose ends events tell of need not be compared.
         SELECT coalesce(array_agg(r.resource_id), '{}'), coalesce(array_agg(r.status), '{}')
         INTO suspects, suspect_statuses
         FROM webhook_events_internal.read_as_owner(source.relation, format(
-                'SELECT r.%I::text, replace(r.%I::text COLLATE "C", ''-'', ''_'') FROM %s AS r'
-                ' WHERE r.%2$I::text COLLATE "C"'
-                '     IN (''SUCCEEDED'', ''FAILED'', ''ABORTED'', ''TIMED-OUT'', ''TIMED_OUT'') AND %4$s',
+                'SELECT r.%I::text, r.%I::text FROM %s AS r WHERE %4$s',
                 columns ->> 'id', columns ->> 'status', source.relation,
                 CASE WHEN finished IS NULL
                     THEN format('r.%I::text = ANY ($3)', columns ->> 'id')
                     ELSE format('%1$s >= $1 AND %1$s < $2', finished) END),
-            since, until, ids, hashes) AS r;
+            since, until, ids, source.kind, ended) AS r;
         CONTINUE WHEN suspects = '{}';
         RETURN QUERY EXECUTE format(
             'SELECT ''event is missing'', $1, r.resource_id FROM unnest($2, $3) AS r (resource_id, status)'
@@ -119,20 +108,122 @@ BEGIN
     END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz, bytea[]) IS
     'rows of attached tables that ended in this span and have no event that says so, and tables that can''t be read';
-REVOKE ALL ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION webhook_events_internal.missing_events(timestamptz, timestamptz, bytea[]) FROM PUBLIC;
+
+-- What webhooks should have got and did get, as counts and sums of hashes; see
+-- src/sql/audit_sums.c.  A span is an id from which and one up to which events count, one from which
+-- on ends of runs and builds do, and ids that don't count.
+CREATE FUNCTION webhook_events_internal.wanted_add(state internal, span text[], id text,
+        created_at timestamptz, xid xid8, event_type webhook_events.event_type, user_id text,
+        actor_id text, actor_task_id text, actor_run_id text, actor_build_id text) RETURNS internal
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_wanted_add';
+COMMENT ON FUNCTION webhook_events_internal.wanted_add(internal, text[], text, timestamptz, xid8,
+    webhook_events.event_type, text, text, text, text, text) IS 'adds an event for those who want it';
+REVOKE ALL ON FUNCTION webhook_events_internal.wanted_add(internal, text[], text, timestamptz, xid8,
+    webhook_events.event_type, text, text, text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.made_add(state internal, span text[], id text, event_id text,
+        webhook_id text) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_made_add';
+COMMENT ON FUNCTION webhook_events_internal.made_add(internal, text[], text, text, text) IS 'adds a dispatch';
+REVOKE ALL ON FUNCTION webhook_events_internal.made_add(internal, text[], text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.sums_combine(state internal, other internal) RETURNS internal
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_sums_combine';
+COMMENT ON FUNCTION webhook_events_internal.sums_combine(internal, internal) IS
+    'adds what another process has counted';
+REVOKE ALL ON FUNCTION webhook_events_internal.sums_combine(internal, internal) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.sums_write(state internal) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_sums_write';
+COMMENT ON FUNCTION webhook_events_internal.sums_write(internal) IS 'what was counted, as bytes';
+REVOKE ALL ON FUNCTION webhook_events_internal.sums_write(internal) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.sums_read(sums bytea, state internal) RETURNS internal
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_sums_read';
+COMMENT ON FUNCTION webhook_events_internal.sums_read(bytea, internal) IS 'reads such bytes';
+REVOKE ALL ON FUNCTION webhook_events_internal.sums_read(bytea, internal) FROM PUBLIC;
+
+CREATE AGGREGATE webhook_events_internal.wanted_sums(span text[], id text, created_at timestamptz, xid xid8,
+        event_type webhook_events.event_type, user_id text, actor_id text, actor_task_id text,
+        actor_run_id text, actor_build_id text) (
+    SFUNC = webhook_events_internal.wanted_add, STYPE = internal,
+    FINALFUNC = webhook_events_internal.sums_write,
+    COMBINEFUNC = webhook_events_internal.sums_combine,
+    SERIALFUNC = webhook_events_internal.sums_write,
+    DESERIALFUNC = webhook_events_internal.sums_read, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE webhook_events_internal.wanted_sums(text[], text, timestamptz, xid8,
+    webhook_events.event_type, text, text, text, text, text) IS
+    'of events: what each webhook should get, and what has ended';
+REVOKE ALL ON FUNCTION webhook_events_internal.wanted_sums(text[], text, timestamptz, xid8,
+    webhook_events.event_type, text, text, text, text, text) FROM PUBLIC;
+
+CREATE AGGREGATE webhook_events_internal.made_sums(span text[], id text, event_id text, webhook_id text) (
+    SFUNC = webhook_events_internal.made_add, STYPE = internal,
+    FINALFUNC = webhook_events_internal.sums_write,
+    COMBINEFUNC = webhook_events_internal.sums_combine,
+    SERIALFUNC = webhook_events_internal.sums_write,
+    DESERIALFUNC = webhook_events_internal.sums_read, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE webhook_events_internal.made_sums(text[], text, text, text) IS
+    'of dispatches: what each webhook gets';
+REVOKE ALL ON FUNCTION webhook_events_internal.made_sums(text[], text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.sums_differ(wanted bytea, made bytea, made_again bytea)
+    RETURNS bigint[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'webhook_events_sums_differ';
+COMMENT ON FUNCTION webhook_events_internal.sums_differ(bytea, bytea, bytea) IS
+    'hashes of the ids of webhooks that did not get, not counting what was made again, what they should have got';
+REVOKE ALL ON FUNCTION webhook_events_internal.sums_differ(bytea, bytea, bytea) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.replay_sums(lower text, upper text) RETURNS bytea
+    LANGUAGE sql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+AS $function$
+    SELECT webhook_events_internal.made_sums(ARRAY[lower, upper, ''], d.id, d.event_id, d.webhook_id)
+    FROM webhook_events_internal.dispatches AS d
+    WHERE d.id >= lower AND d.id < upper AND d.replay_of IS NOT NULL
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.replay_sums(text, text) IS
+    'made_sums() of dispatches that repeat others, which are few as a rule';
+REVOKE ALL ON FUNCTION webhook_events_internal.replay_sums(text, text) FROM PUBLIC;
+
+-- A day that is read nearly whole is read as it lies, without comparing its ids with bounds.
+CREATE FUNCTION webhook_events_internal.part_of_log(kind text, lower text, upper text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce((SELECT format('%s AS o', webhook_events_internal.day_table(t.kind, t.day))
+            FROM webhook_events_internal.day_tables() AS t
+            WHERE t.kind = part_of_log.kind
+                AND webhook_events.id_lower_bound((t.day + interval '12 hours') AT TIME ZONE 'UTC') >= lower COLLATE "C"
+                AND webhook_events.id_lower_bound((t.day + interval '1 day') AT TIME ZONE 'UTC') = upper),
+        format('webhook_events_internal.%I AS o WHERE o.id >= %L AND o.id < %L', kind, lower, upper))
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.part_of_log(text, text, text) IS
+    'what to read for the rows of a kind whose ids are in a span within a day, and maybe others of that day';
+REVOKE ALL ON FUNCTION webhook_events_internal.part_of_log(text, text, text) FROM PUBLIC;
 
 -- For each day and webhook the dispatches that there should be are counted, and those
 -- that there are, with a sum of their events' hashes; only webhooks for which the
--- two differ are looked at one by one.  Events are joined with webhooks by what the
+-- two differ are looked at one by one.  Then events are joined with webhooks by what the
 -- condition is about and by the type: hashes alone, so that the time grows with
 -- the rows.  Kinds of conditions that no webhook has are left out, for each costs a
--- reading of the events.  Routing makes a dispatch of its event's day.  The rules are
--- those of webhook_match() in src/rules/webhook.c: a function that is called for
--- each pair would cost more than all the rest.
+-- reading of the events.  Routing makes a dispatch of its event's day.  The rules of this join are
+-- those of webhook_match() in src/rules/webhook.c, which is asked before.  What has ended is noted
+-- on the way, from an hour before the span on: the clock of an attached table may be another one.
 CREATE FUNCTION webhook_events_internal.missing_dispatches(since timestamptz, until timestamptz)
-    RETURNS TABLE (event_id text, resource_id text, webhook_id text)
+    RETURNS TABLE (event_id text, resource_id text, webhook_id text, ended bytea)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET jit = off
@@ -173,47 +264,56 @@ DECLARE
     server bigint := (webhook_events_internal.current_place())[1];
     kind text[];
     exists boolean;
-    all_wanted text[] := '{}';
     suspects_wanted text[] := '{}';
     suspects text[];
+    wanted_sums bytea;
+    made_sums bytea;
+    differing bigint[];
     tests text[];
     day timestamptz;
-    lower text;
-    upper text := webhook_events.id_lower_bound(since);
+    ends_lower constant text := webhook_events.id_lower_bound(since - interval '1 hour');
+    first constant text COLLATE "C" := webhook_events.id_lower_bound(since);
+    last constant text COLLATE "C" := webhook_events.id_lower_bound(until);
+    day_lower text COLLATE "C";
+    day_upper text COLLATE "C" := ends_lower;
+    lower text COLLATE "C";
+    upper text COLLATE "C";
 BEGIN
     FOREACH kind SLICE 1 IN ARRAY kinds LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM webhook_events_internal.webhooks AS h'
             ' WHERE h.is_enabled AND %s)', kind[1]) INTO exists;
         CONTINUE WHEN NOT exists;
-        all_wanted := all_wanted || format(wanted, kind[1], kind[2], '', is_routed);
         suspects_wanted := suspects_wanted
             || format(wanted, kind[1], kind[2], 'AND w.id = ANY ($3)', is_routed);
     END LOOP;
     -- From one day that has events to the next one.
     LOOP
-        SELECT min(o.id) INTO lower FROM webhook_events_internal.outbox AS o
-        WHERE o.id >= upper AND o.id < webhook_events.id_lower_bound(until);
-        EXIT WHEN lower IS NULL;
-        day := webhook_events.id_time(lower);
-        lower := webhook_events.id_lower_bound(day);
-        upper := webhook_events.id_lower_bound(least(until,
-            (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day') AT TIME ZONE 'UTC'));
-        EXIT WHEN upper <= lower;  -- a time that no id tells
-        IF all_wanted <> '{}' THEN
-            EXECUTE format('SELECT array_agg(w.webhook_id) FROM ('
-                'SELECT e.webhook_id, count(*) AS dispatches, sum(hashtext(e.event_id)) AS hashes'
-                ' FROM (%s) AS e GROUP BY e.webhook_id) AS w'
-                ' LEFT JOIN (SELECT d.webhook_id, count(*) AS dispatches,'
-                '     sum(hashtext(d.event_id)) AS hashes'
-                ' FROM webhook_events_internal.dispatches AS d'
-                ' WHERE d.id >= $1 AND d.id < $2 AND d.replay_of IS NULL'
-                ' GROUP BY d.webhook_id) AS a ON a.webhook_id = w.webhook_id'
-                ' WHERE (a.dispatches, a.hashes) IS DISTINCT FROM (w.dispatches, w.hashes)',
-                array_to_string(all_wanted, ' UNION ALL '))
-            INTO suspects USING lower, upper, NULL::text[], unrouted, server;
-        END IF;
+        SELECT min(o.id) INTO day_lower FROM webhook_events_internal.outbox AS o
+        WHERE o.id >= day_upper;
+        EXIT WHEN day_lower IS NULL;
+        day := webhook_events.id_time(day_lower);
+        day_lower := webhook_events.id_lower_bound(day);
+        day_upper := webhook_events.id_lower_bound(
+            (date_trunc('day', day AT TIME ZONE 'UTC') + interval '1 day') AT TIME ZONE 'UTC');
+        EXIT WHEN day_upper <= day_lower;  -- a time that no id tells
+        lower := greatest(day_lower, first);
+        upper := least(day_upper, last);
+        -- EXECUTE, since only that lets several processes read.
+        EXECUTE format('SELECT webhook_events_internal.wanted_sums($1, o.id, o.created_at, o.xid, o.event_type,'
+            '     o.user_id, o.actor_id, o.actor_task_id, o.actor_run_id, o.actor_build_id) FROM %s',
+            webhook_events_internal.part_of_log('outbox', day_lower, day_upper))
+        INTO wanted_sums USING ARRAY[lower, upper, ends_lower] || unrouted;
+        RETURN QUERY SELECT NULL::text, NULL::text, NULL::text, wanted_sums;
+        CONTINUE WHEN lower >= upper;
+        EXECUTE format('SELECT webhook_events_internal.made_sums($1, o.id, o.event_id, o.webhook_id) FROM %s',
+            webhook_events_internal.part_of_log('dispatches', lower, upper))
+        INTO made_sums USING ARRAY[lower, upper, ''];
+        differing := webhook_events_internal.sums_differ(wanted_sums, made_sums,
+            webhook_events_internal.replay_sums(lower, upper));
+        suspects := CASE WHEN differing IS NOT NULL THEN (SELECT array_agg(w.id)
+            FROM webhook_events_internal.webhooks AS w WHERE hashtextextended(w.id, 0) = ANY (differing)) END;
         IF suspects IS NOT NULL THEN
-            RETURN QUERY EXECUTE format('SELECT e.* FROM (%s) AS e WHERE NOT EXISTS ('
+            RETURN QUERY EXECUTE format('SELECT e.*, NULL::bytea FROM (%s) AS e WHERE NOT EXISTS ('
                 'SELECT FROM webhook_events_internal.dispatches AS d'
                 ' WHERE d.event_id = e.event_id AND d.webhook_id = e.webhook_id'
                 '     AND d.webhook_id = ANY ($3) AND d.id >= $1 AND d.id < $2)',
@@ -225,7 +325,7 @@ BEGIN
             WHERE e.id >= lower AND e.id < upper AND e.webhook_id IS NOT NULL AND e.event_type = 'TEST'
                 AND e.id <> ALL (unrouted));
         IF tests <> '{}' THEN
-            RETURN QUERY SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id
+            RETURN QUERY SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id, NULL::bytea
             FROM webhook_events_internal.outbox AS e
                 JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id
             WHERE e.id >= lower AND e.id < upper AND e.id = ANY (tests) AND NOT EXISTS (
@@ -237,7 +337,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) IS
-    'events of this span that were routed without a dispatch that they should have';
+    'events of this span that were routed without a dispatch that they should have, and for each day, in ended, what had ended';
 REVOKE ALL ON FUNCTION webhook_events_internal.missing_dispatches(timestamptz, timestamptz) FROM PUBLIC;
 
 -- Few, as a rule, so each one's event is looked up.
@@ -304,6 +404,8 @@ DECLARE
     retention interval;
     patience interval;
     first timestamptz;
+    found record;
+    ended bytea[] := '{}';
     unchecked text;
 BEGIN
     IF since IS NULL OR until IS NULL THEN
@@ -329,9 +431,17 @@ BEGIN
     -- Days are looked at one after the other, so there must be a last one.
     until := least(until, greatest(now(), (SELECT o.created_at
         FROM webhook_events_internal.outbox AS o ORDER BY o.id DESC LIMIT 1)) + interval '1 day');
+    FOR found IN SELECT * FROM webhook_events_internal.missing_dispatches(first, until) LOOP
+        IF found.event_id IS NULL THEN
+            ended := ended || found.ended;
+        ELSE
+            RETURN QUERY SELECT 'dispatch is missing', NULL::regclass, found.resource_id, found.event_id,
+                found.webhook_id;
+        END IF;
+    END LOOP;
     RETURN QUERY
         SELECT m.problem, m.relation, m.resource_id, NULL::text, NULL::text
-        FROM webhook_events_internal.missing_events(first, until) AS m;
+        FROM webhook_events_internal.missing_events(first, until, ended) AS m;
     RETURN QUERY
         SELECT b.problem, NULL::regclass, NULL::text, NULL::text, NULL::text
         FROM unnest(webhook_events_internal.broken_tables()) AS b (problem);
@@ -348,9 +458,6 @@ BEGIN
             JOIN webhook_events_internal.outbox AS e ON e.id = u.id
         WHERE e.created_at >= first AND e.created_at < until
             AND e.created_at < clock_timestamp() - interval '1 minute';
-    RETURN QUERY
-        SELECT 'dispatch is missing', NULL::regclass, m.resource_id, m.event_id, m.webhook_id
-        FROM webhook_events_internal.missing_dispatches(first, until) AS m;
     RETURN QUERY
         SELECT format('dispatch %s was due at %s', d.id, d.next_attempt_at), NULL::regclass,
             d.resource_id, d.event_id, d.webhook_id

@@ -12,13 +12,13 @@
 
 #include "access/relation.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
 #include "port/pg_bitutils.h"
+#include "sql/audit_sums.h"
 #include "store/access.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
@@ -29,77 +29,118 @@
 
 PG_FUNCTION_INFO_V1(webhook_events_read_as_owner);
 
-/* Hashes of ids, in a table that is at most half full; 0 is a free place. */
+/* The arguments of read_as_owner(). */
+enum
+{
+	READ_RELATION,
+	READ_QUERY,
+	READ_SINCE,
+	READ_KIND = READ_SINCE + 3,
+	READ_ENDS
+};
+
+/*
+ * Hashes of ends, in a table that is at most half full.  One half of a hash says where, the other
+ * one is there, 0 in a free place: so the table fits into a processor's cache sooner, and one of
+ * a billion ends that lack an event is taken for another one.
+ */
 typedef struct Hashes
 {
-	uint64	   *places;
+	uint32	   *places;
 	uint64		mask;
 } Hashes;
 
-/* What receives the rows and keeps those whose hash is unknown. */
+/* What receives the rows and keeps those that have ended, and whose hash is unknown. */
 typedef struct Sieve
 {
 	DestReceiver receiver;
 	ReturnSetInfo *result;
-	const Hashes *known;
+	SourceKind	kind;
+	Hashes		known;
 } Sieve;
 
-static uint64 *
+static uint32
+stored_half(uint64 hash)
+{
+	return Max((uint32) (hash >> 32), 1);
+}
+
+/* Where a hash is, or would be. */
+static uint32 *
 find_place(const Hashes *hashes, uint64 hash)
 {
+	uint32		half = stored_half(hash);
 	uint64		place = hash & hashes->mask;
 
-	while (hashes->places[place] != 0 && hashes->places[place] != hash)
+	while (hashes->places[place] != 0 && hashes->places[place] != half)
 		place = (place + 1) & hashes->mask;
 	return &hashes->places[place];
 }
 
-/* A null among them is no row's. */
+/* Reads the ends that events of some days tell of; of too many there are none. */
 static Hashes
-read_hashes(ArrayType *array)
+read_ends(ArrayType *days)
 {
 	Hashes		hashes;
 	Datum	   *values;
 	bool	   *nulls;
-	int			count;
+	int			ndays;
+	int64		count = 0;
+	bool		too_many = false;
 
-	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values,
-					  &nulls, &count);
-	hashes.mask = pg_nextpower2_64(2 * (uint64) count + 2) - 1;
-	hashes.places = MemoryContextAllocExtended(CurrentMemoryContext,
-											   sizeof(uint64) * (hashes.mask + 1),
-											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (int i = 0; i < count; i++)
+	deconstruct_array(days, BYTEAOID, -1, false, TYPALIGN_INT, &values, &nulls, &ndays);
+	for (int i = 0; i < ndays; i++)
 	{
-		uint64		hash = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+		const char *ends;
+		int64		nends;
 
-		if (hash != 0)
-			*find_place(&hashes, hash) = hash;
+		if (nulls[i])
+			continue;
+		values[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(values[i]));
+		nends = audit_read_ends((bytea *) DatumGetPointer(values[i]), &ends);
+		too_many |= nends < 0;
+		count += nends;
+	}
+	too_many |= count > AUDIT_MAX_ENDS;
+	hashes.mask = pg_nextpower2_64(2 * (uint64) (too_many ? 0 : count) + 2) - 1;
+	hashes.places = MemoryContextAllocExtended(CurrentMemoryContext,
+											   sizeof(uint32) * (hashes.mask + 1),
+											   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < ndays && !too_many; i++)
+	{
+		const char *ends;
+		int64		nends = nulls[i] ? 0 :
+		audit_read_ends((bytea *) DatumGetPointer(values[i]), &ends);
+
+		for (int64 j = 0; j < nends; j++)
+		{
+			uint64		hash;
+
+			memcpy(&hash, ends + sizeof(uint64) * j, sizeof(hash));
+			*find_place(&hashes, hash) = stored_half(hash);
+		}
 	}
 	return hashes;
 }
 
-/* Which of the four ends of a run or build it is, as missing_events() counts them. */
-static int
-end_of_status(const text * status)
+/* How a row has ended by its status, written with a dash or an underscore. */
+static bool
+end_of_status(const text * status, AuditEnd *end)
 {
-	static const char *const ends[] = {"SUCCEEDED", "FAILED", "ABORTED"};
+	static const char *const ends[] = {"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"};
+	const char *bytes = VARDATA_ANY(status);
+	size_t		length = VARSIZE_ANY_EXHDR(status);
 
-	for (int i = 0; i < (int) lengthof(ends); i++)
+	for (int i = 0; i < N_AUDIT_ENDS; i++)
 	{
-		if (VARSIZE_ANY_EXHDR(status) == strlen(ends[i]) &&
-			memcmp(VARDATA_ANY(status), ends[i], strlen(ends[i])) == 0)
-			return i + 1;
+		if (length != strlen(ends[i]) ||
+			(memcmp(bytes, ends[i], length) != 0 &&
+			 (i != AUDIT_TIMED_OUT || memcmp(bytes, "TIMED-OUT", length) != 0)))
+			continue;
+		*end = (AuditEnd) i;
+		return true;
 	}
-	return lengthof(ends) + 1;
-}
-
-/* hashtextextended() of an id, with the end that its row tells of. */
-static uint64
-hash_row(const text * id, const text * status)
-{
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(id),
-							   (int) VARSIZE_ANY_EXHDR(id), end_of_status(status));
+	return false;
 }
 
 static bool
@@ -107,16 +148,19 @@ receive_row(TupleTableSlot *slot, DestReceiver *receiver)
 {
 	Sieve	   *sieve = (Sieve *) receiver;
 
-	slot_getallattrs(slot);
-	if (!slot->tts_isnull[0] && !slot->tts_isnull[1])
-	{
-		text	   *id = DatumGetTextPP(slot->tts_values[0]);
-		text	   *status = DatumGetTextPP(slot->tts_values[1]);
-		uint64		hash = hash_row(id, status);
+	AuditEnd	end;
+	text	   *id;
+	uint64		hash;
 
-		if (hash != 0 && *find_place(sieve->known, hash) == hash)
-			return true;
-	}
+	slot_getallattrs(slot);
+	/* What has no id nobody could look for. */
+	if (slot->tts_isnull[0] || slot->tts_isnull[1] ||
+		!end_of_status(DatumGetTextPP(slot->tts_values[1]), &end))
+		return true;
+	id = DatumGetTextPP(slot->tts_values[0]);
+	hash = audit_hash_end(sieve->kind, end, VARDATA_ANY(id), (int) VARSIZE_ANY_EXHDR(id));
+	if (*find_place(&sieve->known, hash) != 0)
+		return true;
 	tuplestore_putvalues(sieve->result->setResult, sieve->result->setDesc, slot->tts_values,
 						 slot->tts_isnull);
 	return true;
@@ -138,27 +182,28 @@ end_receiving(DestReceiver *receiver pg_attribute_unused())
 }
 
 /*
- * read_as_owner(relation regclass, query text, since timestamptz,
- * until timestamptz, ids text[], hashes bigint[]) RETURNS TABLE (...)
+ * read_as_owner(relation regclass, query text, since timestamptz, until timestamptz,
+ * ids text[], kind text, ends bytea[]) RETURNS TABLE (...)
  *
  * What a query returns that is run as the table's owner, whose types and casts it
- * evaluates: an id and a status, both texts.  It takes the three arguments before the last one.
- * Rows are left out whose hash is among the last one's: they need not be copied
- * nor compared.
+ * evaluates: an id and a status, both texts.  It takes the three arguments before the last
+ * two ones, which are what wanted_sums() says of some days: rows of that kind are left out that have
+ * not ended, or whose end is among these: they need not be copied nor compared.
  */
 Datum
 webhook_events_read_as_owner(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID};
-	char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	Hashes		known = read_hashes(PG_GETARG_ARRAYTYPE_P(5));
+	char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(READ_QUERY));
+	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(READ_KIND));
 	Sieve		sieve = {
 		.receiver = {
 			.receiveSlot = receive_row, .rStartup = start_receiving,
 			.rShutdown = end_receiving, .rDestroy = end_receiving, .mydest = DestTuplestore
 		},
 		.result = (ReturnSetInfo *) fcinfo->resultinfo,
-		.known = &known
+		.kind = strcmp(kind, "run") == 0 ? SOURCE_RUN : SOURCE_BUILD,
+		.known = read_ends(PG_GETARG_ARRAYTYPE_P(READ_ENDS))
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &sieve.receiver};
 	Relation	relation;
@@ -169,9 +214,9 @@ webhook_events_read_as_owner(PG_FUNCTION_ARGS)
 	for (int i = 0; i < (int) lengthof(types); i++)
 		options.params->params[i] = (ParamExternData)
 	{
-		.value = PG_GETARG_DATUM(i + 2), .pflags = PARAM_FLAG_CONST, .ptype = types[i]
+		.value = PG_GETARG_DATUM(READ_SINCE + i), .pflags = PARAM_FLAG_CONST, .ptype = types[i]
 	};
-	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	relation = relation_open(PG_GETARG_OID(READ_RELATION), AccessShareLock);
 	user = access_become(relation->rd_rel->relowner);
 	SPI_connect();
 	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
