@@ -123,7 +123,7 @@ BEGIN
     BEGIN
         PERFORM webhook_events_internal.inherit_statistics(kind, day);
     EXCEPTION WHEN OTHERS THEN
-        RAISE LOG 'table % has no statistics yet: %', child, SQLERRM;
+        RAISE LOG 'table % of database "%" has no statistics yet: %', child, current_database(), SQLERRM;
     END;
     RETURN true;
 END
@@ -256,6 +256,7 @@ AS $function$
 DECLARE
     child constant text := webhook_events_internal.day_table(kind, day);
     dependents text;
+    is_empty boolean;
 BEGIN
     IF webhook_events_internal.is_needed(kind, day) THEN
         RETURN false;
@@ -271,16 +272,20 @@ BEGIN
         EXECUTE format('DROP TABLE %s', child);
     EXCEPTION WHEN dependent_objects_still_exist THEN
         GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
+        EXECUTE format('SELECT NOT EXISTS (SELECT FROM %s)', child) INTO is_empty;
+        IF is_empty THEN
+            RAISE EXCEPTION 'table % is kept, and empty, because others depend on it: %', child,
+                split_part(dependents, E'\n', 1)
+                USING DETAIL = dependents, ERRCODE = 'dependent_objects_still_exist';
+        END IF;
         EXECUTE format('TRUNCATE %s', child);
-        RAISE LOG 'table % is kept, and empty, because others depend on it', child
-            USING DETAIL = dependents, ERRCODE = 'dependent_objects_still_exist';
-        RETURN false;
+        RETURN NULL;
     END;
     RETURN true;
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.drop_day(text, date) IS
-    'drops the table of a kind and a day (UTC), unless a dispatch waits that needs it; empties one that others depend on';
+    'drops the table of a kind and a day (UTC), unless a dispatch waits that needs it; empties one that others depend on (null), and says so when it is empty';
 REVOKE ALL ON FUNCTION webhook_events_internal.drop_day(text, date) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.drop_days(before date) RETURNS integer

@@ -63,6 +63,7 @@ static emit_log_hook_type prev_emit_log_hook = NULL;
 static uint32 woken_for = 0;
 
 static WorkerHold current_hold = HOLD_NONE;
+static WorkerHold told_hold = HOLD_NONE;	/* the last one but a standstill */
 static bool hold_is_stale = false;	/* it could not be looked for */
 
 /* When what was counted is to be read; DT_NOEND: it was. */
@@ -195,11 +196,31 @@ find_hold(WorkerHold *hold)
 	return result != WORK_GONE;
 }
 
+/* Logs that somebody has stopped delivery, or lets it go on. */
+static void
+log_stop(void)
+{
+	if (current_hold == HOLD_PAUSED || current_hold == HOLD_DELIVERY_OFF)
+		ereport(LOG,
+				(errmsg("webhooks of database \"%s\" are not delivered: %s",
+						work_database(), current_hold == HOLD_PAUSED ?
+						"they are paused" : "webhook_events.delivery is off")));
+	else if (current_hold == HOLD_NONE && told_hold != HOLD_NONE &&
+			 told_hold != HOLD_NOT_ATTACHED)
+		ereport(LOG,
+				(errmsg("webhooks of database \"%s\" are delivered again",
+						work_database())));
+	told_hold = current_hold;
+}
+
 /* Publishes a hold, and logs it if it is one that somebody must end. */
 static void
 report_hold(void)
 {
 	shared_worker_holds(current_hold);
+	/* Whoever pauses or resumes asks for a standstill first. */
+	if (current_hold != HOLD_STANDSTILL && current_hold != told_hold)
+		log_stop();
 	if (current_hold == HOLD_RESTORED_COPY || current_hold == HOLD_RESTORED_TABLES)
 		ereport(WARNING,
 				(errmsg(current_hold == HOLD_RESTORED_COPY ?
@@ -525,6 +546,7 @@ webhook_events_worker_main(Datum arg)
 	connect_to_slot(DatumGetInt32(arg));
 	before_shmem_exit(log_end, (Datum) 0);
 	was_lent = shared_worker_was_lent(&current_hold);
+	told_hold = current_hold;
 	update_hold();
 	log_start();
 	if (!was_lent)

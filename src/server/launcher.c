@@ -123,6 +123,32 @@ take_announced(void)
 		hash_search(absent, &announced[i], HASH_REMOVE, NULL);
 }
 
+/* Logs names in webhook_events.databases that are no database's, when they are news. */
+static void
+log_unknown_databases(void)
+{
+	static char *told = NULL;
+	StringInfoData unknown;
+	ListCell   *cell;
+
+	initStringInfo(&unknown);
+	foreach(cell, settings_database_names())
+	{
+		const char *name = lfirst(cell);
+
+		if (strcmp(name, "*") != 0 && !OidIsValid(get_database_oid(name, true)))
+			appendStringInfo(&unknown, "%s\"%s\"", unknown.len > 0 ? ", " : "", name);
+	}
+	if (unknown.len > 0 && (told == NULL || strcmp(told, unknown.data) != 0))
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_DATABASE),
+				 errmsg("there is no database %s, which webhook_events.databases names",
+						unknown.data)));
+	if (told != NULL)
+		pfree(told);
+	told = MemoryContextStrdup(TopMemoryContext, unknown.data);
+}
+
 /* The databases that could have the extension and may be worked for. */
 static List *
 list_databases(void)
@@ -152,6 +178,7 @@ list_databases(void)
 	}
 	table_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	log_unknown_databases();
 	CommitTransactionCommand();
 
 	/*

@@ -425,26 +425,29 @@ settings_allow_port(int port)
 	return ports_have(&allowed_ports, port);
 }
 
+List *
+settings_database_names(void)
+{
+	List	   *names;
+
+	return SplitIdentifierString(pstrdup(setting_databases), ',', &names) ? names : NIL;
+}
+
 bool
 settings_name_database(const char *name)
 {
-	char	   *text = pstrdup(setting_databases);
-	List	   *names;
+	List	   *names = settings_database_names();
 	ListCell   *cell;
 	bool		found = false;
 
-	if (SplitIdentifierString(text, ',', &names))
+	foreach(cell, names)
 	{
-		foreach(cell, names)
-		{
-			const char *item = lfirst(cell);
+		const char *item = lfirst(cell);
 
-			if (strcmp(item, "*") == 0 || strcmp(item, name) == 0)
-				found = true;
-		}
-		list_free(names);
+		if (strcmp(item, "*") == 0 || strcmp(item, name) == 0)
+			found = true;
 	}
-	pfree(text);
+	list_free(names);
 	return found;
 }
 

@@ -71,6 +71,9 @@ extern bool settings_allow_address(const struct sockaddr *address);
 /* May one be sent to this port? */
 extern bool settings_allow_port(int port);
 
+/* The names in webhook_events.databases, "*" among them, in CurrentMemoryContext. */
+extern List *settings_database_names(void);
+
 /* Does the setting "databases" name this one? */
 extern bool settings_name_database(const char *name);
 

@@ -197,8 +197,15 @@ run_task(void *argument)
 	uint64		count;
 
 	count = statement_write(task->statement, task->values, NULL);
-	if (task->work != NULL && DatumGetBool(statement_value(0, 1, &isnull)))
-		task->work->count++;
+	if (task->work != NULL)
+	{
+		bool		done = DatumGetBool(statement_value(0, 1, &isnull));
+
+		if (isnull)
+			task->has_more = true;
+		else if (done)
+			task->work->count++;
+	}
 	if (!task->is_deletion)
 		return;
 	if (task->statement == &delete_webhooks_statement)
@@ -364,7 +371,13 @@ look_after_days(DateADT today, DateADT before, DateADT over, bool drops,
 		}
 		shared_maintenance_does(task->activity, foreach_current_index(cell),
 								list_length(search.tasks));
-		(void) try_task(task);
+
+		/*
+		 * A table that others depend on is emptied; why it stays is an error
+		 * of its own.
+		 */
+		if (try_task(task))
+			(void) try_task(task);
 	}
 	shared_maintenance_does("", 0, 0);
 	tell_what_was_done();

@@ -327,6 +327,11 @@ sub check_log
 			$is_once = $is_turn->($pid, $host, $rests);
 			$nrests += $rests;
 		}
+		# Pauses follow one another, and each worker says that there is one.
+		elsif ($text =~ /^webhooks of database "postgres" are (?:not delivered: (?:they are paused|webhook_events\.delivery is off)|delivered again)$/)
+		{
+			next;
+		}
 		elsif ($text =~ /^webhook "(\w+)" of database "postgres" was disabled$/)
 		{
 			$disabled{$1}++;

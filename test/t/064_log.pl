@@ -92,10 +92,12 @@ query('DROP EXTENSION webhook_events CASCADE', 'other');
 wait_for_lines(ended('other', 'the extension is gone'), 1);
 query("CREATE EXTENSION webhook_events; SELECT webhook_events.attach('actor_runs')", 'other');
 wait_for_worker('other');
-$node->append_conf('postgresql.conf', "webhook_events.databases = 'postgres'");
+$node->append_conf('postgresql.conf', "webhook_events.databases = 'postgres, misspelt'");
 $node->reload;
 wait_for_lines(ended('other', 'webhook_events.databases does not name its database, or that takes no connections'), 1);
 is(query('SELECT reason FROM webhook_events.status()', 'other'), 'the database is not in webhook_events.databases', 'status() says the same');
+my $misspelt = 'there is no database "misspelt", which webhook_events.databases names';
+wait_for_lines($misspelt, 1);
 $node->append_conf('postgresql.conf', "webhook_events.databases = '*'");
 $node->reload;
 wait_for_worker('other');
@@ -108,6 +110,21 @@ wait_until { (() = slurp_file($node->logfile) =~ /ERROR:  relation "webhook_even
 is(lines($hidden), 1, 'what keeps a worker from starting is said once');
 query('ALTER TABLE webhook_events_internal.hidden RENAME TO pauses', 'other');
 wait_for_worker('other');
+
+# A pause and a setting that stop delivery, and their ends.
+my $goes_on = 'webhooks of database "postgres" are delivered again';
+my $starts_before = lines(started('postgres'));
+query('SELECT webhook_events.pause()');
+wait_for_lines('webhooks of database "postgres" are not delivered: they are paused', 1);
+query('SELECT webhook_events.resume()');
+wait_for_lines($goes_on, 1);
+$node->append_conf('postgresql.conf', 'webhook_events.delivery = off');
+$node->reload;
+wait_for_lines('webhooks of database "postgres" are not delivered: webhook_events.delivery is off', 1);
+$node->append_conf('postgresql.conf', 'webhook_events.delivery = on');
+$node->reload;
+wait_for_lines($goes_on, 2);
+is(lines(started('postgres')), $starts_before, 'by one worker');
 
 # A host begins to rest, answers, and begins anew: within a minute the log says it once.
 my $dead = PostgreSQL::Test::Cluster::get_free_port();
@@ -216,7 +233,26 @@ my $cannot = 'webhook_events will try again to look after the tables of days of 
 wait_for_lines($cannot, 1);
 query("COMMIT PREPARED 'reads'");
 look_after_days('NULL');
-wait_for_lines('webhook_events looks after the tables of days of database "postgres" again', 1);
+my $again = 'webhook_events looks after the tables of days of database "postgres" again';
+wait_for_lines($again, 1);
+
+# A day that others depend on is emptied and kept; that is said once, and seen.
+my $old_day = query("SELECT 'outbox_' || to_char((now() AT TIME ZONE 'UTC')::date - 400, 'YYYYMMDD')");
+query("SELECT webhook_events_internal.create_day('outbox', (now() AT TIME ZONE 'UTC')::date - 400); CREATE VIEW keeps AS SELECT id FROM webhook_events_internal.$old_day;"
+	  . " INSERT INTO webhook_events_internal.$old_day (id, created_at, xid, event_type) VALUES (webhook_events.id_lower_bound(((now() AT TIME ZONE 'UTC')::date - 400)::timestamp AT TIME ZONE 'UTC') || '00000000', now(), '3', 'ACTOR.RUN.CREATED')");
+look_after_days('NOT NULL');
+my $kept = qq{webhook_events will try again to look after the tables of days of database "postgres", after an error while dropping a table of a day of outbox: }
+  . "table webhook_events_internal.$old_day is kept, and empty, because others depend on it: view public.keeps depends on table webhook_events_internal.$old_day";
+wait_for_lines($kept, 1);
+is(query('SELECT maintenance_error FROM webhook_events.status()') =~ /is kept, and empty.*view public.keeps/, 1, 'a day that can not be dropped is seen');
+is(query('SELECT count(*) FROM keeps'), 0, 'and empty');
+my $looked_at = query('SELECT maintenance_at FROM webhook_events.status()');
+query('SELECT webhook_events_internal.look_after_days()');
+wait_for_sql($node, "SELECT maintenance_at > '$looked_at' AND maintenance_error IS NOT NULL FROM webhook_events.status()", 't');
+query('DROP VIEW keeps');
+look_after_days('NULL');
+is(lines($kept), 1, 'which is said once');
+is(query("SELECT to_regclass('webhook_events_internal.$old_day')"), '', 'it goes when nothing depends on it');
 
 # A crash takes all workers; each new one says that it starts.
 my $starts = lines(started('postgres'));
@@ -236,8 +272,8 @@ foreach my $database (qw(postgres other))
 
 	is(lines(started($database)), $ends + 1, "each start of the worker of $database has its end, but for the crash");
 }
-is(lines($_), 1, "not more than once: $_") foreach $hidden, $answers, disabled($gone), disabled($failing), $both, $cannot;
+is(lines($_), 1, "not more than once: $_") foreach $hidden, $answers, disabled($gone), disabled($failing), $both, $cannot, $kept, $misspelt;
 cmp_ok(lines($rests), '<=', 1 + (time - $begin) / 60, 'a host that rests is said not more than once in a minute');
-is(join("\n", grep { !/database "(?:postgres|other|copy)"/ } $log =~ /^.*\] webhook_events \w+ (?:LOG|WARNING):.*$/mg), '',
+is(join("\n", grep { !/database "(?:postgres|other|copy|misspelt)"/ } $log =~ /^.*\] webhook_events \w+ (?:LOG|WARNING):.*$/mg), '',
 	'every line of our processes names its database');
 done_testing();
