@@ -120,9 +120,14 @@ BEGIN
                     OR w.actor_run_id = event.actor_run_id
                     OR (w.user_id IS NULL AND w.actor_id IS NULL AND w.actor_task_id IS NULL
                         AND w.actor_run_id IS NULL)
-                    -- Who mistyped an id looks for it here.
+                    -- Who mistyped an id, or took one for another, looks for it here.
                     OR NOT w.is_ad_hoc AND (webhook_events_internal.nearly(w.actor_id, event.actor_id)
-                        OR webhook_events_internal.nearly(w.actor_task_id, event.actor_task_id)))
+                        OR webhook_events_internal.nearly(w.actor_task_id, event.actor_task_id)
+                        OR webhook_events_internal.nearly(w.user_id, event.user_id)
+                        OR w.actor_id IN (event.actor_task_id, event.actor_run_id, event.actor_build_id)
+                        OR w.actor_task_id IN (event.actor_id, event.actor_run_id))
+                    OR webhook_events_internal.nearly(w.actor_run_id, event.actor_run_id)
+                    OR w.actor_run_id IN (event.actor_id, event.actor_task_id, event.actor_build_id))
             ORDER BY w.id OFFSET 0) AS w
             CROSS JOIN LATERAL (SELECT webhook_events_internal.refusal(w.whole, event.event_type,
                 event.user_id, event.actor_id, event.actor_task_id, event.actor_run_id,

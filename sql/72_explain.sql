@@ -155,7 +155,7 @@ BEGIN
     IF host.rests_until IS NOT NULL OR host.is_probed THEN
         RETURN format('host %s rests: its last %s calls got no answer', host.host, host.silences);
     END IF;
-    IF dispatch.next_attempt_at > clock_timestamp() THEN
+    IF dispatch.next_attempt_at > webhook_events_internal.work_time() THEN
         RETURN format('it is called again at %s', dispatch.next_attempt_at);
     END IF;
     SELECT count(*) INTO before FROM (
@@ -253,6 +253,9 @@ BEGIN
     IF NOT seen AND events = '{}' THEN
         RAISE EXCEPTION 'no attached table has a run or build "%", and no event is about one', id
             USING ERRCODE = 'no_data_found',
+                -- What was written to one of these has left nothing here.
+                DETAIL = CASE WHEN webhook_events_internal.sees_all(false) THEN coalesce(
+                    array_to_string(webhook_events_internal.broken_tables(), E'\n'), '') ELSE '' END,
                 HINT = 'Events older than webhook_events.retention are gone.';
     END IF;
 

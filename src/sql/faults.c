@@ -56,6 +56,7 @@ typedef struct FoundTrigger
 	int16		type;
 	bool		is_disabled;
 	bool		is_for_origin;	/* and fires for no replica */
+	bool		is_for_replicas;	/* and fires for nobody else */
 	bool		is_root;		/* and not made for a partition */
 	char	   *name;
 	char	   *argument;
@@ -84,6 +85,7 @@ find_trigger(Relation catalog, Oid oid, List **found)
 		trigger->type = form->tgtype;
 		trigger->is_disabled = (form->tgenabled == TRIGGER_DISABLED);
 		trigger->is_for_origin = (form->tgenabled == TRIGGER_FIRES_ON_ORIGIN);
+		trigger->is_for_replicas = (form->tgenabled == TRIGGER_FIRES_ON_REPLICA);
 		trigger->is_root = !OidIsValid(form->tgparentid);
 		trigger->name = pstrdup(NameStr(form->tgname));
 		trigger->argument = text_to_cstring(DatumGetByteaPP(arguments));
@@ -143,6 +145,16 @@ gather(Oid oid, Snapshot snapshot,
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
 	return list;
+}
+
+/* Adds a subscription of this database. */
+static void
+add_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **subscriptions)
+{
+	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
+
+	if (form->subdbid == MyDatabaseId)
+		*subscriptions = lappend_oid(*subscriptions, form->oid);
 }
 
 static Oid
@@ -304,6 +316,7 @@ faults_of_tables(void)
 	List	   *problems = NIL;
 	List	   *triggers = NIL;
 	List	   *sources = gather(inner_table("attached"), GetActiveSnapshot(), add_attached);
+	bool		is_fed = gather(SubscriptionRelationId, NULL, add_subscription) != NIL;
 	ListCell   *cell;
 
 	find_triggers_of("run_changed", &triggers);
@@ -328,6 +341,9 @@ faults_of_tables(void)
 		if (name != NULL && trigger->is_disabled)
 			problems = lappend(problems, psprintf("%s: trigger %s is disabled", name,
 												  trigger->name));
+		if (name != NULL && trigger->is_for_replicas && !is_fed)
+			problems = lappend(problems, psprintf("%s: trigger %s fires for replicas only, and there is no subscription",
+												  name, trigger->name));
 		if (trigger->is_root &&
 			trigger->type == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER | TRIGGER_TYPE_INSERT))
 			problems = gone_columns(problems, trigger);

@@ -85,7 +85,7 @@ reason_without_worker(const WorkerReport *report)
 	if (!settings_name_database(get_database_name(MyDatabaseId)))
 		return "the database is not in webhook_events.databases";
 	if (!shared_launcher_running())
-		return "the launcher is not running";
+		return "the launcher is not running; if it does not come back raise max_worker_processes";
 	if (report == NULL)
 		return "the worker was not started yet";
 	if (report->is_lent)

@@ -163,6 +163,10 @@ query('ALTER TABLE actor_runs DISABLE TRIGGER webhook_events_update; DROP TRIGGE
 is(query('SELECT broken_tables FROM webhook_events.status()'),
 	'{"public.actor_builds: trigger for INSERT is missing","public.actor_runs: trigger webhook_events_update is disabled"}',
 	'triggers that are not in force');
+query('ALTER TABLE actor_runs ENABLE REPLICA TRIGGER webhook_events_update');
+is(query('SELECT broken_tables[2] FROM webhook_events.status()'), 'public.actor_runs: trigger webhook_events_update fires for replicas only, and there is no subscription',
+	'also those that nobody fires here');
+query('ALTER TABLE actor_runs ENABLE TRIGGER webhook_events_update');
 query('ALTER DATABASE postgres SET webhook_events.emit = off');
 query('CREATE ROLE loader; ALTER ROLE loader IN DATABASE postgres SET webhook_events.emit = off');
 is(query('SELECT emit_off FROM webhook_events.status()'), '{"database postgres","database postgres, role loader"}',

@@ -61,6 +61,17 @@ is(story('r2', "what = 'no dispatch' AND webhook_id = '$all'"), "no dispatch|$al
 query(q{SELECT webhook_events.resume()});
 wait_for_sql($node, q{SELECT state FROM webhook_events.deliveries WHERE actor_run_id = 'r2' AND webhook_id = '} . "$all'", 'waiting for a retry');
 
+# Other near misses: a user or a run by one letter, an Actor's id where a task's belongs.
+my $someone = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', user_id => "'alicf'");
+my $cross = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_task_id => "'crossed'");
+my $neighbour = create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_run_id => "'run-one'", is_ad_hoc => 'true');
+create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_run_id => "'another'", is_ad_hoc => 'true');
+query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('run-onf', 'crossed', 'alice')});
+wait_for_sql($node, q{SELECT events_waiting FROM webhook_events.status()}, 0);
+is(story('run-onf', "what IN ('not sent', 'dispatch')"), join("\n", map { "not sent|$_->[0]|$_->[1]" } sort { $a->[0] cmp $b->[0] }
+	  [ $someone, q{user is alicf, event's is alice} ], [ $cross, 'condition: task is crossed, event has none' ],
+	  [ $neighbour, q{condition: run is run-one, event's is run-onf} ]), 'nearly its user, nearly its run, and its Actor as a task');
+
 # Why there is no event.
 my $without = "what = 'no event'";
 query(q{INSERT INTO actor_runs (id, actor_id) VALUES ('r3', 'other'); UPDATE actor_runs SET status = 'PAUSED' WHERE id = 'r3'});
@@ -163,6 +174,10 @@ is($crowd->('SUCCEEDED', 1050), 1050, 'many that do not get it');
 is(query(q{SELECT fires, count(*) FROM webhook_events.explain_event((SELECT id FROM webhook_events.events WHERE actor_run_id = 'crowd1')) WHERE reason ~ 'delivered|event type' GROUP BY 1 ORDER BY 1}),
 	"f|1050\nt|1050", 'explain_event() tells of all');
 
+query(q{DROP TRIGGER webhook_events_insert ON actor_runs; INSERT INTO actor_runs (id, actor_id) VALUES ('unseen', 'changes')});
+sql_fails($node, q{SELECT * FROM webhook_events.explain_run('unseen')},
+	qr/ERROR:  P0002: no attached table has a run or build "unseen".*\nDETAIL:  public\.actor_runs: trigger for INSERT is missing\n/, 'a run of which there is no trace, and what may be why');
+query(q{SELECT webhook_events.attach('actor_runs')});
 sql_fails($node, q{SELECT * FROM webhook_events.explain_run('nope')}, qr/ERROR:  P0002: no attached table has a run or build "nope"/, 'what is unknown');
 query("CREATE ROLE tenant LOGIN; SELECT webhook_events.grant_access('tenant', 'tenant', 'ada')");
 sql_fails($node, q{SET ROLE tenant; SELECT * FROM webhook_events.explain_run('r1')}, qr/ERROR:  P0002/, 'or somebody else\'s, is an error');
