@@ -142,10 +142,14 @@ REVOKE ALL ON FUNCTION webhook_events_internal.metrics() FROM PUBLIC;
 -- For eyes: a report
 --
 
+-- Characters that turn the direction of writing would let one text put others into another
+-- order; as characters, or as the bytes of UTF-8 in a database without an encoding.
 CREATE FUNCTION webhook_events_internal.html(value text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
-        pg_catalog.replace(value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
+    RETURN pg_catalog.regexp_replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+        pg_catalog.replace(value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
+        E'[\\u202A-\\u202E\\u2066-\\u2069]|\\u00E2(?:\\u0080[\\u00AA-\\u00AE]|\\u0081[\\u00A6-\\u00A9])',
+        '&#xFFFD;', 'g');
 COMMENT ON FUNCTION webhook_events_internal.html(text) IS 'a text as HTML shows it';
 REVOKE ALL ON FUNCTION webhook_events_internal.html(text) FROM PUBLIC;
 

@@ -77,7 +77,8 @@ check_page($page, 'an empty report is a page');
 like($page, qr/No call has failed.*Nothing is missing or late/s, 'that says so');
 
 # Markup in every field.
-my $evil = q{</pre></details></style></svg>"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;};
+my $backwards = "\xE2\x80\xAE";	# it turns what follows
+my $evil = q{</pre></details></style></svg>"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;} . $backwards;
 my $quoted = $node->safe_psql('postgres', "SELECT quote_literal(\$\$$evil\$\$)");
 my $webhook = create_webhook($node, $receiver->url('/echo?status=500'), 'ACTOR.RUN.CREATED',
 	user_id => $quoted, description => $quoted, payload_template => q('{"run": {{resource}}}'));
@@ -90,6 +91,7 @@ query("UPDATE webhook_events_internal.webhooks SET is_enabled = false, disabled_
 $page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute')");
 check_page($page, 'markup in the data is none in the report');
 like($page, qr/&lt;script&gt;alert\(1\)/, 'but is to be read');
+unlike($page, qr/$backwards/, 'no text turns others around');
 like($page, qr/event is missing/, 'along with the audit');
 like($page, qr/HTTP status 500/, 'and what failed');
 $page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute', '$webhook')");
