@@ -52,17 +52,20 @@ sub reckon
 	return;
 }
 
+# What one endpoint was slow to take can be very much: as long as it gets less there is no fault.
 sub is_done
 {
 	my ($query) = @_;
-	my $is_done = eval {
-		wait_until {
-			$query->('SELECT running AND events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0 AND troubles IS NULL'
-				  . ' FROM webhook_events.status()') eq 't'
-		}
-		'all is delivered', 300;
-		1;
-	};
+	my $done = q{SELECT running AND events_waiting = 0 AND dispatches_active = 0 AND in_flight = 0 AND troubles IS NULL}
+	  . ' FROM webhook_events.status()';
+	my ($left, $before, $is_done);
+
+	do
+	{
+		$before = $left;
+		$is_done = eval { wait_until { $query->($done) eq 't' } 'all is delivered', 300; 1 };
+		$left = $query->(q{SELECT count(*) FROM webhook_events.dispatches WHERE status = 'ACTIVE'});
+	} until ($is_done || (defined $before && $left >= $before));
 
 	ok($is_done, 'all that waits comes to its end') or diag($query->(q{SELECT row_to_json(s) FROM webhook_events.status() AS s}));
 	return;
