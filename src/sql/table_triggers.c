@@ -66,15 +66,21 @@ name_of(Oid relation)
 void
 table_triggers_drop(Relation relation)
 {
-	TriggerDesc *triggers = relation->trigdesc;
 	const char *table = name_of(RelationGetRelid(relation));
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+	/*
+	 * The list can be read anew when a function is looked at, the same
+	 * triggers in it.
+	 */
+	for (int i = 0; relation->trigdesc && i < relation->trigdesc->numtriggers; i++)
 	{
-		if (source_is_trigger_function(triggers->triggers[i].tgfoid))
-			names = lappend(names, pstrdup(triggers->triggers[i].tgname));
+		const Trigger *trigger = &relation->trigdesc->triggers[i];
+		char	   *name = pstrdup(trigger->tgname);
+
+		if (source_is_trigger_function(trigger->tgfoid))
+			names = lappend(names, name);
 	}
 	foreach(cell, names)
 		run_statement(psprintf("DROP TRIGGER %s ON %s",
