@@ -81,17 +81,21 @@ static Saved count_of_user_statement = {
 	1, {TEXTOID}, NULL
 };
 
+static void
+prepare(Saved *statement)
+{
+	if (statement->plan != NULL)
+		return;
+	statement->plan = SPI_prepare(statement->sql, statement->narguments, statement->types);
+	if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
+		elog(ERROR, "could not prepare \"%s\"", statement->sql);
+}
+
 /* Within SPI. */
 static void
 run(Saved *statement, Datum *values, int expected)
 {
-	if (statement->plan == NULL)
-	{
-		statement->plan = SPI_prepare(statement->sql, statement->narguments,
-									  statement->types);
-		if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
-			elog(ERROR, "could not prepare \"%s\"", statement->sql);
-	}
+	prepare(statement);
 	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) != expected)
 		elog(ERROR, "could not run \"%s\"", statement->sql);
 }
@@ -109,11 +113,20 @@ run_with_row(Saved *statement, Datum row, Oid type)
 	run(statement, &row, SPI_OK_INSERT_RETURNING);
 }
 
+/*
+ * Counts what there is now, also in a transaction that sees what there was: with many such
+ * ones a user would have as many webhooks as it likes.
+ */
 static int64
-counted(void)
+count(Saved *statement, Datum *values)
 {
 	bool		isnull;
 
+	prepare(statement);
+	CommandCounterIncrement();
+	if (SPI_execute_snapshot(statement->plan, values, NULL, GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", statement->sql);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
 									   &isnull));
 }
@@ -126,13 +139,12 @@ static void
 check_limit_of_run(Datum run_id, Datum user_id)
 {
 	Datum		values[] = {run_id, user_id};
-	int64		count;
+	int64		nwebhooks;
 
 	SPI_connect();
-	run(&count_of_run_statement, values, SPI_OK_SELECT);
-	count = counted();
+	nwebhooks = count(&count_of_run_statement, values);
 	SPI_finish();
-	if (count > setting_max_webhooks_per_user)
+	if (nwebhooks > setting_max_webhooks_per_user)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("user \"%s\" has %d webhooks for run \"%s\" already",
@@ -145,15 +157,14 @@ check_limit_of_run(Datum run_id, Datum user_id)
 static void
 check_limit_of_user(Datum user_id)
 {
-	int64		count;
+	int64		nwebhooks;
 
 	SPI_connect();
 	run(&add_user_statement, &user_id, SPI_OK_INSERT);
 	run(&lock_user_statement, &user_id, SPI_OK_SELECT);
-	run(&count_of_user_statement, &user_id, SPI_OK_SELECT);
-	count = counted();
+	nwebhooks = count(&count_of_user_statement, &user_id);
 	SPI_finish();
-	if (count > setting_max_webhooks_per_user)
+	if (nwebhooks > setting_max_webhooks_per_user)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("user \"%s\" has %d webhooks already",
