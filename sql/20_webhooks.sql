@@ -45,7 +45,7 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.created_xid IS
 COMMENT ON COLUMN webhook_events_internal.webhooks.created_in IS
     'identifier of the server, xmin and xmax of the snapshot that it was defined in: what events were before; NULL: clocks tell';
 COMMENT ON COLUMN webhook_events_internal.webhooks.epoch IS
-    'how often it was disabled, NULL for never: what waited then, a dispatch of a lower epoch, is given up even if it is enabled again';
+    'how often it was disabled or given to another user, NULL for never: what waited then, a dispatch of a lower epoch, is given up even if it is enabled again';
 COMMENT ON COLUMN webhook_events_internal.webhooks.modified_at IS
     'changes with every change of the row; the worker knows a version by it';
 COMMENT ON COLUMN webhook_events_internal.webhooks.max_rate IS

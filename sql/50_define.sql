@@ -18,11 +18,12 @@ CREATE FUNCTION webhook_events_internal.webhook_ended() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'webhook_events_webhook_ended';
 COMMENT ON FUNCTION webhook_events_internal.webhook_ended() IS
-    'has the worker give up what waits for a webhook that is gone or disabled';
+    'has the worker give up what waits for a webhook that is gone, disabled or another user''s';
 REVOKE ALL ON FUNCTION webhook_events_internal.webhook_ended() FROM PUBLIC;
 -- What retires has nothing that waits.
 CREATE TRIGGER ended_by_update AFTER UPDATE ON webhook_events_internal.webhooks
-    FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled AND NOT NEW.is_retired)
+    FOR EACH ROW WHEN (OLD.is_enabled AND NOT NEW.is_enabled AND NOT NEW.is_retired
+        OR OLD.user_id IS DISTINCT FROM NEW.user_id)
     EXECUTE FUNCTION webhook_events_internal.webhook_ended();
 CREATE TRIGGER ended_by_delete AFTER DELETE ON webhook_events_internal.webhooks
     REFERENCING OLD TABLE AS ended

@@ -272,9 +272,12 @@ DECLARE
     items jsonb;
 BEGIN
     PERFORM webhook_events_internal.check_page("limit", "offset", "desc");
+    -- A webhook that was another user's has dispatches of that one.
     EXECUTE format('SELECT array_agg(p.id) FROM (SELECT d.id'
-        ' FROM webhook_events_internal.dispatches AS d WHERE d.webhook_id = $1'
+        ' FROM webhook_events_internal.dispatches AS d WHERE d.webhook_id = $1 %s'
         ' ORDER BY d.id %s LIMIT %s OFFSET %s) AS p',
+        CASE WHEN NOT webhook_events_internal.sees_all(true)
+            THEN 'AND webhook_events_internal.may_see(d.user_id)' END,
         CASE WHEN "desc" THEN 'DESC' ELSE 'ASC' END, "limit", "offset")
         INTO ids USING webhook.id;
     SELECT jsonb_agg(webhook_events_internal.dispatch_json(p.id) - 'webhook' ORDER BY p.number)

@@ -112,7 +112,7 @@ COMMENT ON COLUMN webhook_events.webhooks.ordering IS
 COMMENT ON COLUMN webhook_events.webhooks.created_in IS
     'identifier of the server, xmin and xmax of the snapshot that it was created in';
 COMMENT ON COLUMN webhook_events.webhooks.epoch IS
-    'how often it was disabled, NULL for never: what waited then is given up, even if it is enabled again';
+    'how often it was disabled or given to another user, NULL for never: what waited then is given up, even if it is enabled again';
 COMMENT ON COLUMN webhook_events.webhooks.api_keys IS
     'keys of the platform''s API that mean nothing here and are given back';
 COMMENT ON COLUMN webhook_events.webhooks.turned IS

@@ -118,9 +118,21 @@ set_modified_at(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 	return heap_modify_tuple_by_cols(row, desc, 1, &attnum, &value, &isnull);
 }
 
+static bool
+is_given_away(HeapTuple row, HeapTuple old_row, TupleDesc desc)
+{
+	int			attnum = SPI_fnumber(desc, "user_id");
+	const char *before = SPI_getvalue(old_row, desc, attnum);
+	const char *after = SPI_getvalue(row, desc, attnum);
+
+	if (before == NULL || after == NULL)
+		return before != after;
+	return strcmp(before, after) != 0;
+}
+
 /*
  * With an epoch all ends that waits when the webhook is disabled, however soon it is enabled
- * again; one that has retired gets what waits.
+ * again, or given to another user, whose it is not; one that has retired gets what waits.
  */
 static HeapTuple
 set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
@@ -131,8 +143,9 @@ set_version(HeapTuple row, HeapTuple old_row, TupleDesc desc)
 	Datum		values[3];
 	bool		nulls[3] = {false};
 	Datum		epoch = heap_getattr(old_row, attnums[1], desc, &nulls[1]);
-	bool		ends = get_flag(old_row, desc, "is_enabled") &&
-	!get_flag(row, desc, "is_enabled") && !get_flag(row, desc, "is_retired");
+	bool		ends = is_given_away(row, old_row, desc) ||
+	(get_flag(old_row, desc, "is_enabled") && !get_flag(row, desc, "is_enabled") &&
+	 !get_flag(row, desc, "is_retired"));
 
 	values[0] = TimestampTzGetDatum(next_modified_at(old_row, desc));
 	values[1] = epoch;
@@ -254,7 +267,7 @@ run(const char *sql, TriggerData *data, const char *webhook_id)
 	return count;
 }
 
-/* A webhook was disabled: nothing waits for it any more, and nothing fails. */
+/* A webhook was disabled or given away: nothing waits for it any more, and nothing fails. */
 static void
 note_disabled(TriggerData *data)
 {
@@ -298,7 +311,7 @@ note_deleted(TriggerData *data)
 		log_deleted(data);
 }
 
-/* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled) OR DELETE */
+/* webhook_ended() RETURNS trigger; AFTER UPDATE (to disabled, to another user) OR DELETE */
 Datum
 webhook_events_webhook_ended(PG_FUNCTION_ARGS)
 {

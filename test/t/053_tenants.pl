@@ -164,6 +164,19 @@ like(as('tenant_a', "SELECT body FROM webhook_events.preview('$webhook{a}', '$ow
 is(as('tenant_a', "SELECT webhook_events.delete_webhook('$webhook{a}')"), '', 'and an end');
 is(as('tenant_b', 'SELECT count(*) FROM webhook_events.webhooks'), 1, "which is not another's");
 
+# A webhook that is given to another user takes nothing along of what was the first one's.
+my $given = as('tenant_a', "SELECT id FROM webhook_events.create_webhook('" . $receiver->url('/status/503?given') . "', '{ACTOR.RUN.CREATED}')");
+query("INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('before-gift', 'shared', 'a')");
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$given' AND attempts = 1", 1);
+is(as('manager', qq{SELECT user_id FROM webhook_events.update_webhook('$given', '{"userId": "b"}')}), 'b', 'a manager gives a webhook to another user');
+is(as('tenant_b', "SELECT request_url FROM webhook_events.update_webhook('$given', '{\"requestUrl\": \"$url?given\"}')"), "$url?given", 'who takes it elsewhere');
+wait_for_sql($node, "SELECT status FROM webhook_events.dispatches WHERE webhook_id = '$given'", 'FAILED');
+query("INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('after-gift', 'shared', 'a'), ('after-gift-b', 'shared', 'b')");
+wait_for_end($node);
+is(join(' ', map { $_->{body} =~ /"actorRunId":"([^"]+)"/ } grep { $_->{target} eq '/ok?given' } $receiver->requests), 'after-gift-b', 'what waited is not sent there');
+is(as('tenant_b', "SELECT webhook_events.dispatches_json('$given') #>> '{items,0,eventData,actorRunId}', jsonb_array_length(webhook_events.dispatches_json('$given') -> 'items')"), 'after-gift-b|1', 'nor listed');
+query("SELECT webhook_events.delete_webhook('$given')");
+
 # Readers see no templates, no secrets, no credentials.
 query("SELECT webhook_events.create_webhook('https://u:p\@example.com/x?key=secret&b=c#d', '{ACTOR.RUN.CREATED}', headers_template => '{\"Authorization\": \"secret\"}')");
 is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), $url =~ s{/ok$}{}r . ' https://example.com', 'URLs are masked');
