@@ -272,7 +272,19 @@ $open{deputy} = $node->background_psql('postgres', extra_params => [ '-U', 'depu
 is($open{deputy}->query('SELECT count(DISTINCT user_id) > 1 FROM webhook_events.events'), 't', 'a reader sees the events of all');
 query("SELECT webhook_events.revoke_access('deputy'); SELECT webhook_events.grant_access('deputy', 'tenant', 'a')");
 is($open{deputy}->query('SELECT count(DISTINCT user_id) FROM webhook_events.events'), 1, 'until it is one user\'s only');
+query("CREATE DATABASE owned; CREATE ROLE first_owner LOGIN; CREATE ROLE next_owner LOGIN; ALTER DATABASE owned OWNER TO first_owner");
+$node->safe_psql('owned', "CREATE EXTENSION webhook_events; SELECT webhook_events.grant_access('pg_database_owner', 'manager'), webhook_events.grant_access('first_owner', 'tenant', 'x'), webhook_events.create_webhook('$url', '{ACTOR.RUN.FAILED}', user_id => 'c')");
+$open{first_owner} = $node->background_psql('owned', extra_params => [ '-U', 'first_owner' ]);
+is($open{first_owner}->query($users), 'c', 'who owns the database has what its owner has');
+query('ALTER DATABASE owned OWNER TO next_owner');
+is($open{first_owner}->query($users), '', 'until it is another one');
 $_->quit foreach values %open;
+
+# What DROP OWNED BY takes does not come back with the next access, nor by a role in between.
+query("CREATE ROLE former LOGIN; SELECT webhook_events.grant_access('former', 'manager'); DROP OWNED BY former; GRANT tenant_a TO former");
+is(as('former', $users =~ s/string_agg\(/string_agg(DISTINCT /r =~ s/ ORDER BY user_id//r), 'a', 'a role that was dropped from all privileges is no manager any more');
+query("REVOKE tenant_a FROM former; SELECT webhook_events.grant_access('former', 'tenant', 'b')");
+is(as('former', 'SELECT string_agg(DISTINCT user_id, $$ $$) FROM webhook_events.webhooks'), 'b', 'nor with another access');
 
 # What was given is taken.
 query("SELECT webhook_events.revoke_access('tenant_a')");
