@@ -32,6 +32,28 @@ COMMENT ON FUNCTION webhook_events_internal.is_distributed(regclass) IS
     'whether Citus keeps the rows of this table in shards';
 REVOKE ALL ON FUNCTION webhook_events_internal.is_distributed(regclass) FROM PUBLIC;
 
+-- A cast is its author's, who need not own the table: who owns no more than a type could make
+-- one and have it called with the rights of the table's owner.  What types print is nobody's.
+CREATE FUNCTION webhook_events_internal.text_of(relation regclass, name text) RETURNS text
+    LANGUAGE sql STABLE STRICT
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH RECURSIVE type AS (
+        SELECT t.typbasetype, t.typnamespace
+        FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = text_of.relation AND a.attname = text_of.name
+        UNION ALL
+        SELECT t.typbasetype, t.typnamespace
+        FROM type AS d JOIN pg_type AS t ON t.oid = d.typbasetype
+    )
+    SELECT format(CASE t.typnamespace WHEN 'pg_catalog'::regnamespace THEN 'r.%I::text'
+        ELSE 'nullif(concat(r.%I), '''')' END, text_of.name)
+    FROM type AS t WHERE t.typbasetype = 0
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.text_of(regclass, text) IS
+    'an expression for the text of a column of r, which calls no cast that others have made';
+REVOKE ALL ON FUNCTION webhook_events_internal.text_of(regclass, text) FROM PUBLIC;
+
 CREATE FUNCTION webhook_events_internal.missing_events(since timestamptz, until timestamptz, ended bytea[])
     RETURNS TABLE (problem text, relation regclass, resource_id text)
     LANGUAGE plpgsql STABLE
@@ -47,6 +69,7 @@ DECLARE
     columns jsonb;
     finished text;
     id_column text;
+    id_text text;
     ids text[];
     ends webhook_events.event_type[];
     suspects text[];
@@ -73,6 +96,7 @@ BEGIN
         ORDER BY a.attnum LIMIT 1;
         -- A table that does not say when a row ended is asked about the rows
         -- that had an event in the span.
+        id_text := webhook_events_internal.text_of(source.relation, columns ->> 'id');
         id_column := CASE source.kind WHEN 'run' THEN 'actor_run_id' ELSE 'actor_build_id' END;
         ids := CASE WHEN finished IS NULL THEN ARRAY(
             SELECT DISTINCT CASE source.kind WHEN 'run' THEN o.actor_run_id ELSE o.actor_build_id END
@@ -87,10 +111,10 @@ BEGIN
         SELECT coalesce(array_agg(r.resource_id), '{}'), coalesce(array_agg(r.status), '{}')
         INTO suspects, suspect_statuses
         FROM webhook_events_internal.read_as_owner(source.relation, format(
-                'SELECT r.%I::text, r.%I::text FROM %s AS r WHERE %4$s',
-                columns ->> 'id', columns ->> 'status', source.relation,
-                CASE WHEN finished IS NULL
-                    THEN format('r.%I::text = ANY ($3)', columns ->> 'id')
+                'SELECT %s, %s FROM %s AS r WHERE %4$s',
+                id_text, webhook_events_internal.text_of(source.relation, columns ->> 'status'),
+                source.relation,
+                CASE WHEN finished IS NULL THEN format('%s = ANY ($3)', id_text)
                     ELSE format('%1$s >= $1 AND %1$s < $2', finished) END),
             since, until, ids, source.kind, ended) AS r;
         CONTINUE WHEN suspects = '{}';

@@ -98,13 +98,22 @@ is_exact(Form_pg_attribute column)
 		 get_collation_isdeterministic(column->attcollation));
 }
 
-/* row.column, or its text if that is what has to be compared */
+/*
+ * row.column, or its text if that is what has to be compared.  An enum under the name of a
+ * domain has no comparison, and its text can be what the cast of somebody else says.
+ */
 static char *
 make_comparable(const char *row, Form_pg_attribute column)
 {
-	return psprintf(is_exact(column) ? "%s.%s" :
-					"(%s.%s)::pg_catalog.text COLLATE pg_catalog.\"C\"",
-					row, quote_identifier(NameStr(column->attname)));
+	const char *name = quote_identifier(NameStr(column->attname));
+	Oid			type = getBaseType(column->atttypid);
+
+	if (is_exact(column))
+		return psprintf("%s.%s", row, name);
+	if (type_is_enum(type))
+		return psprintf("(%s.%s)::%s", row, name,
+						format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+	return psprintf("(%s.%s)::pg_catalog.text COLLATE pg_catalog.\"C\"", row, name);
 }
 
 /* Our functions have a search_path in which this is pg_catalog's comparison. */

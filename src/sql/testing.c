@@ -65,13 +65,14 @@ comparison(Form_pg_attribute attribute, const char *id)
 
 	/*
 	 * Only types of pg_catalog have operators of pg_catalog, and indexes by
-	 * them.
+	 * them.  Of others what they print is compared: a cast can be anybody's.
 	 */
 	if (get_typ_namespace(type) != PG_CATALOG_NAMESPACE)
-		return psprintf("t.%s::pg_catalog.text OPERATOR(pg_catalog.=) %s::pg_catalog.text",
+		return psprintf("pg_catalog.concat(t.%s) OPERATOR(pg_catalog.=) %s::pg_catalog.text",
 						column, quote_literal_cstr(id));
 	return psprintf("t.%s OPERATOR(pg_catalog.=) %s::%s", column, quote_literal_cstr(id),
-					format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+					format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY |
+										 FORMAT_TYPE_TYPEMOD_GIVEN));
 }
 
 /*
@@ -162,8 +163,7 @@ read_row(Relation relation, const char *id, MemoryContext context,
 /*
  * source_event(relation regclass, kind text, id text) RETURNS record
  *
- * Types, casts and the resource function are the table owner's, so they run as
- * that.
+ * Policies and the resource function are the table owner's, so they run as that.
  */
 Datum
 webhook_events_source_event(PG_FUNCTION_ARGS)

@@ -82,6 +82,14 @@ is(query("SELECT count(*) FROM webhook_events.events WHERE actor_run_id = 'k1'")
 query('ALTER FUNCTION mine.one() OWNER TO boss');
 is(as('mallory', "SELECT webhook_events.attach('mine.vouched_runs')"), '', 'a superuser vouches for a function by owning it');
 
+# Who does not own a table is told so, and waits for no lock before.
+my $locker = $node->background_psql('postgres', on_error_stop => 1);
+$locker->query_safe('BEGIN; LOCK TABLE actor_runs');
+like(as('mallory', "SET lock_timeout = '1ms'; SELECT webhook_events.$_('public.actor_runs')"), qr/^42501: must be owner of table actor_runs/, "who does not own a table does not wait to $_ it")
+  foreach qw(attach detach);
+$locker->query_safe('COMMIT');
+$locker->quit;
+
 # PostgreSQL asks who makes a partition for the right to execute its parent's triggers' functions:
 # the owner has it, and makes no triggers of another kind with it.
 is(as('mallory', <<'SQL'), '', 'an owner makes partitions of what is attached');
@@ -177,6 +185,29 @@ query("INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('after', 'x', 'a')
 wait_for_end($node);
 is(query("SELECT count(*) FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id WHERE e.actor_run_id = 'after' AND d.status = 'SUCCEEDED'"), 1, 'and others get their events');
 is(query($who), '', 'nothing of the owner\'s was called');
+
+# Who owns a type, and no table, has its casts called by nobody: neither to find a row or what is
+# missing, nor to see whether a status has changed.
+query('CREATE ROLE typist LOGIN; CREATE SCHEMA types AUTHORIZATION typist; GRANT USAGE ON SCHEMA types TO PUBLIC; DELETE FROM seen');
+is(as('typist', <<'SQL'), '', 'somebody owns a type');
+CREATE TYPE types.state AS ENUM ('READY', 'SUCCEEDED');
+CREATE DOMAIN types.status AS types.state;
+CREATE FUNCTION types.text_of(types.state) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM public.note('cast'); RETURN 'READY'; END $$;
+CREATE CAST (types.state AS text) WITH FUNCTION types.text_of(types.state) AS ASSIGNMENT;
+SQL
+query(q{CREATE TABLE typed_runs (id types.state PRIMARY KEY, actor_id text, status types.state, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
+	CREATE TABLE domain_runs (id char(20) PRIMARY KEY, actor_id text, status types.status, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
+	DROP TABLE mine.slow_runs;
+	SELECT webhook_events.attach('typed_runs'), webhook_events.attach('domain_runs');
+	INSERT INTO typed_runs VALUES ('READY', 'x', 'READY', 'a'); INSERT INTO domain_runs VALUES ('domain', 'x', 'READY', 'a');
+	UPDATE typed_runs SET status = 'SUCCEEDED'; UPDATE domain_runs SET status = 'SUCCEEDED';
+	SET webhook_events.emit = off; INSERT INTO domain_runs VALUES ('unsaid', 'x', 'SUCCEEDED', 'a'); INSERT INTO typed_runs VALUES ('SUCCEEDED', 'x', 'SUCCEEDED', 'a')});
+is(query(q{SELECT string_agg(actor_run_id || ' ' || event_type, ', ' ORDER BY id) FROM webhook_events.events WHERE actor_run_id IN ('READY', 'domain') AND event_type <> 'ACTOR.RUN.CREATED'}),
+	'READY ACTOR.RUN.SUCCEEDED, domain ACTOR.RUN.SUCCEEDED', 'changes of a status of that type are seen');
+is(query(q{SELECT string_agg(relation || ' ' || resource_id, ', ' ORDER BY relation::text) FROM webhook_events.audit(now() - interval '1 hour') WHERE relation::text IN ('typed_runs', 'domain_runs')}),
+	'domain_runs unsaid, typed_runs SUCCEEDED', 'and audit() tells what was not said');
+like(as('tenant_a', "SELECT webhook_events.test_webhook('$webhook', '$_')"), qr/^\w{17}$/, "run $_ is test data") foreach qw(domain SUCCEEDED padded);
+is(query($who), '', 'no cast was called');
 
 # Other extensions run jobs of a role's in background workers: a setting that narrows the role
 # narrows these.

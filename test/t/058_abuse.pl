@@ -96,7 +96,7 @@ like(as('manager', "SELECT string_agg(what, ' ') FROM webhook_events.explain_run
 is(as('monitor', 'SELECT running IS NOT NULL FROM webhook_events.status()'), 't', 'the status comes');
 is(as('manager', q{SELECT string_agg(relation::text, ' ') FROM webhook_events.sources WHERE columns IS NULL}), 'mine.locked_runs', 'sources says which table is locked');
 is(query(q{SELECT string_agg(relation || ': ' || problem, ', ' ORDER BY relation::text) FROM webhook_events.audit(now() - interval '1 hour') WHERE problem LIKE 'table %'}),
-	"mine.cast_runs: table can't be read: not today, mine.locked_runs: table can't be read: it is locked, mine.policy_runs: table can't be read: not today",
+	"mine.locked_runs: table can't be read: it is locked, mine.policy_runs: table can't be read: not today",
 	'audit() tells which tables it could not read, and goes on');
 $owner->query_safe('COMMIT');
 $owner->quit;
