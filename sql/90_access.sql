@@ -249,7 +249,8 @@ COMMENT ON FUNCTION webhook_events_internal.revoke_access(regrole) IS
 REVOKE ALL ON FUNCTION webhook_events_internal.revoke_access(regrole) FROM PUBLIC;
 
 -- PostgreSQL asks whoever makes a partition for this right, to copy the triggers of the
--- attached table.  Triggers of his own making are refused all the same.
+-- attached table, and so does TimescaleDB for a chunk.  Triggers of his own making are
+-- refused all the same.
 CREATE FUNCTION webhook_events_internal.grant_triggers(relation regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
@@ -261,7 +262,9 @@ BEGIN
     FOR trigger_function, owner IN
         SELECT DISTINCT t.tgfoid, c.relowner
         FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
-        WHERE t.tgrelid = grant_triggers.relation AND c.relkind = 'p'
+        WHERE t.tgrelid = grant_triggers.relation
+            AND (c.relkind = 'p'
+                OR EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = 'timescaledb'))
             AND t.tgfoid IN ('webhook_events.run_changed()'::regprocedure,
                 'webhook_events.build_changed()'::regprocedure)
             AND NOT has_function_privilege(c.relowner, t.tgfoid, 'EXECUTE')
