@@ -485,6 +485,8 @@ start_workers(void)
 		nleft++;
 		nurgent += (waiting[i].since <= too_long_since);
 	}
+	/* More may run than are allowed, since the limit was another one. */
+	nleft = Max(nleft, nrunning - worker_limit());
 	shared_set_wanted(nleft, nurgent);
 	if (nleft > 0)
 		next = Min(next, clock_now() + LEND_INTERVAL);

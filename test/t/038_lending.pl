@@ -227,5 +227,13 @@ $node->restart;
 wait_for_sql($node, $workers, $ndatabases + 1);
 pass('with enough of them each database has a worker of its own');
 
+# Fewer from now on: they make room, and still nobody waits for long.
+$node->append_conf('postgresql.conf', "webhook_events.max_workers = $nworkers");
+$node->reload;
+wait_for_sql($node, "SELECT ($workers) <= $nworkers", 't');
+insert_named(grep { $_ ne 'db6' } @names);
+named_arrive('workers that are too many since the settings changed make room');
+wait_for_sql($node, "SELECT ($workers) <= $nworkers", 't');
+
 $node->stop;
 done_testing();
