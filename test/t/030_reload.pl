@@ -32,6 +32,7 @@ sub start_with_gate
 
 sub close_gate
 {
+	unlink glob "$gate.*";
 	append_to_file($gate, '');
 	return;
 }
