@@ -262,10 +262,11 @@ lanes_read(void)
 
 /*
  * Makes the first rows of lanes due, if they wait for their turn and no head is
- * in memory.  From then on they wait for room like all others.
+ * in memory.  From then on they wait for room like all others.  Replays have a queue
+ * of their own that comes to them, unless that was read before.
  */
 static void
-make_first_due(LaneList *list)
+make_first_due(LaneList *list, bool replays)
 {
 	DispatchWriter *writer;
 	TimestampTz time = waiting_write_time();
@@ -285,7 +286,7 @@ make_first_due(LaneList *list)
 			.place = &rows[i].place
 		};
 
-		if (rows[i].next_attempt_at != DT_NOEND || rows[i].is_replay ||
+		if ((rows[i].is_replay ? !replays : rows[i].next_attempt_at != DT_NOEND) ||
 			dispatch_find(rows[i].id) != NULL || (lane != NULL && lane->head != NULL))
 			continue;
 		if (lane != NULL)
@@ -337,7 +338,7 @@ let_pass(TimestampTz now)
 		return;
 	lanes_let_pass(array_result(&ids), least, greatest);
 	work_see_writes();
-	make_first_due(&held);
+	make_first_due(&held, true);
 }
 
 void
@@ -387,7 +388,7 @@ sweep(void)
 		pfree(swept_order_key);
 		swept_order_key = MemoryContextStrdup(lanes_context, order_key);
 	}
-	make_first_due(&some);
+	make_first_due(&some, false);
 	if (count == MAX_SWEPT)
 		return;
 	is_sweeping = must_sweep_again;

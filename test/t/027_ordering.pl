@@ -263,6 +263,19 @@ my @all = $receiver->requests;
 my @past = map { $replayed{ $_->{headers}{'x-apify-webhook-dispatch-id'} } } @all[ $seen .. $#all ];
 is_deeply(\@past, [ sort @past ], 'and arrives in its order');
 
+# One of them that has held the others back for long enough is followed by the next.
+my $patient = create_ordered('webhook', '/ok', 'patient', $types);
+query(q{INSERT INTO actor_runs (id, actor_id, status) SELECT 'patient-' || n, 'patient', 'SUCCEEDED' FROM generate_series(1, 3) AS n});
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$patient' AND status = 'SUCCEEDED'", 6);
+query(sprintf q{SELECT webhook_events.update_webhook('%s', '{"requestUrl": "%s"}')}, $patient, $receiver->url('/status/503'));
+set(ordering_patience => '1s');
+wait_for_sql($node, 'SHOW webhook_events.ordering_patience', '1s');
+query("SELECT webhook_events.replay('$patient', now() - interval '1 day')");
+wait_for_sql($node, "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$patient' AND status = 'ACTIVE' AND attempts > 0", 6);
+pass('replays that fail pass the turn on');
+set(ordering_patience => '10h');
+wait_for_sql($node, 'SHOW webhook_events.ordering_patience', '10h');
+
 # What waits when a webhook is disabled ends; what happens after that is sent.
 my $off = create_ordered('webhook', '/hold/off', 'off', $types);
 query(q{INSERT INTO actor_runs (id, actor_id, status) SELECT 'off-' || n, 'off', 'SUCCEEDED' FROM generate_series(1, 40) AS n});
