@@ -320,13 +320,14 @@ like(deliver('continues', "status <> 'ACTIVE'"), qr/^FAILED\|1\|1:.*answer has m
 	# Takes a connection, and answers the request on it.
 	my $serve = sub {
 		my $connection = $listener->accept or die "nobody has connected: $!";
-		my $length = 0;
+		my ($length, $body) = (0);
 
-		while ((my $line = <$connection>) ne "\r\n")
+		while (defined(my $line = <$connection>))
 		{
+			last if $line eq "\r\n";
 			$length = $1 if $line =~ /^content-length: (\d+)/i;
 		}
-		read $connection, my $body, $length;
+		read $connection, $body, $length;
 		print $connection "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 		$connection->flush;
 		return $connection;
