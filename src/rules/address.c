@@ -441,6 +441,12 @@ address_party(const char *text, char *out)
 		strlcpy(out, text, ADDRESS_TEXT_SIZE);
 		return false;
 	}
+	/* There is one way to write an address of IPv4. */
+	if (address.size == IPV4_SIZE)
+	{
+		strlcpy(out, text, ADDRESS_TEXT_SIZE);
+		return true;
+	}
 	party = address;
 	if (address.size == IPV6_SIZE)
 		memset(party.bytes + IPV6_SIZE / 2, 0, IPV6_SIZE / 2);

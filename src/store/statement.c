@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
@@ -366,6 +367,14 @@ work_report(void)
 		report(true);
 }
 
+/*
+ * The row of the last statement that was looked at, taken apart: to find a column anew behind
+ * those of no fixed length takes longer with each one.
+ */
+static Datum row_values[STATEMENT_MAX_COLUMNS];
+static bool row_nulls[STATEMENT_MAX_COLUMNS];
+static HeapTuple known_row = NULL;
+
 static uint64
 run(Statement *statement, Datum *values, const bool *nulls, bool read_only,
 	long limit)
@@ -382,6 +391,7 @@ run(Statement *statement, Datum *values, const bool *nulls, bool read_only,
 			elog(ERROR, "could not plan \"%s\"", statement->sql);
 		statement->plan = plan;
 	}
+	known_row = NULL;
 	for (int i = 0; i < statement->nparameters; i++)
 		spi_nulls[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
 	result = SPI_execute_plan(statement->plan, values, spi_nulls, read_only,
@@ -408,8 +418,17 @@ statement_write(Statement *statement, Datum *values, const bool *nulls)
 Datum
 statement_value(uint64 row, int column, bool *isnull)
 {
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-						 column, isnull);
+	HeapTuple	tuple = SPI_tuptable->vals[row];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	/* The first ones are found at once, and often alone. */
+	if (tuple != known_row && (column <= 2 || desc->natts > STATEMENT_MAX_COLUMNS))
+		return SPI_getbinval(tuple, desc, column, isnull);
+	if (tuple != known_row)
+		heap_deform_tuple(tuple, desc, row_values, row_nulls);
+	known_row = tuple;
+	*isnull = row_nulls[column - 1];
+	return row_values[column - 1];
 }
 
 char *

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 
 #define STATEMENT_MAX_PARAMETERS 12
+#define STATEMENT_MAX_COLUMNS 64
 
 /*
  * Connects a worker process to a database, with the settings that the statements
