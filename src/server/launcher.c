@@ -123,9 +123,25 @@ take_announced(void)
 		hash_search(absent, &announced[i], HASH_REMOVE, NULL);
 }
 
-/* Logs names in webhook_events.databases that are no database's, when they are news. */
+static bool
+has_name(List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Logs names in webhook_events.databases that are no database's, when they are news.  Who is
+ * connected to no database can scan the catalog, and not always use its indexes.
+ */
 static void
-log_unknown_databases(void)
+log_unknown_databases(List *databases)
 {
 	static char *told = NULL;
 	StringInfoData unknown;
@@ -136,7 +152,7 @@ log_unknown_databases(void)
 	{
 		const char *name = lfirst(cell);
 
-		if (strcmp(name, "*") != 0 && !OidIsValid(get_database_oid(name, true)))
+		if (strcmp(name, "*") != 0 && !has_name(databases, name))
 			appendStringInfo(&unknown, "%s\"%s\"", unknown.len > 0 ? ", " : "", name);
 	}
 	if (unknown.len > 0 && (told == NULL || strcmp(told, unknown.data) != 0))
@@ -155,6 +171,7 @@ list_databases(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *databases = NIL;
+	List	   *names = NIL;
 	Relation	catalog;
 	TableScanDesc scan;
 	HeapTuple	tuple;
@@ -168,6 +185,7 @@ list_databases(void)
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 		MemoryContext old_context;
 
+		names = lappend(names, pstrdup(NameStr(form->datname)));
 		if (form->datistemplate || !form->datallowconn ||
 			form->datconnlimit == DATCONNLIMIT_INVALID_DB ||
 			!settings_name_database(NameStr(form->datname)))
@@ -178,7 +196,7 @@ list_databases(void)
 	}
 	table_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	log_unknown_databases();
+	log_unknown_databases(names);
 	CommitTransactionCommand();
 
 	/*
