@@ -218,8 +218,11 @@ forget_queued(const Entry *entry, TimestampTz now)
 	}
 	if (entry->next_attempt_at != DT_NOEND)
 	{
-		/* What has had to wait for its turn says nothing of the host. */
-		if (dispatch->lane == NULL)
+		/*
+		 * What has had to wait for its turn says nothing of the host, nor
+		 * does one that a lack of memory has kept from any queue.
+		 */
+		if (dispatch->lane == NULL && dispatch->host != NULL)
 			dispatch->host->is_congested = true;
 		note_waiting(dispatch->subscriber, now);
 	}
