@@ -129,6 +129,8 @@ sub tier_follows
 	else
 	{
 		tier("ALTER SUBSCRIPTION tier CONNECTION '" . connection($promoted) . "'");
+		# The test has disabled it, to be behind.
+		tier('ALTER SUBSCRIPTION tier ENABLE');
 	}
 	return;
 }
