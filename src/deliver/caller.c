@@ -183,7 +183,7 @@ give_back(Dispatch *dispatch, const char *reason, bool passes)
 static void
 start_call(Dispatch *dispatch)
 {
-	Request		request;
+	Request		request = {0};
 	HttpRequest wire;
 	const char *reason = subscriber_refusal(dispatch->subscriber,
 											dispatch->event_type,

@@ -123,7 +123,9 @@ read_span(State *state, ArrayType *span)
 
 	deconstruct_array(span, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
 	if (count < SPAN_BOUNDS)
-		elog(ERROR, "a span has %d bounds", SPAN_BOUNDS);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a span has %d bounds, not %d", SPAN_BOUNDS, count)));
 	state->lower = TextDatumGetCString(elements[0]);
 	state->lower_length = (int) strlen(state->lower);
 	state->upper = TextDatumGetCString(elements[1]);
@@ -149,6 +151,18 @@ is_in_span(const State *state, const text * id)
 				 compare_texts) == NULL);
 }
 
+/* Is one of these arguments null?  No row has a null there. */
+static bool
+lacks_value(FunctionCallInfo fcinfo, int first, int last)
+{
+	for (int i = first; i <= last; i++)
+	{
+		if (PG_ARGISNULL(i))
+			return true;
+	}
+	return false;
+}
+
 /* The state of an aggregate, made with its first row. */
 static State *
 state_argument(FunctionCallInfo fcinfo, int span)
@@ -164,6 +178,10 @@ state_argument(FunctionCallInfo fcinfo, int span)
 	old_context = MemoryContextSwitchTo(context);
 	state = palloc0(sizeof(State));
 	state->context = context;
+	if (span > 0 && PG_ARGISNULL(span))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a span must not be null")));
 	if (span > 0)
 		read_span(state, PG_GETARG_ARRAYTYPE_P_COPY(span));
 	state->sums = sums_create(context, 256, NULL);
@@ -245,6 +263,8 @@ webhook_events_wanted_add(PG_FUNCTION_ARGS)
 		state->wishes = wishes_read();
 		MemoryContextSwitchTo(old_context);
 	}
+	if (lacks_value(fcinfo, WANTED_ID, WANTED_EVENT_TYPE))
+		PG_RETURN_POINTER(state);
 	type = wishes_type(state->wishes, PG_GETARG_OID(WANTED_EVENT_TYPE));
 	note_end(state, fcinfo, type);
 	if (is_in_span(state, PG_GETARG_TEXT_PP(WANTED_ID)))
@@ -262,11 +282,10 @@ Datum
 webhook_events_made_add(PG_FUNCTION_ARGS)
 {
 	State	   *state = state_argument(fcinfo, 1);
-	text	   *event = PG_GETARG_TEXT_PP(3);
-	text	   *webhook = PG_GETARG_TEXT_PP(4);
 
-	if (is_in_span(state, PG_GETARG_TEXT_PP(2)))
-		add_sum(state, wishes_hash_id(webhook), 1, wishes_hash_id(event));
+	if (!lacks_value(fcinfo, 2, 4) && is_in_span(state, PG_GETARG_TEXT_PP(2)))
+		add_sum(state, wishes_hash_id(PG_GETARG_TEXT_PP(4)), 1,
+				wishes_hash_id(PG_GETARG_TEXT_PP(3)));
 	PG_RETURN_POINTER(state);
 }
 
@@ -335,12 +354,22 @@ webhook_events_sums_write(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(result);
 }
 
+/* Raises ERRCODE_INVALID_PARAMETER_VALUE for what sums_write() has not written. */
 static WrittenState
 read_header(bytea *written)
 {
-	WrittenState header;
+	WrittenState header = {0, 0};
+	int64		size = (int64) VARSIZE_ANY_EXHDR(written) - (int64) sizeof(header);
 
-	memcpy(&header, VARDATA_ANY(written), sizeof(header));
+	if (size >= 0)
+		memcpy(&header, VARDATA_ANY(written), sizeof(header));
+	if (size < 0 || header.nsums < 0 || header.nsums > size / (int64) sizeof(WrittenSum) ||
+		header.nends < -1 || header.nends > size / (int64) sizeof(uint64) ||
+		size != header.nsums * (int64) sizeof(WrittenSum) +
+		Max(header.nends, 0) * (int64) sizeof(uint64))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d bytes are no sums", (int) VARSIZE_ANY_EXHDR(written))));
 	return header;
 }
 
