@@ -78,7 +78,12 @@ command_of(TupleTableSlot *slot, bool was_deleted)
 	if (!TTS_IS_BUFFERTUPLE(slot))
 		return InvalidCommandId;
 	row = ((BufferHeapTupleTableSlot *) slot)->base.tuple->t_data;
-	return was_deleted ? HeapTupleHeaderGetCmax(row) : HeapTupleHeaderGetCmin(row);
+	if (was_deleted)
+		return HeapTupleHeaderGetCmax(row);
+
+	/* COPY FREEZE: PostgreSQL would ask for a transaction's own row. */
+	return HeapTupleHeaderXminFrozen(row) ? HeapTupleHeaderGetRawCommandId(row) :
+		HeapTupleHeaderGetCmin(row);
 }
 
 static void
@@ -112,12 +117,13 @@ are_equal(const char *one, const char *other)
 static bool
 ends_move(Source *source, TupleTableSlot *slot, const char *id)
 {
-	CommandId	command = command_of(slot, false);
+	CommandId	command;
 
-	return pending != NULL &&
-		pending->attached == source_attached(source) &&
-		pending->transaction == GetTopTransactionIdIfAny() &&
-		(pending->command == command || command == InvalidCommandId) &&
+	if (pending == NULL || pending->attached != source_attached(source) ||
+		pending->transaction != GetTopTransactionIdIfAny())
+		return false;
+	command = command_of(slot, false);
+	return (pending->command == command || command == InvalidCommandId) &&
 		(only_updates || are_equal(id, pending->id) ||
 		 !source_may_swallow(source));
 }
