@@ -77,7 +77,8 @@ create_platform($node);
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE postgres');
 pass('the current database can be copied');
 
-# Only who may do it disturbs a worker
+# Only who may do it disturbs a worker; the copy's end has had it start again.
+wait_for_sql($node, 'SELECT running FROM webhook_events.status()', 't');
 my $pid = $node->safe_psql('postgres', 'SELECT worker_pid FROM webhook_events.status()');
 my ($status, $out, $err) = $node->psql('copy',
 	'CREATE ROLE creator CREATEDB; SET ROLE creator; CREATE DATABASE mine TEMPLATE postgres');
