@@ -147,7 +147,6 @@ static bool
 receive_row(TupleTableSlot *slot, DestReceiver *receiver)
 {
 	Sieve	   *sieve = (Sieve *) receiver;
-
 	AuditEnd	end;
 	text	   *id;
 	uint64		hash;

@@ -6,8 +6,7 @@
  * Two aggregates, one over events and one over dispatches, which several processes can
  * work on.  For each webhook that got or should have got something they have the count of
  * the events and the sum of their ids' hashes: where these agree nothing is missing,
- * and nothing has to be looked at one by one.  A million events are read within
- * three times as long as counting them, which neither a join nor a hash table of
+ * and nothing has to be looked at one by one, which a join of all or a hash table of
  * pairs would do.  On the way the first one notes which runs and builds have ended.
  *
  * IDENTIFICATION

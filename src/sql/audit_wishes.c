@@ -82,7 +82,6 @@ struct Wishes
 	size_t		texts_room;
 };
 
-
 uint64
 wishes_hash_id(const text * id)
 {
