@@ -19,7 +19,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -30,13 +29,12 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_trigger.h"
 #include "miscadmin.h"
 #include "store/access.h"
+#include "store/trigger_rows.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -93,21 +91,13 @@ rewrite(const char *argument, Oid relation, const Change *change)
 static void
 follow_trigger(Relation catalog, HeapTuple tuple, const Change *change)
 {
-	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+	Form_pg_trigger form = trigger_form(tuple);
 	Datum		values[Natts_pg_trigger] = {0};
 	bool		nulls[Natts_pg_trigger] = {0};
 	bool		replaces[Natts_pg_trigger] = {0};
-	bool		isnull;
-	Datum		arguments;
 	char	   *argument;
 
-	if (form->tgnargs != 1 || !source_is_trigger_function(form->tgfoid))
-		return;
-	arguments = heap_getattr(tuple, Anum_pg_trigger_tgargs,
-							 RelationGetDescr(catalog), &isnull);
-	if (isnull)
-		return;
-	argument = rewrite(TextDatumGetCString(arguments), form->tgrelid, change);
+	argument = rewrite(text_to_cstring(trigger_arguments(tuple)), form->tgrelid, change);
 	if (argument == NULL)
 		return;
 
@@ -121,49 +111,41 @@ follow_trigger(Relation catalog, HeapTuple tuple, const Change *change)
 	CacheInvalidateRelcacheByRelid(form->tgrelid);
 }
 
+static bool
+is_ours(const FormData_pg_trigger *trigger)
+{
+	return source_is_trigger_function(trigger->tgfoid);
+}
+
+static bool
+has_mapping(const FormData_pg_trigger *trigger)
+{
+	return trigger->tgnargs == 1 && is_ours(trigger);
+}
+
+/* Not one that came from a parent. */
+static bool
+is_own(const FormData_pg_trigger *trigger)
+{
+	return !OidIsValid(trigger->tgparentid) && is_ours(trigger);
+}
+
 /* Follows a change in the triggers of a relation, or of all. */
 static void
 follow_triggers(Oid relation, const Change *change)
 {
 	Relation	catalog = table_open(TriggerRelationId, RowExclusiveLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	ListCell   *cell;
 
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId,
-							  OidIsValid(relation), NULL,
-							  OidIsValid(relation) ? 1 : 0, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		follow_trigger(catalog, tuple, change);
-	systable_endscan(scan);
+	foreach(cell, trigger_rows(relation, has_mapping))
+		follow_trigger(catalog, lfirst(cell), change);
 	table_close(catalog, RowExclusiveLock);
 }
 
-/* Has this table triggers of ours; those that it got from a parent count or not? */
 static bool
-is_attached(Oid relation, bool inherited)
+is_attached(Oid relation)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		found = (inherited || !OidIsValid(form->tgparentid)) &&
-			source_is_trigger_function(form->tgfoid);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
+	return trigger_rows(relation, is_own) != NIL;
 }
 
 /* An attached parent gives its partitions triggers of its own. */
@@ -173,7 +155,7 @@ check_partition(Oid parent, const PartitionCmd *command)
 	Oid			partition = RangeVarGetRelid(command->name, NoLock, true);
 
 	if (OidIsValid(parent) && OidIsValid(partition) &&
-		is_attached(partition, false) && is_attached(parent, false))
+		is_attached(partition) && is_attached(parent))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" can't become a partition of \"%s\" because both are attached",
@@ -253,33 +235,23 @@ owner_of(Oid relation)
 
 /* Is there another trigger of the same argument on a table of the same owner? */
 static bool
-is_copy_of_another(Relation catalog, HeapTuple tuple)
+is_copy_of_another(HeapTuple row)
 {
-	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-	bool		isnull;
-	Datum		arguments = heap_getattr(tuple, Anum_pg_trigger_tgargs,
-										 RelationGetDescr(catalog), &isnull);
+	const FormData_pg_trigger *form = trigger_form(row);
+	Datum		arguments = PointerGetDatum(trigger_arguments(row));
 	Oid			owner = owner_of(form->tgrelid);
-	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	bool		found = false;
-	HeapTuple	other;
+	ListCell   *cell;
 
-	while (!found && !isnull && HeapTupleIsValid(other = systable_getnext(scan)))
+	foreach(cell, triggers_calling(form->tgfoid))
 	{
-		Form_pg_trigger of_other = (Form_pg_trigger) GETSTRUCT(other);
-		bool		is_other_null;
-		Datum		of_other_arguments;
+		HeapTuple	other = lfirst_oid(cell) == form->oid ? NULL : trigger_row(lfirst_oid(cell), NULL);
 
-		if (of_other->oid == form->oid || of_other->tgfoid != form->tgfoid ||
-			owner_of(of_other->tgrelid) != owner)
-			continue;
-		of_other_arguments = heap_getattr(other, Anum_pg_trigger_tgargs,
-										  RelationGetDescr(catalog), &is_other_null);
-		found = !is_other_null && DatumGetBool(DirectFunctionCall2(byteaeq, arguments,
-																   of_other_arguments));
+		if (HeapTupleIsValid(other) && owner_of(trigger_form(other)->tgrelid) == owner &&
+			DatumGetBool(DirectFunctionCall2(byteaeq, arguments,
+											 PointerGetDatum(trigger_arguments(other)))))
+			return true;
 	}
-	systable_endscan(scan);
-	return found;
+	return false;
 }
 
 /*
@@ -291,26 +263,12 @@ is_copy_of_another(Relation catalog, HeapTuple tuple)
 static void
 check_new_trigger(Oid oid)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	row = trigger_row(oid, SnapshotSelf);
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (!OidIsValid(form->tgparentid) && source_is_trigger_function(form->tgfoid) &&
-			!has_privs_of_role(GetUserId(), access_owner()) &&
-			!is_copy_of_another(catalog, tuple))
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(form->tgfoid));
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
+	if (HeapTupleIsValid(row) && is_own(trigger_form(row)) &&
+		!has_privs_of_role(GetUserId(), access_owner()) && !is_copy_of_another(row))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
+					   get_func_name(trigger_form(row)->tgfoid));
 }
 
 static void
@@ -325,7 +283,7 @@ object_access(ObjectAccessType access, Oid class, Oid object, int part, void *ar
 	if (access == OAT_POST_CREATE && class == TriggerRelationId && !superuser())
 		check_new_trigger(object);
 	if (changes_context == NULL || class != RelationRelationId || part <= 0 ||
-		(access != OAT_DROP && access != OAT_POST_ALTER) || !is_attached(object, true))
+		(access != OAT_DROP && access != OAT_POST_ALTER) || trigger_rows(object, is_ours) == NIL)
 		return;
 	old_context = MemoryContextSwitchTo(changes_context);
 	name = column_name(object, (AttrNumber) part);

@@ -15,19 +15,14 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "capture/function.h"
 #include "capture/source.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "server/settings.h"
 #include "store/resource.h"
+#include "store/trigger_rows.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -168,31 +163,17 @@ hash_oids(int cache_id, const List *oids)
 static Oid
 attached_relation(Oid trigger)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	Oid			relation = InvalidOid;
 
 	while (OidIsValid(trigger))
 	{
-		ScanKeyData key;
-		SysScanDesc scan;
-		HeapTuple	tuple;
+		HeapTuple	row = trigger_row(trigger, NULL);
 
-		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(trigger));
-		scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-		tuple = systable_getnext(scan);
-		if (HeapTupleIsValid(tuple))
-		{
-			Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-			relation = form->tgrelid;
-			trigger = form->tgparentid;
-		}
-		else
-			trigger = InvalidOid;
-		systable_endscan(scan);
+		if (!HeapTupleIsValid(row))
+			break;
+		relation = trigger_form(row)->tgrelid;
+		trigger = trigger_form(row)->tgparentid;
 	}
-	table_close(catalog, AccessShareLock);
 	return relation;
 }
 
@@ -382,35 +363,23 @@ source_is_elsewhere(const Source *source)
 }
 
 static bool
-has_before_insert(Relation catalog, Oid relation)
+is_before_insert(const FormData_pg_trigger *trigger)
 {
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		found = false;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-		found = TRIGGER_TYPE_MATCHES(((Form_pg_trigger) GETSTRUCT(tuple))->tgtype,
-									 TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE,
-									 TRIGGER_TYPE_INSERT);
-	systable_endscan(scan);
-	return found;
+	return TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE,
+								TRIGGER_TYPE_INSERT);
 }
 
 bool
 source_may_swallow(const Source *source)
 {
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	bool		found = false;
 	ListCell   *cell;
 
 	foreach(cell, find_all_inheritors(source->attached, NoLock, NULL))
-		found = found || has_before_insert(catalog, lfirst_oid(cell));
-	table_close(catalog, AccessShareLock);
-	return found;
+	{
+		if (trigger_rows(lfirst_oid(cell), is_before_insert) != NIL)
+			return true;
+	}
+	return false;
 }
 
 char *

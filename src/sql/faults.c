@@ -10,23 +10,16 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
 #include "capture/mapping.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_db_role_setting.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_subscription.h"
-#include "catalog/pg_subscription_rel.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "compat.h"
@@ -35,11 +28,13 @@
 #include "server/shared.h"
 #include "sql/faults.h"
 #include "sql/sources.h"
+#include "sql/subscriptions.h"
 #include "store/day_table.h"
+#include "store/gather.h"
+#include "store/trigger_rows.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -62,25 +57,27 @@ typedef struct FoundTrigger
 	char	   *argument;
 } FoundTrigger;
 
+/* All triggers that call one of our trigger functions. */
 static void
-find_trigger(Relation catalog, Oid oid, List **found)
+find_triggers_of(const char *function, List **found)
 {
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	oidvector  *none = buildoidvector(NULL, 0);
+	Oid			namespace = get_namespace_oid("webhook_events", true);
+	ListCell   *cell;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple) && ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs == 1)
+	foreach(cell, triggers_calling(GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+												   CStringGetDatum(function),
+												   PointerGetDatum(none),
+												   ObjectIdGetDatum(namespace))))
 	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-		FoundTrigger *trigger = palloc(sizeof(FoundTrigger));
-		bool		isnull;
-		Datum		arguments = heap_getattr(tuple, Anum_pg_trigger_tgargs,
-											 RelationGetDescr(catalog), &isnull);
+		HeapTuple	row = trigger_row(lfirst_oid(cell), NULL);
+		FoundTrigger *trigger;
+		const FormData_pg_trigger *form;
 
+		if (!HeapTupleIsValid(row) || trigger_form(row)->tgnargs != 1)
+			continue;
+		form = trigger_form(row);
+		trigger = palloc(sizeof(FoundTrigger));
 		trigger->relation = form->tgrelid;
 		trigger->type = form->tgtype;
 		trigger->is_disabled = (form->tgenabled == TRIGGER_DISABLED);
@@ -88,73 +85,9 @@ find_trigger(Relation catalog, Oid oid, List **found)
 		trigger->is_for_replicas = (form->tgenabled == TRIGGER_FIRES_ON_REPLICA);
 		trigger->is_root = !OidIsValid(form->tgparentid);
 		trigger->name = pstrdup(NameStr(form->tgname));
-		trigger->argument = text_to_cstring(DatumGetByteaPP(arguments));
+		trigger->argument = text_to_cstring(trigger_arguments(row));
 		*found = lappend(*found, trigger);
 	}
-	systable_endscan(scan);
-}
-
-/* All triggers that call one of our trigger functions, by what depends on that. */
-static void
-find_triggers_of(const char *function, List **found)
-{
-	oidvector  *none = buildoidvector(NULL, 0);
-	Oid			namespace = get_namespace_oid("webhook_events", true);
-	Oid			oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-									  CStringGetDatum(function), PointerGetDatum(none),
-									  ObjectIdGetDatum(namespace));
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(ProcedureRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		CHECK_FOR_INTERRUPTS();
-		if (form->classid == TriggerRelationId)
-			find_trigger(catalog, form->objid, found);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	table_close(depend, AccessShareLock);
-}
-
-/* What is gathered from the rows of a table or catalog, as of this snapshot or now. */
-static List *
-gather(Oid oid, Snapshot snapshot,
-	   void (*add) (HeapTuple row, TupleDesc desc, List **list))
-{
-	List	   *list = NIL;
-	Relation	relation = table_open(oid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot, 0, NULL);
-	HeapTuple	row;
-
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		add(row, RelationGetDescr(relation), &list);
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return list;
-}
-
-/* Adds a subscription of this database. */
-static void
-add_subscription(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **subscriptions)
-{
-	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
-
-	if (form->subdbid == MyDatabaseId)
-		*subscriptions = lappend_oid(*subscriptions, form->oid);
 }
 
 static Oid
@@ -280,43 +213,13 @@ compare_strings(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-/* The subscriptions for which a day of the outbox is a table by itself. */
-static void
-add_subscription_of_day(HeapTuple row, TupleDesc desc pg_attribute_unused(),
-						List **subscriptions)
-{
-	Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(row);
-
-	if (get_rel_relispartition(form->srrelid) &&
-		get_partition_parent(form->srrelid, true) == inner_table("outbox"))
-		*subscriptions = list_append_unique_oid(*subscriptions, form->srsubid);
-}
-
-/* Their later days are unknown to them, and what comes of these is dropped without a word. */
-static List *
-subscriptions_of_days(List *problems)
-{
-	ListCell   *cell;
-
-	foreach(cell, gather(SubscriptionRelRelationId, NULL, add_subscription_of_day))
-	{
-		char	   *name = get_subscription_name(lfirst_oid(cell), true);
-
-		if (name != NULL)
-			problems = lappend(problems,
-							   psprintf("subscription %s: the outbox is published without publish_via_partition_root, so the events of later days are missing",
-										quote_identifier(name)));
-	}
-	return problems;
-}
-
 List *
 faults_of_tables(void)
 {
 	List	   *problems = NIL;
 	List	   *triggers = NIL;
-	List	   *sources = gather(inner_table("attached"), GetActiveSnapshot(), add_attached);
-	bool		is_fed = gather(SubscriptionRelationId, NULL, add_subscription) != NIL;
+	List	   *sources = gather_rows(inner_table("attached"), GetActiveSnapshot(), add_attached);
+	bool		is_fed = subscriptions_report() != NIL;
 	ListCell   *cell;
 
 	find_triggers_of("run_changed", &triggers);
@@ -348,7 +251,10 @@ faults_of_tables(void)
 			trigger->type == (TRIGGER_TYPE_ROW | TRIGGER_TYPE_AFTER | TRIGGER_TYPE_INSERT))
 			problems = gone_columns(problems, trigger);
 	}
-	problems = subscriptions_of_days(problems);
+	foreach(cell, subscriptions_of_days())
+		problems = lappend(problems,
+						   psprintf("subscription %s: the outbox is published without publish_via_partition_root, so the events of later days are missing",
+									quote_identifier(lfirst(cell))));
 	list_sort(problems, compare_strings);
 	return problems;
 }
@@ -392,7 +298,7 @@ silenced_by(ArrayType *settings)
 static List *
 faults_of_catalog(Oid oid, void (*add) (HeapTuple row, TupleDesc desc, List **names))
 {
-	List	   *names = gather(oid, NULL, add);
+	List	   *names = gather_rows(oid, NULL, add);
 
 	list_sort(names, compare_strings);
 	return names;
@@ -533,7 +439,7 @@ List *
 faults_lost_accesses(void)
 {
 	List	   *names = NIL;
-	List	   *roles = gather(inner_table("grants"), GetActiveSnapshot(), add_role);
+	List	   *roles = gather_rows(inner_table("grants"), GetActiveSnapshot(), add_role);
 	Oid			outside = get_namespace_oid("webhook_events", false);
 
 	add_without_access(get_relname_relid("events", outside), roles, &names);

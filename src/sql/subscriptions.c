@@ -12,10 +12,9 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/transam.h"
+#include "catalog/partition.h"
 #include "catalog/pg_subscription.h"
 #include "catalog/pg_subscription_rel.h"
 #include "compat.h"
@@ -26,10 +25,13 @@
 #include "sql/subscriptions.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "store/day_table.h"
+#include "store/gather.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 static const char *const state_names[] = {
@@ -60,45 +62,36 @@ is_applied(Oid subscription, TimestampTz *busy_since)
 	return runs;
 }
 
-/* Those with tables whose first copy is still to be made, or to catch up: each once. */
-static List *
-list_copying(void)
+/* Adds that of a table whose first copy is still to be made, or to catch up: once. */
+static void
+add_copying(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **subscriptions)
 {
-	Relation	catalog = table_open(SubscriptionRelRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	List	   *subscriptions = NIL;
-	HeapTuple	tuple;
+	Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(row);
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(tuple);
-
-		CHECK_FOR_INTERRUPTS();
-		if (form->srsubstate != SUBREL_STATE_READY &&
-			form->srsubstate != SUBREL_STATE_SYNCDONE)
-			subscriptions = list_append_unique_oid(subscriptions, form->srsubid);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return subscriptions;
+	if (form->srsubstate != SUBREL_STATE_READY && form->srsubstate != SUBREL_STATE_SYNCDONE)
+		*subscriptions = list_append_unique_oid(*subscriptions, form->srsubid);
 }
 
-static SubscriptionReport *
-report_of(Form_pg_subscription form, const List *copying)
+/* Adds a report of one of this database; whether it is copying is not looked at. */
+static void
+add_report(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **reports)
 {
-	SubscriptionReport *report = palloc0(sizeof(SubscriptionReport));
+	Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(row);
+	SubscriptionReport *report;
 	TimestampTz busy_since;
 	Applied		last;
-	bool		runs = is_applied(form->oid, &busy_since);
+	bool		runs;
 
+	if (form->subdbid != MyDatabaseId)
+		return;
+	runs = is_applied(form->oid, &busy_since);
+	report = palloc0(sizeof(SubscriptionReport));
+	report->oid = form->oid;
 	report->name = pstrdup(NameStr(form->subname));
 	if (!form->subenabled)
 		report->state = form->subdisableonerr ? SUBSCRIPTION_DOWN : SUBSCRIPTION_DISABLED;
-	else if (!runs)
-		report->state = SUBSCRIPTION_DOWN;
 	else
-		report->state = list_member_oid(copying, form->oid) ?
-			SUBSCRIPTION_COPYING : SUBSCRIPTION_APPLYING;
+		report->state = runs ? SUBSCRIPTION_APPLYING : SUBSCRIPTION_DOWN;
 	if (applied_last(form->oid, &last))
 	{
 		report->has_committed = true;
@@ -108,7 +101,7 @@ report_of(Form_pg_subscription form, const List *copying)
 	if (busy_since != 0)
 		report->lag = Max(report->lag, GetCurrentTimestamp() - busy_since);
 	report->lag = Max(report->lag, 0) / 1000;
-	return report;
+	*reports = lappend(*reports, report);
 }
 
 static int
@@ -121,26 +114,48 @@ compare_names(const ListCell *a, const ListCell *b)
 List *
 subscriptions_report(void)
 {
-	Relation	catalog = table_open(SubscriptionRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
-	List	   *reports = NIL;
-	List	   *copying = NIL;
-	HeapTuple	tuple;
+	List	   *reports = gather_rows(SubscriptionRelationId, NULL, add_report);
+	List	   *copying = reports == NIL ? NIL :
+	gather_rows(SubscriptionRelRelationId, NULL, add_copying);
+	ListCell   *cell;
 
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	foreach(cell, reports)
 	{
-		Form_pg_subscription form = (Form_pg_subscription) GETSTRUCT(tuple);
+		SubscriptionReport *report = lfirst(cell);
 
-		if (form->subdbid != MyDatabaseId)
-			continue;
-		if (reports == NIL)
-			copying = list_copying();
-		reports = lappend(reports, report_of(form, copying));
+		if (report->state == SUBSCRIPTION_APPLYING && list_member_oid(copying, report->oid))
+			report->state = SUBSCRIPTION_COPYING;
 	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
 	list_sort(reports, compare_names);
 	return reports;
+}
+
+/* Adds that to which a day of the outbox is a table by itself: once. */
+static void
+add_of_day(HeapTuple row, TupleDesc desc pg_attribute_unused(), List **subscriptions)
+{
+	Form_pg_subscription_rel form = (Form_pg_subscription_rel) GETSTRUCT(row);
+
+	if (get_rel_relispartition(form->srrelid) &&
+		get_partition_parent(form->srrelid, true) ==
+		get_relname_relid("outbox", day_table_namespace()))
+		*subscriptions = list_append_unique_oid(*subscriptions, form->srsubid);
+}
+
+List *
+subscriptions_of_days(void)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, gather_rows(SubscriptionRelRelationId, NULL, add_of_day))
+	{
+		char	   *name = get_subscription_name(lfirst_oid(cell), true);
+
+		if (name != NULL)
+			names = lappend(names, name);
+	}
+	return names;
 }
 
 List *

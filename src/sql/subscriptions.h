@@ -25,6 +25,7 @@ typedef enum SubscriptionState
 
 typedef struct SubscriptionReport
 {
+	Oid			oid;
 	char	   *name;
 	SubscriptionState state;
 	bool		has_committed;	/* since the server has been started */
@@ -36,6 +37,12 @@ typedef struct SubscriptionReport
 
 /* SubscriptionReports of this database, by name; palloc'd. */
 extern List *subscriptions_report(void);
+
+/*
+ * The names of those to which a day of the outbox is a table by itself: later days are
+ * unknown to them, and what comes of these is dropped without a word.
+ */
+extern List *subscriptions_of_days(void);
 
 /* The names of those that are down, for a text[]. */
 extern List *subscriptions_down(List *reports);

@@ -15,21 +15,16 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "store/day_table.h"
 #include "store/own_triggers.h"
+#include "store/trigger_rows.h"
 #include "store/webhook_counts.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 /* Those that fire otherwise than by default, as the SQL says it. */
@@ -79,44 +74,23 @@ enables_triggers_of(Node *statement)
 		namespace == get_rel_namespace(relation) ? relation : InvalidOid;
 }
 
-/* What puts one of its triggers right, unless it is not to be; palloc'd. */
-static char *
-statement_for(Oid relation, const FormData_pg_trigger *trigger)
+/* How a trigger is to fire, as the SQL says it; NULL: as by default. */
+static const char *
+fires_specially(const char *name)
 {
-	if (trigger->tgenabled != TRIGGER_FIRES_ON_ORIGIN)
-		return NULL;
 	for (int i = 0; i < (int) lengthof(special); i++)
 	{
-		if (strcmp(NameStr(trigger->tgname), special[i].name) == 0)
-			return psprintf("ALTER TABLE webhook_events_internal.%s ENABLE %s TRIGGER %s",
-							quote_identifier(get_rel_name(relation)), special[i].fires,
-							special[i].name);
+		if (strcmp(name, special[i].name) == 0)
+			return special[i].fires;
 	}
 	return NULL;
 }
 
-static List *
-statements_for(Oid relation)
+static bool
+is_wrong(const FormData_pg_trigger *trigger)
 {
-	List	   *statements = NIL;
-	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relation));
-	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		char	   *statement = statement_for(relation, (Form_pg_trigger) GETSTRUCT(tuple));
-
-		if (statement != NULL)
-			statements = lappend(statements, statement);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return statements;
+	return trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN &&
+		fires_specially(NameStr(trigger->tgname)) != NULL;
 }
 
 static void
@@ -126,10 +100,15 @@ put_right(Oid relation)
 
 	CommandCounterIncrement();
 	SPI_connect();
-	foreach(cell, statements_for(relation))
+	foreach(cell, trigger_rows(relation, is_wrong))
 	{
-		if (SPI_execute(lfirst(cell), false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not run \"%s\"", (char *) lfirst(cell));
+		const char *name = NameStr(trigger_form(lfirst(cell))->tgname);
+		char	   *statement = psprintf("ALTER TABLE webhook_events_internal.%s ENABLE %s TRIGGER %s",
+										 quote_identifier(get_rel_name(relation)),
+										 fires_specially(name), name);
+
+		if (SPI_execute(statement, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not run \"%s\"", statement);
 	}
 	if (relation == get_relname_relid("webhooks", day_table_namespace()))
 		webhook_counts_forget();
