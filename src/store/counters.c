@@ -22,6 +22,7 @@
 #include "server/live.h"
 #include "store/counters.h"
 #include "store/day_table.h"
+#include "store/reading.h"
 #include "store/statement.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
@@ -175,40 +176,44 @@ counters_write(void)
 }
 
 /*
- * Reads the counters of the newest row of a table, by its first column and its snapshot; false
- * if there is none.  There are few rows, so no index is looked for.
+ * Reads the counters of the newest row of a table, by its first column; false if there is
+ * none.  Of old rows few are alive, but the dead ones are as many as an old transaction has
+ * let become: so an index leads to the newest.
  */
 static bool
-read_newest(const char *name, AttrNumber order, AttrNumber column, uint64 found[COUNTER_SIZE])
+read_newest(const char *name, uint64 found[COUNTER_SIZE])
 {
 	Relation	table = table_open(get_relname_relid(name, day_table_namespace()),
 								   AccessShareLock);
-	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(),
-										  0, NULL);
+	Relation	index = reading_open_index(table, 1, InvalidAttrNumber, false);
+	Reading		reading = reading_begin(table, index, 0, NULL);
 	int64		newest = PG_INT64_MIN;
 	HeapTuple	row;
 
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	while (HeapTupleIsValid(row = reading_next(&reading, BackwardScanDirection)))
 	{
 		bool		isnull;
-		int64		number = DatumGetInt64(heap_getattr(row, order, RelationGetDescr(table), &isnull));
+		int64		number = DatumGetInt64(heap_getattr(row, 1, RelationGetDescr(table), &isnull));
 		Datum	   *values;
 		bool	   *nulls;
 		int			count;
 
-		CHECK_FOR_INTERRUPTS();
 		if (number <= newest)
 			continue;
 		newest = number;
-		deconstruct_array(DatumGetArrayTypeP(heap_getattr(row, column, RelationGetDescr(table),
+		deconstruct_array(DatumGetArrayTypeP(heap_getattr(row, 2, RelationGetDescr(table),
 														  &isnull)),
 						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 						  &values, &nulls, &count);
 		MemSet(found, 0, COUNTER_SIZE * sizeof(uint64));
 		for (int i = 0; i < Min(count, COUNTER_SIZE); i++)
 			found[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
+		if (index != NULL)
+			break;
 	}
-	systable_endscan(scan);
+	reading_end(&reading);
+	if (index != NULL)
+		index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
 	return newest != PG_INT64_MIN;
 }
@@ -223,8 +228,8 @@ counters_report(uint64 report[COUNTER_SIZE])
 	if (live_copy_counters(MyDatabaseId, live))
 		memcpy(report, live, COUNTER_SIZE * sizeof(uint64));
 	else
-		(void) read_newest("tallies", 1, 2, report);
-	if (!read_newest("tally_resets", 1, 2, before))
+		(void) read_newest("tallies", report);
+	if (!read_newest("tally_resets", before))
 		return;
 	for (int i = 0; i < COUNTER_SIZE; i++)
 		report[i] -= Min(report[i], before[i]);

@@ -14,11 +14,9 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "rules/ids.h"
@@ -26,6 +24,7 @@
 #include "storage/bufmgr.h"
 #include "store/day_table.h"
 #include "store/queues.h"
+#include "store/reading.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
@@ -80,76 +79,6 @@ open_table(const char *name)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" of extension \"webhook_events\" is missing", name)));
 	return table_open(oid, AccessShareLock);
-}
-
-/*
- * The index that begins with these columns, partial or not; NULL if an operator has
- * dropped it.
- */
-static Relation
-open_index(Relation table, AttrNumber first, AttrNumber second, bool is_partial)
-{
-	List	   *oids = RelationGetIndexList(table);
-	Relation	found = NULL;
-	ListCell   *cell;
-
-	foreach(cell, oids)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-
-		if (index->rd_rel->relam == BTREE_AM_OID && form->indisvalid &&
-			form->indkey.values[0] == first &&
-			(second == InvalidAttrNumber ||
-			 (form->indnkeyatts > 1 && form->indkey.values[1] == second)) &&
-			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) == is_partial)
-		{
-			found = index;
-			break;
-		}
-		index_close(index, AccessShareLock);
-	}
-	list_free(oids);
-	return found;
-}
-
-/*
- * Reading a table by an index, or all of it where that is missing: what is found is
- * looked at in both cases.
- */
-typedef struct Reading
-{
-	Relation	index;
-	SysScanDesc scan;
-} Reading;
-
-static Reading
-begin_reading(Relation table, Relation index, int nkeys, ScanKey keys)
-{
-	Reading		reading = {.index = index};
-
-	reading.scan = index != NULL ?
-		systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys) :
-		systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(), 0, NULL);
-	return reading;
-}
-
-static HeapTuple
-read_next(Reading *reading, ScanDirection direction)
-{
-	CHECK_FOR_INTERRUPTS();
-	return reading->index != NULL ?
-		systable_getnext_ordered(reading->scan, direction) :
-		systable_getnext(reading->scan);
-}
-
-static void
-end_reading(Reading *reading)
-{
-	if (reading->index != NULL)
-		systable_endscan_ordered(reading->scan);
-	else
-		systable_endscan(reading->scan);
 }
 
 /* Can a table of a day hold ids from this one on?  Of other tables nobody knows. */
@@ -253,15 +182,15 @@ find_place(Place *place)
 {
 	Relation	table = open_table("cursors");
 	AttrNumber	number = column_number(table, "number");
-	Relation	index = open_index(table, number, InvalidAttrNumber, false);
-	Reading		reading = begin_reading(table, index, 0, NULL);
+	Relation	index = reading_open_index(table, number, InvalidAttrNumber, false);
+	Reading		reading = reading_begin(table, index, 0, NULL);
 	Datum		now = DirectFunctionCall1(pg_current_snapshot, (Datum) 0);
 	Datum		seen = (Datum) 0;
 	int64		last = PG_INT64_MIN;
 	HeapTuple	row;
 
 	memset(place, 0, sizeof(Place));
-	while (HeapTupleIsValid(row = read_next(&reading, BackwardScanDirection)))
+	while (HeapTupleIsValid(row = reading_next(&reading, BackwardScanDirection)))
 	{
 		TupleDesc	desc = RelationGetDescr(table);
 		bool		isnull;
@@ -288,7 +217,7 @@ find_place(Place *place)
 		if (index != NULL)
 			break;
 	}
-	end_reading(&reading);
+	reading_end(&reading);
 	if (index != NULL)
 		index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
@@ -325,16 +254,16 @@ count_events(Relation day, const Place *place, StrategyNumber strategy, RegProce
 	AttrNumber	xid_column = column_number(day, "xid");
 	AttrNumber	id_column = column_number(day, "id");
 	AttrNumber	time_column = column_number(day, "created_at");
-	Relation	index = open_index(day, xid_column, id_column, false);
+	Relation	index = reading_open_index(day, xid_column, id_column, false);
 	TupleDesc	desc = RelationGetDescr(day);
 	ScanKeyData key;
 	Reading		reading;
 	HeapTuple	row;
 
 	ScanKeyInit(&key, xid_column, strategy, operator, xid_datum(xid));
-	reading = begin_reading(day, index, 1, &key);
+	reading = reading_begin(day, index, 1, &key);
 	while (report->events < QUEUES_MOST &&
-		   HeapTupleIsValid(row = read_next(&reading, ForwardScanDirection)))
+		   HeapTupleIsValid(row = reading_next(&reading, ForwardScanDirection)))
 	{
 		bool		isnull;
 		uint64		row_xid = xid_value(heap_getattr(row, xid_column, desc, &isnull));
@@ -348,7 +277,7 @@ count_events(Relation day, const Place *place, StrategyNumber strategy, RegProce
 			Min(report->oldest_event_at,
 				DatumGetTimestampTz(heap_getattr(row, time_column, desc, &isnull)));
 	}
-	end_reading(&reading);
+	reading_end(&reading);
 	if (index != NULL)
 		index_close(index, AccessShareLock);
 }
@@ -394,20 +323,20 @@ note_held(HTAB **held, const char *webhook_id)
 static void
 find_oldest_due(Relation day, AttrNumber due_column, QueueReport *report)
 {
-	Relation	index = open_index(day, due_column, column_number(day, "id"), true);
+	Relation	index = reading_open_index(day, due_column, column_number(day, "id"), true);
 	Reading		reading;
 	HeapTuple	row;
 	bool		isnull;
 
 	if (index == NULL)
 		return;
-	reading = begin_reading(day, index, 0, NULL);
-	row = read_next(&reading, ForwardScanDirection);
+	reading = reading_begin(day, index, 0, NULL);
+	row = reading_next(&reading, ForwardScanDirection);
 	if (HeapTupleIsValid(row))
 		report->oldest_due_at =
 			Min(report->oldest_due_at,
 				DatumGetTimestampTz(heap_getattr(row, due_column, RelationGetDescr(day), &isnull)));
-	end_reading(&reading);
+	reading_end(&reading);
 	index_close(index, AccessShareLock);
 }
 
@@ -422,14 +351,14 @@ count_dispatches(Relation day, HTAB **held, QueueReport *report)
 	AttrNumber	webhook_column = column_number(day, "webhook_id");
 	AttrNumber	status_column = column_number(day, "status");
 	AttrNumber	time_column = column_number(day, "created_at");
-	Relation	index = open_index(day, webhook_column, due_column, true);
+	Relation	index = reading_open_index(day, webhook_column, due_column, true);
 	Oid			active = index != NULL ? InvalidOid : day_table_label("dispatch_status", "ACTIVE");
 	TupleDesc	desc = RelationGetDescr(day);
-	Reading		reading = begin_reading(day, index, 0, NULL);
+	Reading		reading = reading_begin(day, index, 0, NULL);
 	HeapTuple	row;
 
 	while (report->dispatches < QUEUES_MOST &&
-		   HeapTupleIsValid(row = read_next(&reading, ForwardScanDirection)))
+		   HeapTupleIsValid(row = reading_next(&reading, ForwardScanDirection)))
 	{
 		bool		isnull;
 		TimestampTz due_at;
@@ -453,7 +382,7 @@ count_dispatches(Relation day, HTAB **held, QueueReport *report)
 				DatumGetTimestampTz(heap_getattr(row, time_column, desc, &isnull)));
 		note_held(held, TextDatumGetCString(heap_getattr(row, webhook_column, desc, &isnull)));
 	}
-	end_reading(&reading);
+	reading_end(&reading);
 	if (index != NULL)
 		index_close(index, AccessShareLock);
 	find_oldest_due(day, due_column, report);
@@ -480,14 +409,14 @@ report_failing(QueueReport *report)
 {
 	Relation	table = open_table("webhook_stats");
 	AttrNumber	column = column_number(table, "failing_since");
-	Relation	index = open_index(table, column, InvalidAttrNumber, true);
-	Reading		reading = begin_reading(table, index, 0, NULL);
+	Relation	index = reading_open_index(table, column, InvalidAttrNumber, true);
+	Reading		reading = reading_begin(table, index, 0, NULL);
 	HeapTuple	row;
 
 	while (report->failing_webhooks < MAX_FAILING &&
-		   HeapTupleIsValid(row = read_next(&reading, ForwardScanDirection)))
+		   HeapTupleIsValid(row = reading_next(&reading, ForwardScanDirection)))
 		report->failing_webhooks += !heap_attisnull(row, column, RelationGetDescr(table));
-	end_reading(&reading);
+	reading_end(&reading);
 	if (index != NULL)
 		index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);

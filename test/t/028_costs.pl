@@ -182,6 +182,13 @@ my %call = (
 	'pause' => 'webhook_events.pause()',
 );
 
+# What counts all that waits is asked when as much waits in both.
+my %watch = (
+	'status' => 'webhook_events.status()',
+	'metrics' => 'webhook_events.metrics()',
+	'progress' => 'count(*) FROM webhook_events.progress',
+);
+
 my $node = new_node('costs', conf => <<'CONF');
 webhook_events.databases = ''
 autovacuum = off
@@ -242,7 +249,7 @@ INSERT INTO webhook_events_internal.runs_to_check (id, run_id)
 SET webhook_events.emit = off;
 INSERT INTO public.costs_runs (id, status) SELECT 'run' || n, CASE n % 2 WHEN 0 THEN 'SUCCEEDED' ELSE 'RUNNING' END FROM generate_series(1, :size) AS n;
 RESET webhook_events.emit;
-INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.tallies (number, counters) SELECT n, '{}' FROM generate_series(1, 10 * :size) AS n;
 INSERT INTO webhook_events_internal.cursors (number, window_from, window_to)
 	SELECT n, '1:1:', '1:1:' FROM generate_series(1, :size) AS n;
 SQL
@@ -253,6 +260,16 @@ INSERT INTO webhook_events_internal.webhook_stats_log (id, webhook_ids, dispatch
 	FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.webhook_counts_log (up_to, user_id, change) SELECT '!', 'user' || n % 5, 1 FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.webhook_counts_log (up_to, user_id, change) SELECT 'hook0000000000003', 'user1', 1 FROM generate_series(1, 5) AS n;
+SQL
+
+# All but this has been routed, was delivered, and is healthy again.
+my $settle = <<'SQL';
+UPDATE webhook_events_internal.outbox SET xid = '3' WHERE id !~ 'late';
+INSERT INTO webhook_events_internal.cursors (number, window_from, window_to) VALUES (1000000, '100:100:', '100:100:');
+UPDATE webhook_events_internal.dispatches SET status = 'SUCCEEDED', finished_at = now(), next_attempt_at = NULL
+	WHERE status = 'ACTIVE' AND id !~ 'few|later';
+UPDATE webhook_events_internal.webhook_stats SET failing_since = NULL WHERE webhook_id > 'hook0000000000006';
+VACUUM ANALYZE;
 SQL
 
 # In one session; prints a line with name and mode before each plan.
@@ -282,13 +299,13 @@ sub script
 	};
 	# Each twice, because the first time reads catalogs.
 	my $call_all = sub {
-		my ($mode) = @_;
+		my ($mode, $call) = (@_, \%call);
 		my $explain = 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON)';
 
 		return join '', map {
-			"BEGIN;\n$explain SELECT $call{$_} \\g /dev/null\nROLLBACK;\n"
-			  . "\\echo $_(), $mode\nBEGIN;\n$explain SELECT $call{$_};\nROLLBACK;\n"
-		} sort keys %call;
+			"BEGIN;\n$explain SELECT $call->{$_} \\g /dev/null\nROLLBACK;\n"
+			  . "\\echo $_(), $mode\nBEGIN;\n$explain SELECT $call->{$_};\nROLLBACK;\n"
+		} sort keys %$call;
 	};
 	my $sql = <<"SQL";
 \\set QUIET 1
@@ -320,6 +337,7 @@ SQL
 	$sql .= $custom . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
 	$sql .= $generic . $run->('generic plan, statistics');
 	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log, webhook_events_internal.webhook_counts_log;\n" . $call_all->('generic plan, statistics') . $custom . $call_all->('custom plan, statistics');
+	$sql .= $settle . $call_all->('settled', \%watch);
 	return $sql;
 }
 

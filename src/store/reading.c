@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * reading.c
+ *	  Reading a table of ours in the order of an index, without a statement.
+ *
+ * IDENTIFICATION
+ *	  src/store/reading.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_am.h"
+#include "miscadmin.h"
+#include "store/reading.h"
+#include "utils/snapmgr.h"
+
+Relation
+reading_open_index(Relation table, AttrNumber first, AttrNumber second, bool is_partial)
+{
+	List	   *oids = RelationGetIndexList(table);
+	Relation	found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (index->rd_rel->relam == BTREE_AM_OID && form->indisvalid &&
+			form->indkey.values[0] == first &&
+			(second == InvalidAttrNumber ||
+			 (form->indnkeyatts > 1 && form->indkey.values[1] == second)) &&
+			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) == is_partial)
+		{
+			found = index;
+			break;
+		}
+		index_close(index, AccessShareLock);
+	}
+	list_free(oids);
+	return found;
+}
+
+Reading
+reading_begin(Relation table, Relation index, int nkeys, ScanKey keys)
+{
+	Reading		reading = {.index = index};
+
+	reading.scan = index != NULL ?
+		systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys) :
+		systable_beginscan(table, InvalidOid, false, GetActiveSnapshot(), 0, NULL);
+	return reading;
+}
+
+HeapTuple
+reading_next(Reading *reading, ScanDirection direction)
+{
+	CHECK_FOR_INTERRUPTS();
+	return reading->index != NULL ?
+		systable_getnext_ordered(reading->scan, direction) :
+		systable_getnext(reading->scan);
+}
+
+void
+reading_end(Reading *reading)
+{
+	if (reading->index != NULL)
+		systable_endscan_ordered(reading->scan);
+	else
+		systable_endscan(reading->scan);
+}
