@@ -217,6 +217,7 @@ DECLARE
     status text;
     events text[];
     seen boolean := false;
+    most CONSTANT integer := 1000;
 BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION 'the id of a run or build is null' USING ERRCODE = 'no_data_found';
@@ -268,15 +269,17 @@ BEGIN
         WITH event AS MATERIALIZED (
             SELECT o.* FROM webhook_events_internal.outbox AS o WHERE o.id = ANY (events)
         ), dispatch AS MATERIALIZED (
-            -- Of thousands a thousand are told of, those that are not delivered first.
             SELECT d AS whole, d.*, row_number() OVER (PARTITION BY d.event_id
                 ORDER BY d.status = 'SUCCEEDED', d.id) AS number
             FROM webhook_events_internal.dispatches AS d
             WHERE d.event_id = ANY (events) AND webhook_events_internal.may_see(d.user_id)
+        ), told AS (
+            -- Of thousands, those that are not delivered first.
+            SELECT d.* FROM dispatch AS d WHERE d.number <= most
         ), explained AS MATERIALIZED (
             SELECT e.id, e.created_at, x.webhook_id, x.fires, x.reason, e.id IN (SELECT u.id
                 FROM webhook_events_internal.unrouted_events() AS u) AS is_unrouted
-            FROM event AS e CROSS JOIN LATERAL webhook_events_internal.explain_match(e.id, 1000) AS x
+            FROM event AS e CROSS JOIN LATERAL webhook_events_internal.explain_match(e.id, most) AS x
         ), story (at, step, what, event_id, webhook_id, dispatch_id, detail) AS (
             SELECT e.created_at, 1, 'event', e.id, NULL::text, NULL::text,
                 concat(e.event_type, CASE WHEN e.new_status IS NOT NULL THEN format(': status %s',
@@ -297,31 +300,29 @@ BEGIN
             SELECT d.created_at, 3, 'dispatch', d.event_id, d.webhook_id, d.id,
                 concat_ws(' ', CASE WHEN d.replay_of IS NOT NULL THEN 'again' END, 'to',
                     coalesce(webhook_events_internal.mask_url(w.request_url), 'a webhook that is gone'))
-            FROM dispatch AS d
+            FROM told AS d
                 LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = d.webhook_id
-            WHERE d.number <= 1000
             UNION ALL
             SELECT c.started_at, 4, 'call', d.event_id, d.webhook_id, d.id,
                 format('call %s: %s, in %s ms', c.attempt,
                     coalesce(c.error_message, 'HTTP status ' || c.response_status),
                     round(extract(epoch FROM coalesce(c.duration, c.finished_at - c.started_at)) * 1000))
-            FROM dispatch AS d JOIN webhook_events_internal.calls AS c ON c.dispatch_id = d.id
-            WHERE d.number <= 1000
+            FROM told AS d JOIN webhook_events_internal.calls AS c ON c.dispatch_id = d.id
             UNION ALL
             SELECT d.finished_at, 5, CASE d.status WHEN 'SUCCEEDED' THEN 'delivered' ELSE 'given up' END,
                 d.event_id, d.webhook_id, d.id,
                 concat_ws(', ', 'calls: ' || d.attempts, d.error_message)
-            FROM dispatch AS d WHERE d.status <> 'ACTIVE' AND d.number <= 1000
+            FROM told AS d WHERE d.status <> 'ACTIVE'
             UNION ALL
             SELECT clock_timestamp(), 6, 'waits', d.event_id, d.webhook_id, d.id,
                 webhook_events_internal.why_waiting(d.whole)
-            FROM dispatch AS d WHERE d.status = 'ACTIVE' AND d.number <= 1000
+            FROM told AS d WHERE d.status = 'ACTIVE'
             UNION ALL
             SELECT min(d.created_at), 7, 'more', d.event_id, NULL, NULL,
                 format('%s more dispatches: %s delivered, %s given up, %s wait', count(*),
                     count(*) FILTER (WHERE d.status = 'SUCCEEDED'), count(*) FILTER (WHERE d.status = 'FAILED'),
                     count(*) FILTER (WHERE d.status = 'ACTIVE'))
-            FROM dispatch AS d WHERE d.number > 1000 GROUP BY d.event_id
+            FROM dispatch AS d WHERE d.number > most GROUP BY d.event_id
         )
         SELECT s.at, s.what, s.event_id, s.webhook_id, s.dispatch_id, s.detail
         FROM story AS s ORDER BY s.at, s.event_id, s.step, s.webhook_id, s.dispatch_id;
