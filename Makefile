@@ -155,15 +155,15 @@ temp-install: all
 	@$(MAKE) -s --no-print-directory $(root)/.staged
 
 $(root)/.staged: $(shlib) $(DATA_built) $(addprefix $(here)/,$(DATA) $(EXTENSION).control \
-		test/plans/plans.c)
+		test/plans/plans.c test/calls/calls.c)
 	@rm -rf $(tmp)/root $(tmp)/test-*
 	@$(MKDIR_P) $(foreach d,$(bindir) $(pkglibdir) $(datadir),'$(root)$(d)')
 	@for d in $(bindir) $(pkglibdir) $(datadir); do cp -rs $$d/. $(root)$$d/; done
 	@for p in postgres initdb pg_ctl; do \
 		cp --remove-destination $(bindir)/$$p $(root)$(bindir)/; done
 	@$(MAKE) -s install DESTDIR=$(root)
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -shared \
-		-o $(root)$(pkglibdir)/plans.so $(here)/test/plans/plans.c
+	@for m in plans calls; do $(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -shared \
+		-o $(root)$(pkglibdir)/$$m.so $(here)/test/$$m/$$m.c || exit 1; done
 	@$(MKDIR_P) $(foreach d,regress isolation tap demo bench chaos,$(tmp)/test-$(d))
 	@for d in test-regress test-isolation; do \
 		ln -s $(here)/expected $(here)/test/sql $(here)/test/specs $(tmp)/$$d/; done

@@ -21,6 +21,9 @@ static MemoryContext events_context;
 /* Those whose mark is not written, oldest first. */
 static dlist_head routed_batches;
 
+/* What was loaded, until its maker releases it. */
+static Batch *loaded_batch;
+
 void
 batches_open(MemoryContext context)
 {
@@ -28,6 +31,7 @@ batches_open(MemoryContext context)
 	events_context = AllocSetContextCreate(context, "webhook_events events",
 										   ALLOCSET_DEFAULT_SIZES);
 	dlist_init(&routed_batches);
+	loaded_batch = NULL;
 }
 
 Size
@@ -36,8 +40,8 @@ batches_event_bytes(void)
 	return MemoryContextMemAllocated(events_context, true);
 }
 
-static Batch *
-create_batch(MemoryContext context)
+Batch *
+batch_of(MemoryContext context)
 {
 	Batch	   *batch = MemoryContextAllocZero(batches_context, sizeof(Batch));
 
@@ -50,8 +54,8 @@ create_batch(MemoryContext context)
 Batch *
 batch_create(void)
 {
-	return create_batch(AllocSetContextCreate(events_context, "webhook_events batch",
-											  ALLOCSET_DEFAULT_SIZES));
+	return batch_of(AllocSetContextCreate(events_context, "webhook_events batch",
+										  ALLOCSET_DEFAULT_SIZES));
 }
 
 /* Until all are loaded they are the transaction's. */
@@ -63,7 +67,8 @@ batch_load(const char **ids, int nids, Size max_bytes, Event **events, int *nloa
 												  ALLOCSET_DEFAULT_SIZES);
 
 	*nloaded = outbox_find(context, ids, nids, max_bytes, events);
-	return create_batch(context);
+	loaded_batch = batch_of(context);
+	return loaded_batch;
 }
 
 void
@@ -94,6 +99,16 @@ batch_release(Batch *batch)
 {
 	batch->nusers--;
 	free_unused(batch);
+}
+
+void
+batches_release_loaded(void)
+{
+	Batch	   *batch = loaded_batch;
+
+	loaded_batch = NULL;
+	if (batch != NULL)
+		batch_release(batch);
 }
 
 void

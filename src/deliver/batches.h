@@ -51,13 +51,21 @@ extern Size batches_event_bytes(void);
 extern Batch *batch_create(void);
 
 /*
+ * The same of what lies in this context.  An error leaves that where it is: the
+ * transaction's.
+ */
+extern Batch *batch_of(MemoryContext context);
+
+/*
  * A batch of the events with these ids; see outbox_find().  An error leaves nothing
- * behind.
+ * behind.  Its maker calls batches_release_loaded(), which after an error that came before is
+ * to be called as well, and else does nothing.
  */
 extern Batch *batch_load(const char **ids, int nids, Size max_bytes, Event **events,
 						 int *nloaded);
 extern void batch_set_mark(Batch *batch, CursorMark *mark);
 extern void batch_release(Batch *batch);
+extern void batches_release_loaded(void);
 
 /* A dispatch has no row yet; or has got it. */
 extern void batch_lacks_row(Batch *batch);

@@ -118,6 +118,8 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 				bool has_row, bool is_replay)
 {
 	bool		found;
+	const Webhook *webhook = subscriber->webhook;
+	Share	   *user = (webhook && webhook->user_id) ? share_of_user(webhook->user_id) : NULL;
 	Dispatch   *dispatch = hash_search(dispatches, id, HASH_ENTER, &found);
 
 	if (found)
@@ -129,6 +131,7 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 	live_note_active(id);
 	dispatch->subscriber = subscriber;
 	subscriber->references++;
+	dispatch->user = user;
 	dispatch->batch = batch;
 	dispatch->event = event;
 	dispatch->has_row = has_row;
@@ -149,13 +152,11 @@ dispatch_create(const char *id, const char *event_id, EventType event_type,
 void
 dispatch_enqueue(Dispatch *dispatch)
 {
-	Host	   *host = host_get(dispatch->subscriber->host->name);
-	const Webhook *webhook = dispatch->subscriber->webhook;
+	Host	   *host = dispatch->subscriber->host;
 
+	host_keep(host);
 	dispatch->stage = STAGE_QUEUED;
 	dispatch->host = host;
-	dispatch->user = (webhook && webhook->user_id) ?
-		share_of_user(webhook->user_id) : NULL;
 	if (dispatch->user)
 		dispatch->user->nqueued++;
 	nqueued_dispatches++;
@@ -248,11 +249,19 @@ leave_host(Dispatch *dispatch)
 			hosts_user_ended(dispatch->user);
 		}
 	}
-	if (dispatch->user)
-		share_release(dispatch->user);
-	dispatch->user = NULL;
 	host_release(dispatch->host);
 	dispatch->host = NULL;
+}
+
+/* NULL if there is no memory for it: what has become of a dispatch counts for more. */
+static const char *
+copy_error(const char *error)
+{
+	size_t		size = error ? strlen(error) + 1 : 0;
+	char	   *copy = error ? MemoryContextAllocExtended(dispatches_context, size,
+														  MCXT_ALLOC_NO_OOM) : NULL;
+
+	return copy ? memcpy(copy, error, size) : NULL;
 }
 
 void
@@ -265,7 +274,7 @@ dispatch_end(Dispatch *dispatch, DispatchStatus status, const char *error)
 	dispatch->body = NULL;
 	dispatch->stage = STAGE_ENDED;
 	dispatch->status = status;
-	dispatch->error = error ? MemoryContextStrdup(dispatches_context, error) : NULL;
+	dispatch->error = copy_error(error);
 	dispatch->ended_at = clock_work_time();
 	dlist_push_tail(&ended_dispatches, &dispatch->queue_node);
 	nended_dispatches++;
@@ -278,7 +287,7 @@ dispatch_set_error(Dispatch *dispatch, const char *error)
 {
 	if (dispatch->error)
 		pfree(unconstify(char *, dispatch->error));
-	dispatch->error = MemoryContextStrdup(dispatches_context, error);
+	dispatch->error = copy_error(error);
 }
 
 void
@@ -333,6 +342,8 @@ dispatch_forget(Dispatch *dispatch)
 		nended_dispatches--;
 	}
 	leave_host(dispatch);
+	if (dispatch->user)
+		share_release(dispatch->user);
 	dispatch_release_event(dispatch);
 	if (dispatch->lane)
 		lane_forget(dispatch);

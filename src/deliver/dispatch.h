@@ -51,7 +51,7 @@ typedef struct Dispatch
 	DispatchStage stage;
 	Subscriber *subscriber;
 	Host	   *host;			/* NULL unless queued there or calling */
-	Share	   *user;			/* likewise, and without a user */
+	Share	   *user;			/* NULL without one */
 	Batch	   *batch;			/* NULL once neither event nor row is wanted */
 	Event	   *event;			/* NULL once the request was built */
 	bool		has_row;
@@ -105,7 +105,8 @@ extern Dispatch *dispatch_find(const char *id);
 
 /*
  * Adds a dispatch.  "event" belongs to "batch"; both are NULL for one that
- * will not be called.
+ * will not be called.  An error leaves none; and nothing that is done to one raises any,
+ * so that none is left half way.
  */
 extern Dispatch *dispatch_create(const char *id, const char *event_id,
 								 EventType event_type, Subscriber *subscriber,
@@ -128,8 +129,8 @@ extern void dispatch_start(Dispatch *dispatch);
 extern void dispatch_release_event(Dispatch *dispatch);
 
 /*
- * Ends it, whatever its state, with this status; "error" is copied.  The
- * caller sets what else is to be set.
+ * Ends it, whatever its state, with this status; "error" is copied, if there is memory
+ * for it.  The caller sets what else is to be set.
  */
 extern void dispatch_end(Dispatch *dispatch, DispatchStatus status,
 						 const char *error);

@@ -99,14 +99,18 @@ named_address(const char *name)
 Host *
 host_get(const char *name)
 {
-	bool		found;
-	Host	   *host = hash_search(hosts, &name, HASH_ENTER, &found);
+	Host	   *host = hash_search(hosts, &name, HASH_FIND, NULL);
 
-	if (!found)
+	if (host == NULL)
 	{
+		/* As for a share. */
+		char	   *own_name = MemoryContextStrdup(hosts_context, name);
+		Share	   *address = named_address(own_name);
+
+		host = hash_search(hosts, &own_name, HASH_ENTER, NULL);
 		memset(host, 0, sizeof(Host));
-		host->name = MemoryContextStrdup(hosts_context, name);
-		host->address = named_address(name);
+		host->name = own_name;
+		host->address = address;
 		host->fetch_size = setting_max_in_flight_per_host;
 		dlist_init(&host->queue);
 		dlist_init(&host->replays);
@@ -115,6 +119,12 @@ host_get(const char *name)
 	}
 	host->references++;
 	return host;
+}
+
+void
+host_keep(Host *host)
+{
+	host->references++;
 }
 
 int
@@ -326,16 +336,40 @@ host_wait_for_user(Host *host, Share *user)
 	show(host);
 }
 
+/* NULL if there is no memory for it: whose answer it was counts for more. */
+static Share *
+try_share_of_address(const char *address)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Share	   *volatile share = NULL;
+
+	PG_TRY();
+	{
+		share = share_of_address(address);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return share;
+}
+
 void
 host_set_address(Host *host, const char *address)
 {
 	Share	   *old = host->address;
+	Share	   *new;
 	char		party[ADDRESS_TEXT_SIZE];
 
 	(void) address_party(address, party);
 	if (strcmp(old->name, party) == 0)
 		return;
-	host->address = share_of_address(party);
+	new = try_share_of_address(party);
+	if (new == NULL)
+		return;
+	host->address = new;
 	host->address->in_flight += host->in_flight;
 	old->in_flight -= host->in_flight;
 	place(host);

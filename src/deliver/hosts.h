@@ -67,6 +67,9 @@ extern void hosts_open(MemoryContext context);
 /* Finds a host, or makes it, and counts one more reference to it. */
 extern Host *host_get(const char *name);
 
+/* Counts one more of one that somebody has a reference to. */
+extern void host_keep(Host *host);
+
 /* Takes a reference back; a host without any is forgotten. */
 extern void host_release(Host *host);
 

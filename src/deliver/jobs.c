@@ -165,11 +165,11 @@ jobs_open(MemoryContext context)
 void
 jobs_add_gone(const char *webhook_id, TimestampTz modified_at)
 {
-	Gone	   *gone = MemoryContextAlloc(jobs_context, sizeof(Gone));
+	Gone		gone = {.modified_at = modified_at};
 
-	strlcpy(gone->webhook_id, webhook_id, sizeof(gone->webhook_id));
-	gone->modified_at = modified_at;
-	pending_add(&gone_webhooks, gone, jobs_context);
+	/* If it can't be remembered the next answer of this kind will be. */
+	strlcpy(gone.webhook_id, webhook_id, sizeof(gone.webhook_id));
+	(void) pending_add(&gone_webhooks, &gone, sizeof(gone), jobs_context);
 }
 
 TimestampTz

@@ -196,7 +196,7 @@ take_rows(DueRow **rows, int nrows)
 			lane->is_cut = true;
 		lane->has_rows |= lane->is_cut;
 	}
-	batch_release(batch);
+	batches_release_loaded();
 }
 
 /* A lane was read: its head, if one was found, is called. */
@@ -385,8 +385,10 @@ sweep(void)
 	count = lanes_find_next(swept_webhook_id, &order_key, MAX_SWEPT, &some);
 	if (count > 0)
 	{
-		pfree(swept_order_key);
+		char	   *old_key = swept_order_key;
+
 		swept_order_key = MemoryContextStrdup(lanes_context, order_key);
+		pfree(old_key);
 	}
 	make_first_due(&some, false);
 	if (count == MAX_SWEPT)
@@ -464,6 +466,7 @@ lanes_run(void)
 			trouble_end(TROUBLE_ORDERING);
 			return true;
 		case WORK_FAILED:
+			batches_release_loaded();
 			lanes_recover();
 			lanes_look_again();
 			next_overdue_at = 0;

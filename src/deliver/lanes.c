@@ -78,11 +78,11 @@ create(Subscriber *subscriber, const char *order_key)
 	strcpy(lane->name, subscriber->id);
 	strcat(lane->name, order_key);
 	lane->subscriber = subscriber;
-	subscriber->references++;
 	dlist_init(&lane->waiting);
 	entry = hash_search(lanes, &lane->name, HASH_ENTER, NULL);
 	entry->name = lane->name;
 	entry->lane = lane;
+	subscriber->references++;
 	return lane;
 }
 
@@ -441,11 +441,15 @@ evict_younger(Lane *lane, const char *event_id)
 		evict_behind(lane, NULL);
 }
 
-bool
-lane_join(Dispatch *dispatch, const char *order_key, uint64 held_until)
+Lane *
+lane_find(const Subscriber *subscriber, const char *order_key)
 {
-	Lane	   *lane = find(dispatch->subscriber->id, order_key);
+	return find(subscriber->id, order_key);
+}
 
+bool
+lane_join(Dispatch *dispatch, Lane *lane, uint64 held_until)
+{
 	dispatch->lane = lane;
 	lane->ndispatches++;
 	if (held_until != 0)

@@ -34,13 +34,16 @@ extern void lanes_open(MemoryContext context);
 extern void lane_expect(Subscriber *subscriber, const char *order_key);
 extern void lanes_look(void);
 
+/* Finds a lane that was announced. */
+extern Lane *lane_find(const Subscriber *subscriber, const char *order_key);
+
 /*
- * Puts a dispatch that was routed into its lane, which was announced.  True if it
+ * Puts a dispatch that was routed into its lane; raises no error.  True if it
  * is the head and can be submitted; otherwise it waits there.  With "held_until",
  * else 0, others that stand before it may have to be routed: nothing of the lane
  * starts until lanes_release() was told of that xid.
  */
-extern bool lane_join(Dispatch *dispatch, const char *order_key, uint64 held_until);
+extern bool lane_join(Dispatch *dispatch, Lane *lane, uint64 held_until);
 
 /*
  * Calls "callback" for each lane in memory.  And do all lanes wait, in memory or not,

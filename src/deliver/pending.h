@@ -12,24 +12,11 @@
 #define WEBHOOK_PENDING_H
 
 #include "nodes/pg_list.h"
-#include "utils/palloc.h"
 
-/* So many webhooks are remembered; then the oldest is forgotten. */
-#define MAX_PENDING 100000
-
-/* Remembers one more, in a list in this context; it owns its items. */
-static inline void
-pending_add(List **list, void *item, MemoryContext context)
-{
-	MemoryContext old_context = MemoryContextSwitchTo(context);
-
-	if (list_length(*list) >= MAX_PENDING)
-	{
-		pfree(linitial(*list));
-		*list = list_delete_first(*list);
-	}
-	*list = lappend(*list, item);
-	MemoryContextSwitchTo(old_context);
-}
+/*
+ * Remembers one more, a copy of this item, in a list in this context; if there are too many
+ * the oldest is forgotten.  Raises no error: false if there is no memory for it.
+ */
+extern bool pending_add(List **list, const void *item, size_t size, MemoryContext context);
 
 #endif							/* WEBHOOK_PENDING_H */

@@ -512,22 +512,18 @@ retiring_deadline(void)
 void
 retiring_add_dispatch(const char *webhook_id)
 {
-	pending_add(&ending_webhooks, MemoryContextStrdup(retiring_context, webhook_id),
-				retiring_context);
+	if (!pending_add(&ending_webhooks, webhook_id, strlen(webhook_id) + 1, retiring_context))
+		retiring_look_again();
 }
 
 void
 retiring_add_runs(List *runs)
 {
-	ListCell   *cell;
+	MemoryContext old_context = MemoryContextSwitchTo(retiring_context);
 
-	foreach(cell, runs)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(retiring_context);
-
-		ended_runs = lappend(ended_runs, lfirst(cell));
-		MemoryContextSwitchTo(old_context);
-	}
+	/* All or none: each has one owner, also after an error. */
+	ended_runs = list_concat(ended_runs, runs);
+	MemoryContextSwitchTo(old_context);
 	list_free(runs);
 }
 

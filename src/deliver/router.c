@@ -290,19 +290,20 @@ must_wait_for(const Event *event, Matches *matches)
 	return event->next_xid <= matches->next_xid ? 0 : event->next_xid;
 }
 
-/* What runs a statement comes first: an error there leaves no dispatch without a host or lane. */
+/* What can fail comes first: no error leaves a dispatch without a host or lane. */
 static void
 create_dispatch(const Match *match, Matches *matches)
 {
 	const char *key = webhook_order_key(match->subscriber->webhook, match->event);
-	uint64		held_until = key != NULL ? must_wait_for(match->event, matches) : 0;
+	Lane	   *lane = key != NULL ? lane_find(match->subscriber, key) : NULL;
+	uint64		held_until = lane != NULL ? must_wait_for(match->event, matches) : 0;
 	Dispatch   *dispatch = dispatch_create(match->id, match->event->id,
 										   match->event->type,
 										   match->subscriber, match->batch,
 										   match->event, false, false);
 
 	dispatch->epoch = match->subscriber->webhook->epoch;
-	if (key == NULL || lane_join(dispatch, key, held_until))
+	if (lane == NULL || lane_join(dispatch, lane, held_until))
 		dispatch_submit(dispatch);
 }
 

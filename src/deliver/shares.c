@@ -65,13 +65,16 @@ shares_open(MemoryContext context)
 static Share *
 get(HTAB *table, const char *name)
 {
-	bool		found;
-	Share	   *share = hash_search(table, &name, HASH_ENTER, &found);
+	Share	   *share = hash_search(table, &name, HASH_FIND, NULL);
 
-	if (!found)
+	if (share == NULL)
 	{
+		/* All that can fail comes first: there is none that is half made. */
+		char	   *own_name = MemoryContextStrdup(shares_context, name);
+
+		share = hash_search(table, &own_name, HASH_ENTER, NULL);
 		memset(share, 0, sizeof(Share));
-		share->name = MemoryContextStrdup(shares_context, name);
+		share->name = own_name;
 		share->table = table;
 		dlist_init(&share->waiting);
 		share->live_place = -1;

@@ -79,9 +79,12 @@ Slicing *
 slices_begin(const Event *event, bool holds_lanes)
 {
 	Slicing    *slicing = MemoryContextAllocZero(slices_context, sizeof(Slicing));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "webhook_events slicing",
+												  ALLOCSET_SMALL_SIZES);
 
-	slicing->batch = batch_create();
-	slicing->event = copy_event(event, slicing->batch->context);
+	slicing->event = copy_event(event, context);
+	slicing->batch = batch_of(context);
 	slicing->holds_lanes = holds_lanes;
 	batch_hold(slicing->batch);
 	batch_release(slicing->batch);

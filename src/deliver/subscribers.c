@@ -170,12 +170,14 @@ subscriber_refusal(const Subscriber *subscriber, EventType event_type, int epoch
 	return NULL;
 }
 
-/* Moves a subscriber, with what waits for it, to the host of its new URL. */
+/*
+ * Moves a subscriber, with what waits for it, to the host of its new URL, and takes over a
+ * reference to that.
+ */
 static void
-set_host(Subscriber *subscriber, const char *name)
+set_host(Subscriber *subscriber, Host *new)
 {
 	Host	   *old = subscriber->host;
-	Host	   *new = name ? host_get(name) : NULL;
 
 	if (subscriber->has_backlog && old != new)
 	{
@@ -213,7 +215,7 @@ note_place(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 
 /* What a row says that is kept when its version is forgotten. */
 static void
-note_version(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
+note_version(Subscriber *subscriber, Host *host, HeapTuple row, TupleDesc desc)
 {
 	bool		isnull;
 	Datum		since = SPI_getbinval(row, desc, SPI_fnumber(desc, "failing_since"),
@@ -237,8 +239,7 @@ note_version(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 		subscriber_knows_failing(subscriber, 0);
 	subscriber->max_rate = subscriber->webhook ? subscriber->webhook->max_rate : 0;
 	subscriber->exists = true;
-	set_host(subscriber,
-			 subscriber->webhook ? subscriber->webhook->host : NULL);
+	set_host(subscriber, host);
 }
 
 /* Makes the versions of the last statement's rows, those of rows_statement. */
@@ -250,9 +251,7 @@ load(uint64 nrows)
 
 	for (uint64 row = 0; row < nrows; row++)
 		loaded[row] = subscriber_find(statement_text(row, 1));
-	versions_make(loaded, rows->vals, rows->tupdesc, (int) nrows);
-	for (uint64 row = 0; row < nrows; row++)
-		note_version(loaded[row], rows->vals[row], rows->tupdesc);
+	versions_make(loaded, rows->vals, rows->tupdesc, (int) nrows, note_version);
 }
 
 /*

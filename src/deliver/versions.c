@@ -219,7 +219,9 @@ replace_version(Subscriber *subscriber, MemoryContext context, Webhook *webhook,
 
 void
 versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
-			  int count)
+			  int count,
+			  void (*note) (Subscriber *subscriber, Host *host,
+							HeapTuple row, TupleDesc desc))
 {
 	Compilation all = {
 		.contexts = palloc0(sizeof(MemoryContext) * count),
@@ -237,11 +239,13 @@ versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
 	for (int i = 0; i < count; i++)
 	{
 		bool		isnull;
+		Host	   *host = errors[i] == NULL ? host_get(all.webhooks[i]->host) : NULL;
 
 		replace_version(subscribers[i], all.contexts[i], all.webhooks[i], errors[i]);
 		subscribers[i]->modified_at =
 			DatumGetTimestampTz(SPI_getbinval(rows[i], desc, attnum, &isnull));
 		count_bytes(subscribers[i]);
+		note(subscribers[i], host, rows[i], desc);
 	}
 }
 

@@ -43,10 +43,14 @@ extern void version_drop(Subscriber *subscriber);
 /*
  * Makes the versions of these subscribers from their rows; what is wrong with one,
  * for example a URL whose network is not allowed any more, becomes the reason why
- * its dispatches fail.  Between work_begin() and work_commit().
+ * its dispatches fail.  "note" is called for each that got one, with the host of its URL or
+ * NULL, to which it then has a reference: it raises no error, so that none is left half
+ * way.  Between work_begin() and work_commit().
  */
 extern void versions_make(Subscriber **subscribers, HeapTuple *rows,
-						  TupleDesc desc, int count);
+						  TupleDesc desc, int count,
+						  void (*note) (Subscriber *subscriber, Host *host,
+										HeapTuple row, TupleDesc desc));
 
 /* Has it all its templates?  It is about to use them. */
 extern bool version_is_complete(Subscriber *subscriber);

@@ -311,7 +311,7 @@ queue_rows(DueRow **accepted, int naccepted)
 		else
 			dispatch_enqueue(waiting_create_dispatch(row, subscriber, loading.batch, events[i]));
 	}
-	batch_release(loading.batch);
+	batches_release_loaded();
 }
 
 /*
@@ -508,6 +508,7 @@ waiting_fetch(void)
 	{
 		/* What was read and not taken is found by a sweep. */
 		due_position = position;
+		batches_release_loaded();
 		hosts_end_reservations();
 		lanes_recover();
 		waiting_look_again();

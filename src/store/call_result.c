@@ -13,31 +13,48 @@
 #include "store/call_result.h"
 #include "utils/memutils.h"
 
+/* In place of why it has failed. */
+static const char lost[] = "out of memory";
+
+/* NULL if there is no memory for it. */
 static const char *
-copy(const char *text, MemoryContext context)
+copy(const char *bytes, size_t length, MemoryContext context)
 {
-	return text ? MemoryContextStrdup(context, text) : NULL;
+	char	   *result = MemoryContextAllocExtended(context, length + 1, MCXT_ALLOC_NO_OOM);
+
+	if (result == NULL)
+		return NULL;
+	memcpy(result, bytes, length);
+	result[length] = '\0';
+	return result;
+}
+
+static const char *
+copy_text(const char *text, MemoryContext context)
+{
+	return text ? copy(text, strlen(text), context) : NULL;
 }
 
 void
 call_result_keep(CallResult *call, MemoryContext context)
 {
-	char	   *body = NULL;
-
-	call->error = copy(call->error, context);
-	call->note = copy(call->note, context);
-	if (call->body)
+	if (call->error)
 	{
-		body = MemoryContextAlloc(context, call->body_length + 1);
-		memcpy(body, call->body, call->body_length);
+		call->error = copy_text(call->error, context);
+		if (call->error == NULL)
+			call->error = lost;
 	}
-	call->body = body;
+	call->note = copy_text(call->note, context);
+	if (call->body)
+		call->body = copy(call->body, call->body_length, context);
+	if (call->body == NULL)
+		call->body_length = 0;
 }
 
 static void
 free_text(const char *text)
 {
-	if (text)
+	if (text && text != lost)
 		pfree(unconstify(char *, text));
 }
 

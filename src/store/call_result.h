@@ -34,7 +34,8 @@ typedef struct CallResult
 
 /*
  * Replaces what belongs to the HTTP client by copies in this context: all strings but
- * the URL, which is the caller's already.
+ * the URL, which is the caller's already.  Raises no error: what there is no memory for is
+ * left out.
  */
 extern void call_result_keep(CallResult *call, MemoryContext context);
 
