@@ -309,6 +309,11 @@ BEGIN
         event := webhook_events_internal.read_source(source.relation, source.kind, resource_id);
         failure := coalesce(failure, event.failure);
         CONTINUE WHEN NOT (event.is_found AND webhook_events_internal.may_see(event.user_id));
+        IF event.user_id <> webhook.user_id THEN
+            failure := format('Table %s has one of user "%s", and the webhook is user "%s"''s.',
+                source.relation, event.user_id, webhook.user_id);
+            CONTINUE;
+        END IF;
         -- Not before: until the end nobody else defines or tests a webhook of this user, and
         -- the table's owner decides how long it takes to read.
         PERFORM webhook_events_internal.check_tests(webhook.user_id);

@@ -2,6 +2,21 @@
 -- Sending again
 --
 
+CREATE FUNCTION webhook_events_internal.active_events(webhook_id text) RETURNS SETOF text
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_active_events';
+COMMENT ON FUNCTION webhook_events_internal.active_events(text) IS
+    'the events that wait for a webhook now, whatever the transaction sees';
+REVOKE ALL ON FUNCTION webhook_events_internal.active_events(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.count_due(webhook_id text, most bigint) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'webhook_events_count_due';
+COMMENT ON FUNCTION webhook_events_internal.count_due(text, bigint) IS
+    'how many dispatches wait for a webhook now, but for those behind all others, whatever the transaction sees; counted no further than told';
+REVOKE ALL ON FUNCTION webhook_events_internal.count_due(text, bigint) FROM PUBLIC;
 
 CREATE FUNCTION webhook_events_internal.queue_dispatches(webhook_id text, event_ids text[],
         next_attempt_at timestamptz) RETURNS SETOF text
@@ -51,7 +66,8 @@ BEGIN
         RAISE EXCEPTION 'dispatch "%" does not exist', dispatch_id
             USING ERRCODE = 'no_data_found';
     END IF;
-    webhook := webhook_events_internal.get_webhook(dispatch.webhook_id);
+    -- Of two sessions with one webhook the second waits here, for what it will count.
+    webhook := webhook_events_internal.find_webhook(dispatch.webhook_id);
     PERFORM FROM webhook_events_internal.outbox AS o
     WHERE o.id = dispatch.event_id AND webhook_events_internal.may_see(o.user_id);
     IF NOT FOUND THEN
@@ -64,9 +80,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
-    IF EXISTS (SELECT FROM webhook_events_internal.dispatches AS d
-        WHERE d.status = 'ACTIVE' AND d.webhook_id = webhook.id AND d.next_attempt_at IS NOT NULL
-        OFFSET max_waiting - 1 LIMIT 1) THEN
+    IF webhook_events_internal.count_due(webhook.id, max_waiting) = max_waiting THEN
         RAISE EXCEPTION 'webhook "%" has % dispatches waiting already', webhook.id, max_waiting
             USING ERRCODE = 'program_limit_exceeded',
                 HINT = 'Redeliver when some of them have ended, or call webhook_events.replay(), which queues no event twice.';
@@ -135,7 +149,8 @@ CREATE FUNCTION webhook_events_internal.replay(webhook_id text, since timestampt
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    webhook webhook_events_internal.webhooks := webhook_events_internal.get_webhook(webhook_id);
+    -- Of two sessions with one webhook the second waits here, for what it would queue again.
+    webhook webhook_events_internal.webhooks := webhook_events_internal.find_webhook(webhook_id);
     failed_only boolean := coalesce(only_failed, false);
     wrong text;
     events text[];
@@ -157,8 +172,7 @@ BEGIN
 
     -- What still waits is sent anyway, and so is what is not routed yet.
     WITH active AS MATERIALIZED (
-        SELECT d.event_id FROM webhook_events_internal.dispatches AS d
-        WHERE d.status = 'ACTIVE' AND d.webhook_id = webhook.id
+        SELECT a.event_id FROM webhook_events_internal.active_events(webhook.id) AS a (event_id)
     ), unrouted AS MATERIALIZED (
         SELECT u.id FROM webhook_events_internal.unrouted_events() AS u
         WHERE u.created_at >= webhook.created_at

@@ -352,7 +352,10 @@ BEGIN
             RETURN QUERY SELECT e.id, coalesce(e.actor_run_id, e.actor_build_id), e.webhook_id, NULL::bytea
             FROM webhook_events_internal.outbox AS e
                 JOIN webhook_events_internal.webhooks AS w ON w.id = e.webhook_id
-            WHERE e.id >= lower AND e.id < upper AND e.id = ANY (tests) AND NOT EXISTS (
+            WHERE e.id >= lower AND e.id < upper AND e.id = ANY (tests)
+                AND webhook_events_internal.refusal(w, e.event_type, e.user_id, e.actor_id,
+                    e.actor_task_id, e.actor_run_id, e.created_at, e.xid, e.webhook_id) IS NULL
+                AND NOT EXISTS (
                 SELECT FROM webhook_events_internal.dispatches AS d
                 WHERE d.event_id = e.id AND d.webhook_id = w.id AND d.id >= lower AND d.id < upper
                     AND d.event_id = ANY (tests));

@@ -45,8 +45,17 @@ MatchResult
 webhook_match(const Webhook *webhook, const Event *event)
 {
 	if (event->webhook_id != NULL)
-		return strcmp(event->webhook_id, webhook->id) == 0 ?
-			MATCH_YES : MATCH_OTHER_WEBHOOK;
+	{
+		if (strcmp(event->webhook_id, webhook->id) != 0)
+			return MATCH_OTHER_WEBHOOK;
+
+		/*
+		 * Whose webhook it was must not send in the name of whose it is by
+		 * now.
+		 */
+		return event->user_id == NULL || is_met(webhook->user_id, event->user_id) ?
+			MATCH_YES : MATCH_USER;
+	}
 	/* What comes of a run after its end says that it was resurrected. */
 	if (!webhook->is_enabled && !webhook->is_retired)
 		return MATCH_DISABLED;

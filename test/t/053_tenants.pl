@@ -177,6 +177,20 @@ is(join(' ', map { $_->{body} =~ /"actorRunId":"([^"]+)"/ } grep { $_->{target} 
 is(as('tenant_b', "SELECT webhook_events.dispatches_json('$given') #>> '{items,0,eventData,actorRunId}', jsonb_array_length(webhook_events.dispatches_json('$given') -> 'items')"), 'after-gift-b|1', 'nor listed');
 query("SELECT webhook_events.delete_webhook('$given')");
 
+# Nor does a test that commits when it is another's by then.
+$given = as('tenant_a', "SELECT id FROM webhook_events.create_webhook('$url?tested', '{ACTOR.RUN.CREATED}')");
+my $giver = $node->background_psql('postgres', on_error_stop => 1, extra_params => [ '-U', 'tenant_a' ]);
+$giver->query_safe("BEGIN; SELECT webhook_events.test_webhook('$given', 'run-a'), webhook_events.test_webhook('$given')");
+is(as('manager', qq{SELECT user_id FROM webhook_events.update_webhook('$given', '{"userId": "b"}')}), 'b', 'a webhook is given away while it is tested');
+$giver->query_safe('COMMIT');
+$giver->quit;
+wait_for_end($node);
+is(as('tenant_b', "SELECT count(*) FROM webhook_events.dispatches WHERE webhook_id = '$given'"), 0, 'nobody sends in the name of whose it is then');
+is(query("SELECT count(*) FROM webhook_events.audit(now() - interval '1 hour') WHERE webhook_id = '$given'"), 0, 'nor misses that');
+like(as('manager', "SELECT webhook_events.test_webhook('$given', 'run-b')"), qr/^\w{17}$/, "a manager tests a user's webhook with its run");
+is(as('manager', "SELECT webhook_events.test_webhook('$given', 'run-a')"), 'P0002: no attached table has a run or build "run-a"', "not with another's");
+query("SELECT webhook_events.delete_webhook('$given')");
+
 # Readers see no templates, no secrets, no credentials.
 query("SELECT webhook_events.create_webhook('https://u:p\@example.com/x?key=secret&b=c#d', '{ACTOR.RUN.CREATED}', headers_template => '{\"Authorization\": \"secret\"}')");
 is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), $url =~ s{/ok$}{}r . ' https://example.com', 'URLs are masked');
