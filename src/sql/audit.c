@@ -205,6 +205,7 @@ webhook_events_read_as_owner(PG_FUNCTION_ARGS)
 		.known = read_ends(PG_GETARG_ARRAYTYPE_P(READ_ENDS))
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &sieve.receiver};
+	MemoryContext context = CurrentMemoryContext;
 	Relation	relation;
 	AccessUser	user;
 
@@ -217,10 +218,18 @@ webhook_events_read_as_owner(PG_FUNCTION_ARGS)
 	};
 	relation = relation_open(PG_GETARG_OID(READ_RELATION), AccessShareLock);
 	user = access_become(relation->rd_rel->relowner);
-	SPI_connect();
-	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read table \"%s\"", RelationGetRelationName(relation));
-	SPI_finish();
+	PG_TRY();
+	{
+		SPI_connect();
+		if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
+			elog(ERROR, "could not read table \"%s\"", RelationGetRelationName(relation));
+		SPI_finish();
+	}
+	PG_CATCH();
+	{
+		access_rethrow(context);
+	}
+	PG_END_TRY();
 	access_return(user);
 	relation_close(relation, NoLock);
 	return (Datum) 0;

@@ -181,9 +181,17 @@ webhook_events_source_event(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	nulls[SOURCE_EVENT_FOUND] = false;
 	user = access_become(relation->rd_rel->relowner);
-	SPI_connect();
-	(void) read_row(relation, id, context, values, nulls);
-	SPI_finish();
+	PG_TRY();
+	{
+		SPI_connect();
+		(void) read_row(relation, id, context, values, nulls);
+		SPI_finish();
+	}
+	PG_CATCH();
+	{
+		access_rethrow(context);
+	}
+	PG_END_TRY();
 	access_return(user);
 	table_close(relation, NoLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),

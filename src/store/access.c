@@ -115,6 +115,28 @@ access_return(AccessUser user)
 	SetUserIdAndSecContext(user.user, user.security_context);
 }
 
+/* Was the statement interrupted, as its user or a setting wants it?  Nobody else says so there. */
+static bool
+is_interrupt(const ErrorData *error)
+{
+	return error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+void
+access_rethrow(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if ((error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+		 error->sqlerrcode != ERRCODE_ASSERT_FAILURE) || is_interrupt(error))
+		PG_RE_THROW();
+	FlushErrorState();
+	error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+	ReThrowError(error);
+}
+
 static Oid
 inner_table(const char *name)
 {

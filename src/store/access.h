@@ -56,6 +56,14 @@ typedef struct AccessUser
 extern AccessUser access_become(Oid role);
 extern void access_return(AccessUser user);
 
+/*
+ * Throws the error again that was caught in between, in the memory context.  Handlers of
+ * PL/pgSQL catch all but what interrupts a statement or a failed assertion, which
+ * somebody else's function or foreign table can raise as well: such an error
+ * becomes one that they catch.
+ */
+extern void access_rethrow(MemoryContext context);
+
 /* The owner of the extension's tables.  Raises an error if there are none. */
 extern Oid	access_owner(void);
 

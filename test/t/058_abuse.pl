@@ -70,18 +70,29 @@ is(as('tenant_a', "SELECT is_enabled FROM webhook_events.enable_webhook('$webhoo
 # Who owns an attached table decides for nobody else whether a row is found: neither by
 # what he made of it, nor by a lock.
 query("INSERT INTO actor_runs (id, actor_id, user_id, status, finished_at) VALUES ('run-a', 'x', 'a', 'SUCCEEDED', now() - interval '1 minute')");
-is(as('mallory', <<'SQL'), '||', 'an owner attaches tables that will fail');
+is(as('mallory', <<'SQL'), '||||', 'an owner attaches tables that will fail');
 CREATE TYPE mine.state AS ENUM ('SUCCEEDED');
 CREATE TABLE mine.cast_runs (id text, actor_id text, status mine.state, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
 CREATE TABLE mine.policy_runs (id text, actor_id text, status text, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
+CREATE TABLE mine.cancelling_runs (id text, actor_id text, status text, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
+CREATE TABLE mine.asserting_runs (id text, actor_id text, status text, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
 CREATE TABLE mine.locked_runs (id text, actor_id text, status text, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
-SELECT webhook_events.attach('mine.cast_runs'), webhook_events.attach('mine.policy_runs'), webhook_events.attach('mine.locked_runs');
+SELECT webhook_events.attach('mine.cast_runs'), webhook_events.attach('mine.policy_runs'), webhook_events.attach('mine.cancelling_runs'),
+	webhook_events.attach('mine.asserting_runs'), webhook_events.attach('mine.locked_runs');
 INSERT INTO mine.cast_runs VALUES ('c', 'x', 'SUCCEEDED', 'a'); INSERT INTO mine.policy_runs VALUES ('p', 'x', 'SUCCEEDED', 'a');
+INSERT INTO mine.cancelling_runs VALUES ('n', 'x', 'SUCCEEDED', 'a'); INSERT INTO mine.asserting_runs VALUES ('s', 'x', 'SUCCEEDED', 'a');
 CREATE FUNCTION mine.fail() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
 CREATE FUNCTION mine.state_text(mine.state) RETURNS text LANGUAGE sql AS 'SELECT mine.fail()';
 CREATE CAST (mine.state AS text) WITH FUNCTION mine.state_text(mine.state) AS ASSIGNMENT;
 ALTER TABLE mine.policy_runs ENABLE ROW LEVEL SECURITY; ALTER TABLE mine.policy_runs FORCE ROW LEVEL SECURITY;
 CREATE POLICY p ON mine.policy_runs USING (mine.fail() IS NULL);
+-- What no handler catches: as if the caller's statement had been cancelled, or was wrong.
+CREATE FUNCTION mine.cancel() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'canceling statement due to user request' USING ERRCODE = 'query_canceled'; END $$;
+CREATE FUNCTION mine.claim() RETURNS text LANGUAGE plpgsql SET plpgsql.check_asserts = on AS $$ BEGIN ASSERT false; RETURN NULL; END $$;
+ALTER TABLE mine.cancelling_runs ENABLE ROW LEVEL SECURITY; ALTER TABLE mine.cancelling_runs FORCE ROW LEVEL SECURITY;
+ALTER TABLE mine.asserting_runs ENABLE ROW LEVEL SECURITY; ALTER TABLE mine.asserting_runs FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON mine.cancelling_runs USING (mine.cancel() IS NULL);
+CREATE POLICY p ON mine.asserting_runs USING (mine.claim() IS NULL);
 SQL
 
 # Those that are looked at before the platform's own.
@@ -96,8 +107,12 @@ like(as('manager', "SELECT string_agg(what, ' ') FROM webhook_events.explain_run
 is(as('monitor', 'SELECT running IS NOT NULL FROM webhook_events.status()'), 't', 'the status comes');
 is(as('manager', q{SELECT string_agg(relation::text, ' ') FROM webhook_events.sources WHERE columns IS NULL}), 'mine.locked_runs', 'sources says which table is locked');
 is(query(q{SELECT string_agg(relation || ': ' || problem, ', ' ORDER BY relation::text) FROM webhook_events.audit(now() - interval '1 hour') WHERE problem LIKE 'table %'}),
-	"mine.locked_runs: table can't be read: it is locked, mine.policy_runs: table can't be read: not today",
+	"mine.asserting_runs: table can't be read: assertion failed, mine.cancelling_runs: table can't be read: canceling statement due to user request,"
+	  . " mine.locked_runs: table can't be read: it is locked, mine.policy_runs: table can't be read: not today",
 	'audit() tells which tables it could not read, and goes on');
+query("CREATE OR REPLACE FUNCTION mine.cancel() RETURNS text LANGUAGE sql AS 'SELECT pg_sleep(1000)::text'");
+sql_fails($node, "SET statement_timeout = '1s'; SELECT * FROM webhook_events.audit(now() - interval '1 hour')", qr/57014: canceling statement due to statement timeout/, 'whom a timeout ends as any statement');
+query('DROP POLICY p ON mine.cancelling_runs');
 $owner->query_safe('COMMIT');
 $owner->quit;
 is(as('manager', q{SELECT count(*) FROM webhook_events.sources WHERE columns IS NULL}), 0, 'a lock that is gone leaves nothing');
