@@ -36,6 +36,7 @@ CREATE TABLE webhook_events_internal.webhooks (
     api_keys jsonb,
     turned integer,
     turned_there integer,
+    begun_at timestamptz,
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
@@ -68,6 +69,8 @@ COMMENT ON COLUMN webhook_events_internal.webhooks.turned IS
     'how often it was enabled or disabled, or it was said again that it is; NULL for never';
 COMMENT ON COLUMN webhook_events_internal.webhooks.turned_there IS
     'of a row that replication brings: its turned where it is defined; only when that changes it is enabled or disabled as it is there';
+COMMENT ON COLUMN webhook_events_internal.webhooks.begun_at IS
+    'when the transaction that defined it began: on servers that it reaches by replication an ad-hoc webhook gets what its run has raised since then';
 COMMENT ON COLUMN webhook_events_internal.webhooks.run_changed_at IS
     'when that run ended or was resurrected last';
 

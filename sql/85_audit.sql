@@ -263,14 +263,16 @@ DECLARE
         ' FROM webhook_events_internal.outbox AS e'
         '     JOIN (SELECT h.*, unnest(h.event_types) AS type,'
         '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[2]::text::xid8 END AS created_xmin,'
-        '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[3]::text::xid8 END AS created_xmax'
+        '         CASE WHEN h.created_in[1] = $5 THEN h.created_in[3]::text::xid8 END AS created_xmax,'
+        '         CASE WHEN h.is_ad_hoc AND h.actor_run_id IS NOT NULL AND h.created_in[1] IS DISTINCT FROM $5'
+        '             THEN least(h.created_at, h.begun_at - interval ''1 second'') ELSE h.created_at END AS since'
         '         FROM webhook_events_internal.webhooks AS h WHERE h.is_enabled AND %s) AS w ON w.type = e.event_type AND %s'
         ' WHERE e.id >= $1 AND e.id < $2 AND e.webhook_id IS NULL'
         -- Of many conditions the planner thinks that next to nothing is left, and has one process
         -- add up what several read; of one that it doesn't understand it thinks of half.
         '     AND CASE WHEN (w.modified_at <= e.created_at OR w.modified_at = w.created_at)'
         '         AND (w.created_xid = e.xid OR e.xid >= w.created_xmax'
-        '             OR w.created_at <= e.created_at AND (w.created_xmin IS NULL OR e.xid >= w.created_xmin))'
+        '             OR w.since <= e.created_at AND (w.created_xmin IS NULL OR e.xid >= w.created_xmin))'
         '         AND (w.actor_task_id IS NULL OR w.actor_task_id = e.actor_task_id)'
         '         AND (w.actor_id IS NULL OR w.actor_id = e.actor_id)'
         '         AND (w.user_id IS NULL OR w.user_id = e.user_id) THEN true ELSE false END %s %s';

@@ -119,6 +119,8 @@ COMMENT ON COLUMN webhook_events.webhooks.turned IS
     'how often it was enabled or disabled, or it was said again that it is; NULL for never';
 COMMENT ON COLUMN webhook_events.webhooks.turned_there IS
     'of a webhook that replication brings: its turned where it is defined';
+COMMENT ON COLUMN webhook_events.webhooks.begun_at IS
+    'when the transaction that defined it began';
 
 COMMENT ON COLUMN webhook_events.webhooks_masked.id IS '17 letters and digits';
 COMMENT ON COLUMN webhook_events.webhooks_masked.user_id IS

@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 #include "deliver/dispatch.h"
+#include "deliver/look_back.h"
 #include "deliver/pending.h"
 #include "deliver/retiring.h"
 #include "deliver/run_checks.h"
@@ -436,6 +437,7 @@ TimestampTz
 retiring_done(TimestampTz now)
 {
 	take_versions();
+	look_back_done();
 	list_free_deep(ended_runs);
 	list_free_deep(ending_webhooks);
 	ended_runs = NIL;

@@ -100,6 +100,12 @@ router_look_again(void)
 	has_new_events = true;
 }
 
+void
+router_expect_rows(void)
+{
+	last_known_is_set = false;
+}
+
 /* How many dispatches may be in memory before they have a row. */
 static int
 rowless_limit(void)

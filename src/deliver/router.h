@@ -19,6 +19,9 @@ extern void router_open(void);
 /* There may be new events. */
 extern void router_look_again(void);
 
+/* Others have written rows of dispatches of events that may still be to be routed. */
+extern void router_expect_rows(void);
+
 /* Could router_route() do something now? */
 extern bool router_has_work(void);
 

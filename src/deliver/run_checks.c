@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "deliver/look_back.h"
 #include "deliver/run_checks.h"
 #include "store/retirement.h"
 #include "store/statement.h"
@@ -120,6 +121,7 @@ run_checks_work(Id position, bool *is_full)
 		array_add(&runs, statement_value(row, 2, &isnull), false);
 	}
 	values[0] = array_result(&runs);
+	look_back(values[0]);
 	nfound = statement_read(&runs_statement, values, NULL, 0);
 	for (uint64 row = 0; row < nfound; row++)
 	{

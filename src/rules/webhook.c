@@ -38,7 +38,7 @@ is_too_old(const Webhook *webhook, const Event *event)
 		return true;
 	if (webhook->created_xmax != 0 && event->xid >= webhook->created_xmax)
 		return false;
-	return webhook->created_at > event->created_at;
+	return webhook->since > event->created_at;
 }
 
 MatchResult

@@ -42,6 +42,8 @@ typedef struct Webhook
 {
 	Id			id;
 	TimestampTz created_at;
+	TimestampTz since;			/* events from here on are younger, where
+								 * transactions don't tell */
 	TimestampTz modified_at;
 	uint64		created_xid;
 	uint64		created_xmin;	/* transactions before this one had ended, ... */

@@ -48,6 +48,33 @@ ad_hoc_check_run(const char *run_id)
 	SPI_finish();
 }
 
+bool
+ad_hoc_runs_arrive(void)
+{
+	static SPIPlanPtr plan = NULL;
+	bool		result;
+
+	SPI_connect();
+	if (plan == NULL)
+	{
+		plan = SPI_prepare("SELECT FROM webhook_events_internal.attached AS a"
+						   " JOIN pg_catalog.pg_namespace AS n ON n.nspname = a.schema_name"
+						   " JOIN pg_catalog.pg_class AS c"
+						   " ON c.relnamespace = n.oid AND c.relname = a.table_name"
+						   " JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid"
+						   " WHERE t.tgenabled IN ('A', 'R') AND t.tgfoid ="
+						   " 'webhook_events.run_changed()'::pg_catalog.regprocedure LIMIT 1",
+						   0, NULL);
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare to look for attached tables");
+	}
+	if (SPI_execute_plan(plan, NULL, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for attached tables");
+	result = SPI_processed > 0;
+	SPI_finish();
+	return result;
+}
+
 /* check_run(run_id text) RETURNS void */
 Datum
 webhook_events_check_run(PG_FUNCTION_ARGS)

@@ -18,4 +18,10 @@
  */
 extern void ad_hoc_check_run(const char *run_id);
 
+/*
+ * Do rows that replication writes raise events here?  Then a run and the webhook that was made
+ * with it arrive together.
+ */
+extern bool ad_hoc_runs_arrive(void);
+
 #endif							/* WEBHOOK_AD_HOC_H */

@@ -42,6 +42,7 @@ enum
 	COLUMN_EPOCH,
 	COLUMN_TURNED,
 	COLUMN_TURNED_THERE,
+	COLUMN_BEGUN_AT,
 	N_STATES,					/* those before are decided, those behind read */
 	COLUMN_IS_AD_HOC = N_STATES,
 	COLUMN_ACTOR_RUN_ID,
@@ -52,7 +53,7 @@ enum
 static const WebhookColumn columns[N_COLUMNS] = {
 	WEBHOOK_IS_ENABLED, WEBHOOK_DISABLED_REASON, WEBHOOK_IS_RETIRED, WEBHOOK_RUN_ENDED,
 	WEBHOOK_RUN_CHANGED_AT, WEBHOOK_MODIFIED_AT, WEBHOOK_EPOCH, WEBHOOK_TURNED,
-	WEBHOOK_TURNED_THERE, WEBHOOK_IS_AD_HOC, WEBHOOK_ACTOR_RUN_ID, WEBHOOK_MAX_RATE
+	WEBHOOK_TURNED_THERE, WEBHOOK_BEGUN_AT, WEBHOOK_IS_AD_HOC, WEBHOOK_ACTOR_RUN_ID, WEBHOOK_MAX_RATE
 };
 
 typedef struct Row
@@ -137,6 +138,7 @@ decide(Row *row, const Row *old, bool same_run)
 	remember_said(row);
 	copy(row, old, COLUMN_TURNED);
 	copy(row, old, COLUMN_EPOCH);
+	copy(row, old, COLUMN_BEGUN_AT);
 	if (counts)
 	{
 		bool		revived = flag(old, COLUMN_IS_RETIRED) && flag(row, COLUMN_IS_ENABLED);
@@ -200,6 +202,9 @@ webhook_events_webhook_arrived(PG_FUNCTION_ARGS)
 		tuple = data->tg_trigtuple;
 		read_row(&row, tuple, desc, attnums);
 		remember_said(&row);
+
+		/* Runs that come the same way are there when it comes. */
+		row.nulls[COLUMN_BEGUN_AT] |= flag(&row, COLUMN_IS_AD_HOC) && ad_hoc_runs_arrive();
 	}
 	if (may_have_ended && flag(&row, COLUMN_IS_AD_HOC) && flag(&row, COLUMN_IS_ENABLED) &&
 		!row.nulls[COLUMN_ACTOR_RUN_ID])

@@ -46,6 +46,7 @@ typedef struct Condition
 {
 	uint64		webhook;		/* hash of its id */
 	TimestampTz created_at;
+	TimestampTz since;
 	TimestampTz modified_at;
 	uint64		created_xid;
 	uint64		created_xmin;
@@ -140,6 +141,7 @@ add_webhook(Wishes *wishes, const Webhook *webhook)
 	condition->webhook = hash_bytes_extended((const unsigned char *) webhook->id,
 											 (int) strlen(webhook->id), 0);
 	condition->created_at = webhook->created_at;
+	condition->since = webhook->since;
 	condition->modified_at = webhook->modified_at;
 	condition->created_xid = webhook->created_xid;
 	condition->created_xmin = webhook->created_xmin;
@@ -304,7 +306,7 @@ ask_webhook(Wishes *wishes, Condition *webhook, EventRow *row)
 
 	if (!row->is_read)
 		read_event(wishes, row);
-	asked->created_at = webhook->created_at;
+	asked->since = webhook->since;
 	asked->created_xid = webhook->created_xid;
 	asked->created_xmin = webhook->created_xmin;
 	asked->created_xmax = webhook->created_xmax;

@@ -275,6 +275,8 @@ new_webhook(void)
 			  FullTransactionIdGetDatum(GetTopFullTransactionId()));
 	draft_set(&draft, WEBHOOK_ORDERING, CStringGetTextDatum("none"));
 	draft_set(&draft, WEBHOOK_CREATED_IN, current_place());
+	draft_set(&draft, WEBHOOK_BEGUN_AT,
+			  TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 	return draft;
 }
 

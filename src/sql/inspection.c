@@ -151,7 +151,7 @@ webhook_events_refusal(PG_FUNCTION_ARGS)
 	else
 	{
 		webhook.is_enabled = true;
-		webhook.created_at = event.created_at;
+		webhook.since = event.created_at;
 		webhook.created_xmax = 0;
 	}
 	reason = webhook_match_reason(&webhook, &event,

@@ -46,7 +46,8 @@ const char *const webhook_column_names[N_WEBHOOK_COLUMNS] = {
 	"api_keys",
 	"run_changed_at",
 	"turned",
-	"turned_there"
+	"turned_there",
+	"begun_at"
 };
 
 /* Most rows have the same columns as the one before. */

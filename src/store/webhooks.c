@@ -419,6 +419,21 @@ read_created_in(Webhook *webhook, const Row *row)
 	webhook->created_xmax = (uint64) place[2];
 }
 
+/*
+ * Of another server's webhook for one run what that has raised since the transaction began,
+ * most likely in it, is not older: the run was made there.  Clocks differ by a little.
+ */
+static TimestampTz
+read_since(const Webhook *webhook, const Row *row)
+{
+	TimestampTz begun_at = time_column(row, WEBHOOK_BEGUN_AT);
+
+	if (webhook->created_xmax != 0 || !webhook->is_ad_hoc || webhook->actor_run_id == NULL ||
+		begun_at == 0 || TIMESTAMP_NOT_FINITE(begun_at))
+		return webhook->created_at;
+	return Min(webhook->created_at, begun_at - USECS_PER_SEC);
+}
+
 static Webhook *
 read_condition(const Row *row)
 {
@@ -444,6 +459,8 @@ read_condition(const Row *row)
 	webhook->actor_id = id_column(row, WEBHOOK_ACTOR_ID);
 	webhook->actor_task_id = id_column(row, WEBHOOK_ACTOR_TASK_ID);
 	webhook->actor_run_id = id_column(row, WEBHOOK_ACTOR_RUN_ID);
+	webhook->is_ad_hoc = bool_column(row, WEBHOOK_IS_AD_HOC);
+	webhook->since = read_since(webhook, row);
 	return webhook;
 }
 
@@ -463,7 +480,6 @@ read_all(const Row *row, size_t max_templates)
 	Webhook    *webhook = read_condition(row);
 
 	webhook->modified_at = time_column(row, WEBHOOK_MODIFIED_AT);
-	webhook->is_ad_hoc = bool_column(row, WEBHOOK_IS_AD_HOC);
 	webhook->ignore_ssl_errors = bool_column(row, WEBHOOK_IGNORE_SSL_ERRORS);
 	webhook->do_not_retry = bool_column(row, WEBHOOK_DO_NOT_RETRY);
 	webhook->max_rate = read_max_rate(row);

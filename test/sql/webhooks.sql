@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
 CREATE FUNCTION shown(webhook_events.webhooks) RETURNS jsonb LANGUAGE sql AS
-    $$SELECT jsonb_strip_nulls(to_jsonb($1) - '{id,created_at,modified_at,created_xid,created_in,epoch,is_retired,run_ended,secret,turned}'::text[])$$;
+    $$SELECT jsonb_strip_nulls(to_jsonb($1) - '{id,created_at,modified_at,created_xid,created_in,begun_at,epoch,is_retired,run_ended,secret,turned}'::text[])$$;
 -- what a definition is refused for, or "accepted"
 CREATE FUNCTION try(definition jsonb) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

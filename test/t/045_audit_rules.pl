@@ -31,13 +31,15 @@ SELECT setseed($seed);
 TRUNCATE webhook_events_internal.outbox, webhook_events_internal.dispatches, webhook_events_internal.cursors, webhook_events_internal.webhooks, round;
 SET session_replication_role = replica;
 INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, actor_id, actor_task_id, actor_run_id, request_url,
-		is_enabled, is_ad_hoc, created_at, modified_at, created_xid, created_in)
-	SELECT webhook_events_internal.new_id(), pick('user', 3, 0.5), t.types, pick('actor', 3, 0.5), pick('task', 3, 0.7), pick('run', 9, 0.8),
-		'http://127.0.0.1', random() > 0.2, false, c.at, CASE WHEN random() < 0.7 THEN c.at ELSE c.at + random() * interval '1 day' END,
+		is_enabled, is_ad_hoc, created_at, modified_at, created_xid, created_in, begun_at)
+	SELECT webhook_events_internal.new_id(), pick('user', 3, 0.5), t.types, pick('actor', 3, 0.5), pick('task', 3, 0.7), r.id,
+		'http://127.0.0.1', random() > 0.2, r.id IS NOT NULL AND random() < 0.5, c.at, CASE WHEN random() < 0.7 THEN c.at ELSE c.at + random() * interval '1 day' END,
 		(c.xid::text)::xid8, CASE floor(random() * 3) WHEN 0 THEN NULL WHEN 1 THEN ARRAY[1, c.xid - 3, c.xid + 3]
-			ELSE ARRAY[(webhook_events_internal.current_place())[1], c.xid - 3, c.xid + 3] END
+			ELSE ARRAY[(webhook_events_internal.current_place())[1], c.xid - 3, c.xid + 3] END,
+		CASE WHEN random() < 0.8 THEN c.at - random() * interval '1 day' END
 	FROM generate_series(1, 60) AS n,
 		LATERAL (SELECT now() - random() * interval '2 days' + n * interval '0' AS at, 10 + floor(random() * 80)::bigint AS xid) AS c,
+		LATERAL (SELECT CASE WHEN n > 0 THEN pick('run', 9, 0.6) END AS id) AS r,
 		LATERAL (SELECT array_agg(e) AS types FROM unnest(enum_range(NULL::webhook_events.event_type)) AS e
 			WHERE n > 0 AND random() < 0.5 AND e <> 'TEST') AS t
 	WHERE t.types IS NOT NULL;

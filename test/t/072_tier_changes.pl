@@ -109,6 +109,7 @@ is(tier(q{SELECT count(*) FROM webhook_events.events WHERE actor_id IS DISTINCT 
 # An ad-hoc webhook retires on the tier, which the platform can ask about.
 platform("SELECT webhook_events.create_ad_hoc_webhooks('own', '[{\"requestUrl\": \"" . $receiver->url('/ok?own') . "\", \"eventTypes\": [\"ACTOR.RUN.SUCCEEDED\"]}]'::jsonb)");
 wait_for_sql($tier, 'SELECT count(*) FROM webhook_events.webhooks WHERE is_ad_hoc', 1);
+is(tier('SELECT count(begun_at) FROM webhook_events_internal.webhooks WHERE is_ad_hoc'), 0, 'where its run arrives as well, nothing is looked for that was raised before');
 platform("INSERT INTO actor_runs VALUES ('own', 'y', 'u', 'READY')");
 platform("UPDATE actor_runs SET status = 'SUCCEEDED' WHERE id = 'own'");
 wait_for_sql($tier, "SELECT is_retired AND NOT is_enabled FROM webhook_events_internal.webhooks WHERE is_ad_hoc", 't');
