@@ -216,4 +216,22 @@ typedef struct JsonbBuilder
 #define applied_origin_time replorigin_session_origin_timestamp
 #endif
 
+/* PostgreSQL 17 reads BRIN indexes without a snapshot. */
+#if PG_VERSION_NUM < 170000
+#define open_revmap(index, size, snapshot) brinRevmapInitialize(index, size, snapshot)
+#define read_range(map, block, buffer, offset, size, snapshot) \
+	brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE, snapshot)
+#else
+#define open_revmap(index, size, snapshot) ((void) (snapshot), brinRevmapInitialize(index, size))
+#define read_range(map, block, buffer, offset, size, snapshot) \
+	((void) (snapshot), brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE))
+#endif
+
+/* PostgreSQL 18 has orders that are no strategies of B-trees. */
+#if PG_VERSION_NUM < 180000
+#define is_descending(pathkey) ((pathkey)->pk_strategy == BTGreaterStrategyNumber)
+#else
+#define is_descending(pathkey) ((pathkey)->pk_cmptype == COMPARE_GT)
+#endif
+
 #endif							/* WEBHOOK_COMPAT_H */
