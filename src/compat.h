@@ -227,6 +227,13 @@ typedef struct JsonbBuilder
 	((void) (snapshot), brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE))
 #endif
 
+/* PostgreSQL 18 has what EXPLAIN writes apart. */
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* PostgreSQL 18 has orders that are no strategies of B-trees. */
 #if PG_VERSION_NUM < 180000
 #define is_descending(pathkey) ((pathkey)->pk_strategy == BTGreaterStrategyNumber)

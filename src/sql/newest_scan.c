@@ -19,7 +19,6 @@
 
 #include "access/relscan.h"
 #include "access/tableam.h"
-#include "commands/explain.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "lib/pairingheap.h"
