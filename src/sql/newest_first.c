@@ -185,12 +185,26 @@ wants_newest(PlannerInfo *root, RelOptInfo *table, AttrNumber id)
 		find_ec_member_matching_expr(pathkey->pk_eclass, (Expr *) column, table->relids) != NULL;
 }
 
+/* Is it asked for ids themselves, and not only for some between bounds? */
+static bool
+names_ids(const IndexPath *path, const List *bounds)
+{
+	ListCell   *cell;
+
+	foreach(cell, path->indexclauses)
+	{
+		if (!list_member_ptr(bounds, lfirst_node(IndexClause, cell)->rinfo))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Forgets scans of the primary key that cost more in all.  Nobody knows where they end: if what
- * is looked for is seldom, or was long ago, they read all.
+ * is looked for is seldom, or was long ago, they read all between these bounds.
  */
 static void
-forget_scans_by_id(RelOptInfo *table, AttrNumber id, Cost more_than)
+forget_scans_by_id(RelOptInfo *table, AttrNumber id, const List *bounds, Cost more_than)
 {
 	ListCell   *cell;
 
@@ -199,7 +213,8 @@ forget_scans_by_id(RelOptInfo *table, AttrNumber id, Cost more_than)
 		IndexPath  *path = lfirst(cell);
 
 		if (IsA(path, IndexPath) && path->path.param_info == NULL &&
-			path->path.total_cost > more_than && path->indexinfo->indexkeys[0] == id)
+			path->path.total_cost > more_than && path->indexinfo->indexkeys[0] == id &&
+			!names_ids(path, bounds))
 			table->pathlist = foreach_delete_current(table->pathlist, cell);
 	}
 }
@@ -265,7 +280,7 @@ offer_in_order(PlannerInfo *root, RelOptInfo *table, AttrNumber id, List *bounds
 
 		clause->rinfo = best;
 		clause->indexquals = list_make1(best);
-		forget_scans_by_id(table, id, 0);
+		forget_scans_by_id(table, id, NIL, 0);
 		add_path(table, (Path *) create_index_path(root, best_index, list_make1(clause), NIL, NIL,
 												   root->query_pathkeys, BackwardScanDirection,
 												   false, NULL, 1.0, false));
@@ -452,7 +467,7 @@ offer_newest(PlannerInfo *root, RelOptInfo *table, RangeTblEntry *entry)
 	if (!is_summarized(table, ids))
 		path->path.startup_cost += FEW_PAGES * seq_page_cost;
 	else if (is_ordered)
-		forget_scans_by_id(table, scan.id, bounds == NIL ? 0 : path->path.total_cost);
+		forget_scans_by_id(table, scan.id, bounds, bounds == NIL ? 0 : path->path.total_cost);
 	path->path.total_cost += path->path.startup_cost;
 	add_path(table, (Path *) path);
 	return is_ordered;

@@ -51,6 +51,8 @@ SELECT * FROM pg_temp.newest();
 -- nearly all has one
 SELECT webhook_events_internal.summarize_day('outbox', '2021-06-01');
 SELECT * FROM pg_temp.newest();
+-- rows of which the ids are named are read by these
+SELECT pg_temp.newest('user_id = ''user3'' AND id = ANY (ARRAY(SELECT o.id FROM webhook_events_internal.outbox AS o WHERE o.actor_run_id IN (''run7001'', ''run9'', ''run902'')))', 'ALL');
 -- with little memory rows are read again
 SET work_mem = '64kB';
 SELECT pg_temp.newest('user_id = ''user3''', 'ALL');
