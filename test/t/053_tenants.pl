@@ -191,7 +191,12 @@ like(as('manager', "SELECT webhook_events.test_webhook('$given', 'run-b')"), qr/
 is(as('manager', "SELECT webhook_events.test_webhook('$given', 'run-a')"), 'P0002: no attached table has a run or build "run-a"', "not with another's");
 query("SELECT webhook_events.delete_webhook('$given')");
 
-# Readers see no templates, no secrets, no credentials.
+# Readers see no templates, no secrets, no credentials; nor do they with grants of a door that
+# is not theirs.
+query('GRANT SELECT ON webhook_events.webhooks TO reader; GRANT EXECUTE ON FUNCTION webhook_events.delete_webhook, webhook_events.webhook_secret TO reader');
+is(as('reader', 'SELECT count(*) FROM webhook_events.webhooks'), 0, 'a reader sees no webhook in full');
+like(as('reader', "SELECT webhook_events.$_('$webhook{b}')"), qr/^42704: webhook "\w+" does not exist/, "and can't call $_()") foreach qw(delete_webhook webhook_secret);
+query('REVOKE SELECT ON webhook_events.webhooks FROM reader; REVOKE EXECUTE ON FUNCTION webhook_events.delete_webhook, webhook_events.webhook_secret FROM reader');
 query("SELECT webhook_events.create_webhook('https://u:p\@example.com/x?key=secret&b=c#d', '{ACTOR.RUN.CREATED}', headers_template => '{\"Authorization\": \"secret\"}')");
 is(as('reader', 'SELECT string_agg(request_url, $$ $$ ORDER BY id) FROM webhook_events.webhooks_masked'), $url =~ s{/ok$}{}r . ' https://example.com', 'URLs are masked');
 like(as('reader', "SELECT $_ FROM webhook_events.webhooks"), qr/^42501: permission denied/, "$_ is not shown") foreach qw(headers_template secret request_url id);

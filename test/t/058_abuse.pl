@@ -70,6 +70,7 @@ is(as('tenant_a', "SELECT is_enabled FROM webhook_events.enable_webhook('$webhoo
 # Who owns an attached table decides for nobody else whether a row is found: neither by
 # what he made of it, nor by a lock.
 query("INSERT INTO actor_runs (id, actor_id, user_id, status, finished_at) VALUES ('run-a', 'x', 'a', 'SUCCEEDED', now() - interval '1 minute')");
+query('CREATE ROLE stranger LOGIN; GRANT USAGE ON SCHEMA webhook_events, mine TO stranger; GRANT EXECUTE ON FUNCTION webhook_events.attach, webhook_events.detach TO stranger');
 is(as('mallory', <<'SQL'), '||||', 'an owner attaches tables that will fail');
 CREATE TYPE mine.state AS ENUM ('SUCCEEDED');
 CREATE TABLE mine.cast_runs (id text, actor_id text, status mine.state, user_id text, finished_at timestamptz DEFAULT now() - interval '1 minute');
@@ -104,6 +105,8 @@ is(as('tenant_a', "SELECT webhook_events.test_webhook('$webhook', 'none')") =~ s
 like(as('manager', "SELECT webhook_events.test_webhook('$webhook', 'none')"), qr/^P0002: .*\nDETAIL:  Table mine\.\w+ can't be read: /, 'a manager is');
 like(as('tenant_a', "SELECT count(*) FROM webhook_events.explain_run('run-a')"), qr/^[1-9]\d*$/, 'a run is explained');
 like(as('manager', "SELECT string_agg(what, ' ') FROM webhook_events.explain_run('run-a')"), qr/not read/, 'a manager is told what was not read');
+# Whoever waits for a lock holds up all who come behind.
+like(as('stranger', "SET lock_timeout = '10s'; SELECT webhook_events.$_('mine.locked_runs')"), qr/^42501: /, "who owns no table does not wait to $_ it") foreach qw(attach detach);
 is(as('monitor', 'SELECT running IS NOT NULL FROM webhook_events.status()'), 't', 'the status comes');
 is(as('manager', q{SELECT string_agg(relation::text, ' ') FROM webhook_events.sources WHERE columns IS NULL}), 'mine.locked_runs', 'sources says which table is locked');
 is(query(q{SELECT string_agg(relation || ': ' || problem, ', ' ORDER BY relation::text) FROM webhook_events.audit(now() - interval '1 hour') WHERE problem LIKE 'table %'}),
