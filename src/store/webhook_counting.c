@@ -177,8 +177,12 @@ webhook_counts_step(void)
 {
 	WebhookCountsPosition position;
 
-	/* So that nobody empties the table meanwhile, or has all counted anew. */
-	LockRelationOid(table_of_webhooks(), RowExclusiveLock);
+	/*
+	 * So that nobody empties the table meanwhile, or has all counted anew;
+	 * while somebody has locked it there is nothing to count.
+	 */
+	if (!ConditionalLockRelationOid(table_of_webhooks(), RowExclusiveLock))
+		return COUNTING_DONE;
 	position = webhook_counts_position();
 	if (strcmp(position.announced, position.counted) > 0)
 	{

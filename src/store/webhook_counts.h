@@ -55,7 +55,8 @@ extern void webhook_counts_forget(void);
 
 typedef enum CountingResult
 {
-	COUNTING_DONE,				/* there is little that was not counted */
+	COUNTING_DONE,				/* there is little that was not counted, or
+								 * somebody has locked the table */
 	COUNTING_WAITS,				/* for transactions that are under way */
 	COUNTING_GOES_ON
 } CountingResult;

@@ -110,6 +110,14 @@ query("SELECT public.add('u', 600)");
 wait_for_sql($node, $all_counted, 't');
 $open->query_safe("SELECT public.add_old('u', 3); DELETE FROM webhook_events_internal.webhooks WHERE id = (public.some(1))[1]; COMMIT");
 is(wrong(), '', 'one with an old snapshot changes what it knows nothing of');
+
+# While somebody has locked the table the worker looks at it again later, and waits for nobody.
+$open->query_safe('BEGIN; LOCK TABLE webhook_events_internal.webhooks IN SHARE MODE');
+my $locked_at = $open->query_safe('SELECT clock_timestamp()');
+wait_for_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'webhook_events worker'"
+	  . " AND query LIKE 'counting webhooks%' AND state = 'idle' AND state_change > '$locked_at'", 1);
+unlike(slurp_file($node->logfile), qr/counting webhooks .* fails/, 'a lock keeps no step of counting waiting');
+$open->query_safe('COMMIT');
 $open->quit;
 
 # Many at once.
