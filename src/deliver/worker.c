@@ -116,23 +116,33 @@ handle_stop(SIGNAL_ARGS)
 static char end_reason[TROUBLE_SIZE] = "it was asked to";
 static bool has_started = false;	/* and said so */
 static bool end_is_news = true;
+static bool end_is_noted = false;
 
 /* Notes why the worker fails, for status(); to be terminated is no failure. */
 static void
-note_error(ErrorData *data)
+note_end(const ErrorData *data)
 {
-	if (data->elevel >= ERROR && data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	if (data->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 	{
 		shared_worker_ends(SLOT_WAITING);
 		end_is_news = false;
 	}
-	else if (data->elevel >= ERROR && data->message != NULL)
+	else if (data->message != NULL)
 	{
 		end_is_news = shared_record_error(data->message);
 		snprintf(end_reason, sizeof(end_reason), "an error: %s", data->message);
 		if (data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 			shared_worker_was_locked_out();
 	}
+	end_is_noted = true;
+}
+
+/* The log need not have what we note: log_min_messages says what it has. */
+static void
+note_error(ErrorData *data)
+{
+	if (data->elevel >= ERROR && !end_is_noted)
+		note_end(data);
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(data);
 }
@@ -519,6 +529,7 @@ handle_error(void)
 		FreeErrorData(error);
 		return;
 	}
+	note_end(error);
 	delivery_finish();
 	ReThrowError(error);
 }
@@ -537,14 +548,9 @@ try_turn(void)
 	PG_END_TRY();
 }
 
-void
-webhook_events_worker_main(Datum arg)
+static void
+start(void)
 {
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, handle_stop);
-	BackgroundWorkerUnblockSignals();
-	connect_to_slot(DatumGetInt32(arg));
-	before_shmem_exit(log_end, (Datum) 0);
 	was_lent = shared_worker_was_lent(&current_hold);
 	told_hold = current_hold;
 	update_hold();
@@ -553,6 +559,33 @@ webhook_events_worker_main(Datum arg)
 		log_settings();
 	shared_worker_holds(current_hold);
 	shared_worker_runs();
+}
+
+static void
+try_start(void)
+{
+	PG_TRY();
+	{
+		start();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		note_end(CopyErrorData());
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+webhook_events_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, handle_stop);
+	BackgroundWorkerUnblockSignals();
+	connect_to_slot(DatumGetInt32(arg));
+	before_shmem_exit(log_end, (Datum) 0);
+	try_start();
 	for (;;)
 		try_turn();
 }

@@ -6,8 +6,9 @@
  * Whatever the library calls of PostgreSQL can raise an error, as when there is no memory.
  * This module stands between the two: it puts itself into the table by which the dynamic
  * linker has tied the library to the server.  While it is armed, by calls_arm(), each
- * place in the library from which a worker makes such a call fails the first time that it
- * is come by.  A place is the call with the so many functions of the library that led to it.
+ * place in the library from which processes of a kind make such a call fails the first time
+ * that it is come by.  A place is the call with the so many functions of the library that led
+ * to it.
  *
  * What was broken is in memory that all processes share, and outlives their crashes.
  *
@@ -108,8 +109,9 @@ describe(char *text, size_t size, void **frames, int count)
 				 (unsigned long) ((uintptr_t) frames[i] - library_base));
 }
 
-static void
-maybe_fail(const char *what)
+/* Is a call to fail here? */
+static bool
+breaks(const char *what)
 {
 	static bool is_busy = false;
 	void	   *frames[MAX_FRAMES];
@@ -119,10 +121,11 @@ maybe_fail(const char *what)
 	int			code = shared->code;
 	uint64		key = 14695981039346656037U;
 	char		text[1024];
+	bool		result;
 
-	if (code == 0 || is_busy || MyBgworkerEntry == NULL || CritSectionCount > 0 ||
-		proc_exit_inprogress || strcmp(MyBgworkerEntry->bgw_type, shared->process) != 0)
-		return;
+	if (code == 0 || is_busy || CritSectionCount > 0 || proc_exit_inprogress ||
+		strcmp(MyBgworkerEntry ? MyBgworkerEntry->bgw_type : "session", shared->process) != 0)
+		return false;
 	is_busy = true;
 	count = backtrace(frames, MAX_FRAMES);
 	for (int i = 0; i < count && nown < shared->depth; i++)
@@ -133,15 +136,22 @@ maybe_fail(const char *what)
 		key = (key ^ ((uintptr_t) frames[i] - library_base)) * 1099511628211U;
 	}
 	key ^= (uint64) code << 1;
-	if (nown > 0 && key != 0 && note_place(key))
+	result = nown > 0 && key != 0 && note_place(key);
+	if (result)
 	{
 		__atomic_add_fetch(&shared->broken, 1, __ATOMIC_SEQ_CST);
 		describe(text, sizeof(text), own, nown);
 		ereport(LOG, (errmsg("broken: %s at%s", what, text)));
-		is_busy = false;
-		ereport(ERROR, (errcode(code), errmsg("%s was broken", what)));
 	}
 	is_busy = false;
+	return result;
+}
+
+static void
+maybe_fail(const char *what)
+{
+	if (breaks(what))
+		ereport(ERROR, (errcode(shared->code), errmsg("%s was broken", what)));
 }
 
 /* What stands in the way: each breaks, or does what its namesake does. */
@@ -218,6 +228,8 @@ WRAP(HeapTuple, heap_form_tuple, (TupleDesc desc, Datum *values, bool *isnull),
 static void *
 broken_MemoryContextAllocExtended(MemoryContext context, Size size, int flags)
 {
+	if (flags & MCXT_ALLOC_NO_OOM && breaks("MemoryContextAllocExtended"))
+		return NULL;
 	if (!(flags & MCXT_ALLOC_NO_OOM))
 		maybe_fail("MemoryContextAllocExtended");
 	return MemoryContextAllocExtended(context, size, flags);
@@ -419,7 +431,10 @@ tie_library(struct dl_phdr_info *info, size_t size pg_attribute_unused(), void *
 	return 1;
 }
 
-/* calls_arm(process text, code text, depth int): no code disarms. */
+/*
+ * calls_arm(process text, code text, depth int): no code disarms.  The process is the type
+ * of a background worker, or "session".
+ */
 Datum
 calls_arm(PG_FUNCTION_ARGS)
 {

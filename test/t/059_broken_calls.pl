@@ -23,6 +23,7 @@ my $ordered_receiver = WebhookEvents::Receiver->new;
 my $node = new_node('broken', conf => <<'CONF');
 shared_preload_libraries = 'webhook_events,calls'
 restart_after_crash = off
+log_min_messages = log
 webhook_events.retry_delay = '20ms'
 webhook_events.max_retries = 20
 webhook_events.ordering_patience = '100d'
@@ -139,6 +140,8 @@ my $repeated = grep { ($calls{$_} // 0) < $requests{$_} } keys %requests;
 
 is_deeply([ grep { $calls{$_} > ($requests{$_} // 0) } sort keys %calls ], [], 'each call that was recorded was made');
 cmp_ok($repeated, '<=', 16 * $ends, 'and each that was made was recorded, but for what was under way when a worker ended');
+cmp_ok($ends, '>', 0, 'a worker that ends says why, also in a log that has no errors');
+like(query('SELECT last_error FROM webhook_events.status()'), qr/was broken$/, 'and so does status()');
 note("$ends workers ended, and sent $repeated again");
 
 # A request of these events may come when the one before it has been delivered.
