@@ -27,6 +27,11 @@
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
+/* PostgreSQL 16 gave what is known of long values a header of its own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* A number that no other running backend has. */
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"

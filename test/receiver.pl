@@ -49,7 +49,9 @@
 #	/nul				200, text with NUL bytes
 #
 # Anything else is 404.  Where an answer is a plain one, ?status=, ?body= and
-# ?header.NAME= change it: /slow/300?status=503&header.Retry-After=2.
+# ?header.NAME= change it: /slow/300?status=503&header.Retry-After=2.  With
+# ?digest=KEY the log has no body, but its length, its MD5 and its signature by
+# that key, which is in hexadecimal.
 #
 # Each complete request becomes one line of JSON in the log, which is written
 # before the first byte of the answer:

@@ -17,6 +17,7 @@
 #include "deliver/health.h"
 #include "deliver/http.h"
 #include "deliver/long_resources.h"
+#include "deliver/making.h"
 #include "server/clock.h"
 #include "server/settings.h"
 #include "store/request.h"
@@ -32,7 +33,8 @@
 
 /*
  * Building a request from so long a resource takes its time, and after so many
- * bytes of bodies those that do wait for the next turn: small ones don't.
+ * bytes of bodies those that do wait for the next turn: small ones don't.  It is also
+ * what a turn reads or makes of a long one.
  */
 #define BIG_RESOURCE (64 * 1024)
 #define MAX_TURN_BYTES (256 * 1024)
@@ -67,7 +69,7 @@ caller_open(MemoryContext context)
 										   ALLOCSET_DEFAULT_SIZES);
 	scratch_context = AllocSetContextCreate(context, "webhook_events request",
 											0, SCRATCH_SIZE, ALLOCSET_DEFAULT_MAXSIZE);
-	long_resources_open(context);
+	making_open(context, bodies_context);
 	body_bytes = 0;
 	deferred_until = DT_NOEND;
 	caller_begin_turn(0);
@@ -104,7 +106,6 @@ static bool
 build_request(Dispatch *dispatch, Request *request, char **error, bool *passes)
 {
 	const Webhook *webhook = dispatch->subscriber->webhook;
-	Event		event = *dispatch->event;
 	ResourceOwner owner = CurrentResourceOwner;
 	StringInfo	body;
 
@@ -112,10 +113,12 @@ build_request(Dispatch *dispatch, Request *request, char **error, bool *passes)
 	if (*error != NULL)
 		return false;
 
-	/* The webhook may have got another template while its resource was read. */
-	if (long_resource_is_needed(dispatch) && !long_resource_put(&event))
+	if (long_resource_is_needed(dispatch))
 	{
-		*error = "Event was not read yet.";
+		if (making_take(dispatch, request, &dispatch->body))
+			return true;
+		/* The webhook has got another template, most likely. */
+		*error = "The request was not made yet.";
 		*passes = true;
 		return false;
 	}
@@ -126,7 +129,7 @@ build_request(Dispatch *dispatch, Request *request, char **error, bool *passes)
 	MemoryContextSwitchTo(scratch_context);
 	PG_TRY();
 	{
-		if (request_build(webhook, &event, dispatch->id, setting_header_prefix,
+		if (request_build(webhook, dispatch->event, dispatch->id, setting_header_prefix,
 						  setting_payload_limit, GetCurrentTimestamp(), body, request, error))
 			dispatch->body = keep_body(dispatch, body);
 	}
@@ -263,54 +266,89 @@ void
 caller_begin_turn(size_t nread)
 {
 	turn_bytes = deferred_until != DT_NOEND ? 0 : nread;
-	long_resources_begin_turn();
+	making_begin_turn();
 }
 
 TimestampTz
 caller_deadline(void)
 {
-	return Min(deferred_until, long_resources_deadline());
+	return Min(deferred_until, making_deadline());
 }
 
 /* What is big is left for another turn, at this time or later. */
-static bool
+static void
 defer(TimestampTz until)
 {
 	deferred_until = Min(deferred_until, until);
-	return false;
+}
+
+/* The one whose request is being made, if it is of this host and may be called. */
+static Dispatch *
+made_of(const Host *host)
+{
+	Dispatch   *dispatch = making_dispatch();
+
+	if (dispatch == NULL || dispatch->host != host)
+		return NULL;
+	return dispatch->user == NULL ||
+		user_has_room(dispatch->user, http_limit(), dispatches_queued()) ? dispatch : NULL;
 }
 
 /*
- * Can the request of something big be built in this turn?  What can't be built at all
- * is ended, as start_call() would.
+ * Goes on with the request of a dispatch; which to call, if it was the last of it.  One
+ * that can't be made is ended.
  */
-static bool
-may_build_big(Dispatch *dispatch, bool with_big)
+static Dispatch *
+make_long(Dispatch *dispatch)
 {
 	char	   *error = NULL;
-	LongResource what;
+	MakingResult result = making_go_on(dispatch, MAX_TURN_BYTES, &error);
+
+	switch (result)
+	{
+		case MAKING_DONE:
+			/* Another one may be made now. */
+			defer(0);
+			return dispatch;
+		case MAKING_GOES_ON:
+			turn_bytes += MAX_TURN_BYTES;
+			defer(0);
+			return NULL;
+		case MAKING_LATER:
+			defer(making_next_at());
+			return NULL;
+		case MAKING_FAILED:
+		case MAKING_POSTPONED:
+			give_back(dispatch, error != NULL ? error : "The request could not be made.",
+					  result == MAKING_POSTPONED);
+	}
+	return NULL;
+}
+
+/*
+ * Which dispatch of a host, whose next one is big, can be called in this turn?  NULL if
+ * none can.
+ */
+static Dispatch *
+next_big(Host *host, Dispatch *dispatch, bool with_big)
+{
+	Dispatch   *made;
 
 	if (!with_big || turn_bytes >= MAX_TURN_BYTES)
-		return defer(0);
+	{
+		defer(0);
+		return NULL;
+	}
+	made = made_of(host);
+	if (made != NULL)
+		dispatch = made;
+
+	/* What can't be called at all is ended by start_call(). */
 	if (subscriber_refusal(dispatch->subscriber, dispatch->event_type,
 						   dispatch->epoch) != NULL ||
 		!long_resource_is_needed(dispatch))
-		return true;
-	what = long_resource_get(dispatch->event, &error);
-	switch (what)
-	{
-		case LONG_RESOURCE_THERE:
-			return true;
-		case LONG_RESOURCE_READ:
-			turn_bytes += dispatch->event->resource_length;
-			return defer(0);
-		case LONG_RESOURCE_LATER:
-			return defer(long_resources_retry_at());
-		case LONG_RESOURCE_GONE:
-		case LONG_RESOURCE_FAILED:
-			give_back(dispatch, error, what == LONG_RESOURCE_FAILED);
-	}
-	return false;
+		return dispatch;
+	return make_long(dispatch);
 }
 
 void
@@ -335,7 +373,9 @@ caller_start_requests(bool with_big)
 		if (dispatch == NULL)
 			continue;
 		old_context = MemoryContextSwitchTo(scratch_context);
-		if (!is_big(dispatch) || may_build_big(dispatch, with_big))
+		if (is_big(dispatch))
+			dispatch = next_big(host, dispatch, with_big);
+		if (dispatch != NULL)
 			start_call(dispatch);
 		else
 			nwaiting++;

@@ -22,7 +22,7 @@
 #include "deliver/http.h"
 #include "deliver/retiring.h"
 #include "deliver/lanes.h"
-#include "deliver/long_resources.h"
+#include "deliver/making.h"
 #include "deliver/recorder.h"
 #include "deliver/router.h"
 #include "deliver/slices.h"
@@ -295,7 +295,7 @@ put_down(void)
 		return false;
 	if (!recorder_has_put_down())
 		return true;
-	long_resources_forget();
+	making_forget();
 	cursor_reset();
 	router_open();
 	is_put_down = true;

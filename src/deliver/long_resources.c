@@ -26,20 +26,21 @@
 #define KEEP_TIME USECS_PER_SEC
 
 static MemoryContext resource_context;
-static Id	known;				/* the event whose resource is there; empty:
-								 * none */
-static const char *resource;
-static size_t resource_length;
-static TimestampTz used_at;		/* last; or read */
-static int	reserved;			/* for who wanted it, in so many turns */
+static Id	event_id;			/* whose resource is there, or a part of it;
+								 * empty: none is */
+static LongText resource;
+static bool is_all;
+static uint64 nforgotten = 0;
+static TimestampTz used_at;		/* last */
 static TimestampTz retry_at;	/* after a failure; 0: there was none */
 
 void
 long_resources_forget(void)
 {
-	known[0] = '\0';
-	reserved = 0;
-	MemoryContextReset(resource_context);
+	event_id[0] = '\0';
+	is_all = false;
+	nforgotten++;
+	long_text_start(&resource, resource_context);
 }
 
 void
@@ -54,9 +55,8 @@ long_resources_open(MemoryContext context)
 void
 long_resources_begin_turn(void)
 {
-	if (known[0] != '\0' && clock_work_time() >= used_at + KEEP_TIME)
+	if (event_id[0] != '\0' && clock_work_time() >= used_at + KEEP_TIME)
 		long_resources_forget();
-	reserved = Max(reserved - 1, 0);
 }
 
 TimestampTz
@@ -68,7 +68,13 @@ long_resources_retry_at(void)
 TimestampTz
 long_resources_deadline(void)
 {
-	return known[0] != '\0' ? used_at + KEEP_TIME : DT_NOEND;
+	return event_id[0] != '\0' ? used_at + KEEP_TIME : DT_NOEND;
+}
+
+uint64
+long_resources_forgotten(void)
+{
+	return nforgotten;
 }
 
 bool
@@ -83,41 +89,41 @@ long_resource_is_needed(const Dispatch *dispatch)
 /* A transaction, and what came of it. */
 typedef struct Reading
 {
-	Event		event;
+	size_t		budget;
 	bool		found;
 } Reading;
 
+/* What an error leaves is read anew. */
 static void
-read_resource(void *argument)
+read_more(void *argument)
 {
 	Reading    *reading = argument;
 
-	reading->found = outbox_read_resource(resource_context, &reading->event);
+	is_all = false;
+	reading->found = outbox_read_more(event_id, &resource, reading->budget, &is_all);
 }
 
 LongResource
-long_resource_get(const Event *event, char **error)
+long_resource_get(const Event *event, size_t budget, char **error)
 {
-	Reading		reading = {*event, false};
+	Reading		reading = {budget, false};
 	WorkError	failure;
 	WorkResult	result;
 
-	if (strcmp(known, event->id) == 0)
+	used_at = clock_work_time();
+	if (is_all && strcmp(event_id, event->id) == 0)
 		return LONG_RESOURCE_THERE;
-	if (reserved > 0 || retry_at > clock_work_time())
+	if (retry_at > used_at)
 		return LONG_RESOURCE_LATER;
-	long_resources_forget();
-	retry_at = 0;
-	result = work_run("reading a long resource", true, read_resource, &reading, &failure);
-	if (result == WORK_DONE && reading.found)
+	if (strcmp(event_id, event->id) != 0)
 	{
-		strcpy(known, event->id);
-		resource = reading.event.resource;
-		resource_length = reading.event.resource_length;
-		used_at = clock_work_time();
-		reserved = 2;
-		return LONG_RESOURCE_READ;
+		long_resources_forget();
+		strcpy(event_id, event->id);
 	}
+	retry_at = 0;
+	result = work_run("reading a long resource", true, read_more, &reading, &failure);
+	if (result == WORK_DONE && reading.found)
+		return LONG_RESOURCE_READ;
 	long_resources_forget();
 	if (result != WORK_FAILED)
 	{
@@ -135,11 +141,9 @@ long_resource_get(const Event *event, char **error)
 bool
 long_resource_put(Event *event)
 {
-	if (strcmp(known, event->id) != 0)
+	if (!is_all || strcmp(event_id, event->id) != 0)
 		return false;
-	event->resource = resource;
-	event->resource_length = resource_length;
-	used_at = clock_work_time();
-	reserved = 0;
+	event->resource = resource.data;
+	event->resource_length = resource.length;
 	return true;
 }

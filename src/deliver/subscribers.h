@@ -31,6 +31,8 @@ typedef struct Subscriber
 	MemoryContext context;		/* of webhook and error; NULL if never seen,
 								 * or forgotten for want of memory */
 	MemoryContext templates;	/* of those that were left out at first */
+	uint64		change;			/* the last one that webhook has come or gone
+								 * with, or its templates: no other one's */
 	size_t		bytes;			/* of all that, and this */
 	dlist_node	use_node;		/* in the order in which they were used */
 	bool		is_bare;		/* it has no version, and is in a list of such */

@@ -33,6 +33,7 @@ static dlist_head used;			/* Subscriber.use_node */
 static dlist_head bare;			/* the same, of those that are bare */
 static size_t bare_bytes;
 static dlist_head with_templates;	/* Subscriber.templates_node */
+static uint64 nchanges = 0;		/* to Subscriber.change */
 
 /* Rows to be compiled, all or one of them. */
 typedef struct Compilation
@@ -139,6 +140,7 @@ drop_templates(Subscriber *subscriber)
 	subscriber->templates = NULL;
 	subscriber->webhook->payload = NULL;
 	subscriber->webhook->headers = NULL;
+	subscriber->change = ++nchanges;
 }
 
 void
@@ -150,6 +152,7 @@ version_drop(Subscriber *subscriber)
 	subscriber->context = NULL;
 	subscriber->webhook = NULL;
 	subscriber->error = NULL;
+	subscriber->change = ++nchanges;
 	count_bytes(subscriber);
 }
 
@@ -301,6 +304,7 @@ version_complete(Subscriber *subscriber, HeapTuple row, TupleDesc desc)
 	subscriber->templates = context;
 	subscriber->webhook->payload = whole.payload;
 	subscriber->webhook->headers = whole.headers;
+	subscriber->change = ++nchanges;
 	dlist_push_tail(&with_templates, &subscriber->templates_node);
 	count_bytes(subscriber);
 	while (total_bytes > limit() && !dlist_is_empty(&with_templates))

@@ -74,16 +74,6 @@ secret_make(void)
 	return encode(SECRET_PREFIX, bytes, sizeof(bytes));
 }
 
-static bool
-compute(pg_hmac_ctx *context, const SecretKey *key, const char *prefix,
-		const char *body, size_t length, uint8 *digest)
-{
-	return pg_hmac_init(context, key->bytes, key->length) >= 0 &&
-		pg_hmac_update(context, (const uint8 *) prefix, strlen(prefix)) >= 0 &&
-		pg_hmac_update(context, (const uint8 *) body, length) >= 0 &&
-		pg_hmac_final(context, digest, PG_SHA256_DIGEST_LENGTH) >= 0;
-}
-
 /* "id.timestamp.", which stands before the body; psprintf() would take longer. */
 static char *
 make_prefix(const char *id, int64 timestamp)
@@ -98,22 +88,60 @@ make_prefix(const char *id, int64 timestamp)
 	return prefix;
 }
 
-char *
-signature_make(const SecretKey *key, const char *id, int64 timestamp,
-			   const char *body, size_t length)
+Signing *
+signing_start(const SecretKey *key, const char *id, int64 timestamp)
 {
 	char	   *prefix = make_prefix(id, timestamp);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
-	bool		computed = context != NULL &&
-	compute(context, key, prefix, body, length, digest);
+	Signing    *signing = pg_hmac_create(PG_SHA256);
 
-	pg_hmac_free(context);
+	if (signing != NULL &&
+		pg_hmac_init(signing, key->bytes, key->length) >= 0 &&
+		pg_hmac_update(signing, (const uint8 *) prefix, strlen(prefix)) >= 0)
+		return signing;
+	pg_hmac_free(signing);
+	return NULL;
+}
+
+bool
+signing_add(Signing *signing, const char *data, size_t length)
+{
+	return signing != NULL &&
+		pg_hmac_update(signing, (const uint8 *) data, length) >= 0;
+}
+
+char *
+signing_end(Signing *signing)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	bool		computed = signing != NULL &&
+	pg_hmac_final(signing, digest, sizeof(digest)) >= 0;
+
+	signing_drop(signing);
 	if (!computed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a signature")));
 	return encode(SIGNATURE_PREFIX, digest, sizeof(digest));
+}
+
+void
+signing_drop(Signing *signing)
+{
+	pg_hmac_free(signing);
+}
+
+char *
+signature_make(const SecretKey *key, const char *id, int64 timestamp,
+			   const char *body, size_t length)
+{
+	Signing    *signing = signing_start(key, id, timestamp);
+
+	if (!signing_add(signing, body, length))
+	{
+		signing_drop(signing);
+		signing = NULL;
+	}
+	return signing_end(signing);
 }
 
 bool

@@ -15,6 +15,8 @@
 #ifndef WEBHOOK_SIGNATURE_H
 #define WEBHOOK_SIGNATURE_H
 
+#include "common/hmac.h"
+
 #define SECRET_PREFIX "whsec_"
 
 /* How many bytes secrets have. */
@@ -39,6 +41,20 @@ extern bool secret_decode(const char *secret, int min_bytes, SecretKey *key,
 
 /* A new secret of SECRET_MIN_BYTES random bytes, palloc'd. */
 extern char *secret_make(void);
+
+/*
+ * A signature of a message whose body comes in pieces.  What signing_start() returns, NULL
+ * if it can't, lives until signing_end() or signing_drop(), and needs a
+ * CurrentResourceOwner that lasts as long.  signing_add() returns false if the hash can't be
+ * computed; signing_end() returns the signature, palloc'd, or raises
+ * ERRCODE_INTERNAL_ERROR, as for NULL.
+ */
+typedef struct pg_hmac_ctx Signing;
+
+extern Signing *signing_start(const SecretKey *key, const char *id, int64 timestamp);
+extern bool signing_add(Signing *signing, const char *data, size_t length);
+extern char *signing_end(Signing *signing);
+extern void signing_drop(Signing *signing);
 
 /*
  * The signature of a message, palloc'd; "timestamp" is in seconds since 1970.

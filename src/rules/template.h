@@ -83,4 +83,26 @@ extern bool template_render(const Template *template,
 							const JsonText values[TEMPLATE_NVARIABLES],
 							size_t limit, StringInfo out);
 
+/*
+ * The same in steps, each of which reads and appends about as many bytes as "budget" says:
+ * one long string in which a path is looked for, and a long value without its white space,
+ * are a step of their own.  Template, values and "out" must last until it is done or
+ * dropped.  rendering_start() allocates in CurrentMemoryContext, which rendering_go_on()
+ * must find as well; rendering_end() frees that.
+ */
+typedef struct Rendering Rendering;
+
+typedef enum RenderResult
+{
+	RENDER_DONE,
+	RENDER_GOES_ON,
+	RENDER_TOO_LONG
+} RenderResult;
+
+extern Rendering *rendering_start(const Template *template,
+								  const JsonText values[TEMPLATE_NVARIABLES],
+								  size_t limit, StringInfo out);
+extern RenderResult rendering_go_on(Rendering *rendering, size_t budget);
+extern void rendering_end(Rendering *rendering);
+
 #endif							/* WEBHOOK_TEMPLATE_H */

@@ -4,7 +4,7 @@
  *	  The template language: filling in the values of variables.
  *
  * Each value is read once to find what all variables name, and then all is only
- * appended.  Nothing here recurses: neither templates nor values can nest too deep.
+ * appended.  Both can stop wherever a budget is used up.  Nothing here recurses: neither templates nor values can nest too deep.
  *
  * IDENTIFICATION
  *	  src/rules/template_render.c
@@ -30,43 +30,54 @@ typedef struct NodeState
 	uint32		next_index;		/* the child that names an element to come */
 } NodeState;
 
-typedef struct Renderer
-{
-	const Template *template;
-	NodeState  *states;			/* one for each node */
-	char	   *compacted[NROOTS];	/* copies without white space, or NULL */
-	StringInfo	out;
-	size_t		room;			/* bytes that may still be appended */
-} Renderer;
-
 /* Where a walk through the value of one root is. */
 typedef struct Walk
 {
-	const Template *template;
-	NodeState  *states;
 	JsonScan	scan;
 	uint32		container;		/* innermost open one that has a node */
 	uint32		target;			/* node of the next value, or NO_NODE */
 	size_t		unnamed_depth;	/* open containers within that have none */
 } Walk;
 
-static void find_values(Renderer *renderer, uint32 root, JsonText value);
+struct Rendering
+{
+	const Template *template;
+	const JsonText *values;
+	char	   *compacted[NROOTS];	/* copies without white space, or NULL */
+	StringInfo	out;
+	size_t		room;			/* bytes that may still be appended */
+
+	/* Values are looked through first, ... */
+	uint32		root;			/* its is the next one, or ... */
+	bool		is_walking;		/* ... the one that is read */
+	Walk		walk;
+
+	/* ... then all is appended. */
+	uint32		segment;
+	const char *rest;			/* of this segment's value; NULL before its
+								 * literal was appended */
+	const char *rest_end;
+	bool		is_escaped;
+	NodeState	states[FLEXIBLE_ARRAY_MEMBER];	/* one for each node */
+};
+
+static bool find_values(Rendering *rendering, size_t budget);
+static void start_walk(Rendering *rendering, JsonText value);
 static JsonText trim(JsonText value);
-static bool walk_value(const Template *template, NodeState *states,
-					   uint32 root, JsonText value);
-static void enter_value(Walk *walk, JsonToken token);
-static void leave_container(Walk *walk);
-static uint32 match_element(const Walk *walk);
-static uint32 match_key(const Walk *walk);
+static bool walk_on(Rendering *rendering, size_t budget);
+static void enter_value(Rendering *rendering, JsonToken token);
+static void leave_container(Rendering *rendering);
+static uint32 match_element(Rendering *rendering);
+static uint32 match_key(const Rendering *rendering);
 static uint32 find_child(const Template *template, uint32 parent,
 						 const char *name, size_t length);
-static void drop_stale_values(Renderer *renderer);
-static bool append_segments(Renderer *renderer);
-static bool append_value(Renderer *renderer, const NodeState *state,
-						 bool in_string);
-static bool append_escaped(Renderer *renderer, const char *start,
+static void drop_stale_values(Rendering *rendering);
+static RenderResult append_segments(Rendering *rendering, size_t budget);
+static bool start_value(Rendering *rendering, const TemplateSegment *segment);
+static bool append_rest(Rendering *rendering, size_t most);
+static bool append_escaped(Rendering *rendering, const char *start,
 						   const char *end);
-static bool append_text(Renderer *renderer, const char *data, size_t length);
+static bool append_text(Rendering *rendering, const char *data, size_t length);
 
 bool
 template_uses(const Template *template, TemplateVariable variable)
@@ -80,29 +91,49 @@ template_render(const Template *template,
 				const JsonText values[TEMPLATE_NVARIABLES],
 				size_t limit, StringInfo out)
 {
-	Renderer	renderer = {.template = template, .out = out};
-	bool		complete;
+	Rendering  *rendering = rendering_start(template, values, limit, out);
+	bool		complete = rendering_go_on(rendering, SIZE_MAX) == RENDER_DONE;
 
-	/* A StringInfo holds less than MaxAllocSize and raises an error beyond. */
-	renderer.room = Min(limit, MaxAllocSize - 1 - (size_t) out->len);
-	renderer.states = palloc_extended(template->nnodes * sizeof(NodeState),
-									  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-
-	for (uint32 root = 0; root < NROOTS; root++)
-	{
-		if (template->used[root])
-			find_values(&renderer, root, trim(values[root_variable(root)]));
-	}
-	drop_stale_values(&renderer);
-	complete = append_segments(&renderer);
-
-	for (uint32 root = 0; root < NROOTS; root++)
-	{
-		if (renderer.compacted[root] != NULL)
-			pfree(renderer.compacted[root]);
-	}
-	pfree(renderer.states);
+	rendering_end(rendering);
 	return complete;
+}
+
+Rendering *
+rendering_start(const Template *template,
+				const JsonText values[TEMPLATE_NVARIABLES],
+				size_t limit, StringInfo out)
+{
+	Rendering  *rendering = palloc_extended(offsetof(Rendering, states) +
+											template->nnodes * sizeof(NodeState),
+											MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	rendering->template = template;
+	rendering->values = values;
+	rendering->out = out;
+	/* A StringInfo holds less than MaxAllocSize and raises an error beyond. */
+	rendering->room = Min(limit, MaxAllocSize - 1 - (size_t) out->len);
+	return rendering;
+}
+
+RenderResult
+rendering_go_on(Rendering *rendering, size_t budget)
+{
+	if (rendering->root < NROOTS && !find_values(rendering, budget))
+		return RENDER_GOES_ON;
+	return append_segments(rendering, budget);
+}
+
+void
+rendering_end(Rendering *rendering)
+{
+	if (rendering->is_walking)
+		json_scan_finish(&rendering->walk.scan);
+	for (uint32 root = 0; root < NROOTS; root++)
+	{
+		if (rendering->compacted[root] != NULL)
+			pfree(rendering->compacted[root]);
+	}
+	pfree(rendering);
 }
 
 /* A value without the white space around it. */
@@ -122,13 +153,38 @@ trim(JsonText value)
 }
 
 /*
- * Finds what the nodes below a root name in its value.  Only where a path
- * leads into the value is it read, and then nothing is found if it isn't JSON.
+ * Finds what the nodes name in the values of their roots, from the next root on; false
+ * if the budget was used up before.
+ */
+static bool
+find_values(Rendering *rendering, size_t budget)
+{
+	const Template *template = rendering->template;
+
+	for (; rendering->root < NROOTS; rendering->root++)
+	{
+		uint32		root = rendering->root;
+
+		if (!template->used[root])
+			continue;
+		if (!rendering->is_walking)
+			start_walk(rendering, trim(rendering->values[root_variable(root)]));
+		if (rendering->is_walking && !walk_on(rendering, budget))
+			return false;
+	}
+	drop_stale_values(rendering);
+	return true;
+}
+
+/*
+ * Finds the value of a root.  Only where a path leads into it is it read, and then
+ * nothing is found if it isn't JSON.
  */
 static void
-find_values(Renderer *renderer, uint32 root, JsonText value)
+start_walk(Rendering *rendering, JsonText value)
 {
-	NodeState  *state = &renderer->states[root];
+	uint32		root = rendering->root;
+	NodeState  *state = &rendering->states[root];
 	bool		is_container;
 
 	if (value.length == 0)
@@ -139,52 +195,59 @@ find_values(Renderer *renderer, uint32 root, JsonText value)
 	{
 		char	   *copy = palloc_extended(value.length, MCXT_ALLOC_HUGE);
 
-		renderer->compacted[root] = copy;
+		rendering->compacted[root] = copy;
 		value.length = json_compact(value.data, value.length, copy);
 		value.data = copy;
 	}
 
 	state->start = value.data;
 	state->end = value.data + value.length;
-	if (is_container && renderer->template->nodes[root].nchildren > 0 &&
-		!walk_value(renderer->template, renderer->states, root, value))
-		state->start = NULL;
+	if (!is_container || rendering->template->nodes[root].nchildren == 0)
+		return;
+	rendering->walk.container = NO_NODE;
+	rendering->walk.target = root;
+	rendering->walk.unnamed_depth = 0;
+	json_scan_start(&rendering->walk.scan, value.data, value.length, false);
+	rendering->is_walking = true;
 }
 
-/* Reads a value once to find what all nodes name; false if it isn't JSON. */
+/* Reads a value once to find what all nodes name; false if there is more of it. */
 static bool
-walk_value(const Template *template, NodeState *states, uint32 root,
-		   JsonText value)
+walk_on(Rendering *rendering, size_t budget)
 {
-	Walk		walk = {.template = template, .states = states};
+	JsonScan   *scan = &rendering->walk.scan;
+	const char *enough = scan->cursor + Min(budget, (size_t) (scan->end - scan->cursor));
 	JsonToken	token;
 
-	walk.container = NO_NODE;
-	walk.target = root;
-	json_scan_start(&walk.scan, value.data, value.length, false);
-	while ((token = json_scan_next(&walk.scan)) > JSON_DONE)
+	while ((token = json_scan_next(scan)) > JSON_DONE)
 	{
 		if (token == JSON_OBJECT_END || token == JSON_ARRAY_END)
-			leave_container(&walk);
+			leave_container(rendering);
 		else if (token != JSON_KEY)
-			enter_value(&walk, token);
-		else if (walk.unnamed_depth == 0)
-			walk.target = match_key(&walk);
+			enter_value(rendering, token);
+		else if (rendering->walk.unnamed_depth == 0)
+			rendering->walk.target = match_key(rendering);
+		if (scan->cursor >= enough && scan->cursor < scan->end)
+			return false;
 	}
-	json_scan_finish(&walk.scan);
-	return token == JSON_DONE;
+	json_scan_finish(scan);
+	rendering->is_walking = false;
+	if (token != JSON_DONE)
+		rendering->states[rendering->root].start = NULL;
+	return true;
 }
 
 static void
-enter_value(Walk *walk, JsonToken token)
+enter_value(Rendering *rendering, JsonToken token)
 {
+	Walk	   *walk = &rendering->walk;
 	bool		is_container = token == JSON_OBJECT_START ||
 	token == JSON_ARRAY_START;
 	NodeState  *state;
 
 	if (walk->unnamed_depth == 0 && walk->container != NO_NODE &&
-		walk->states[walk->container].in_array)
-		walk->target = match_element(walk);
+		rendering->states[walk->container].in_array)
+		walk->target = match_element(rendering);
 
 	if (walk->unnamed_depth > 0 || walk->target == NO_NODE)
 	{
@@ -194,7 +257,7 @@ enter_value(Walk *walk, JsonToken token)
 	}
 
 	/* Of several members with the same key, the last one counts. */
-	state = &walk->states[walk->target];
+	state = &rendering->states[walk->target];
 	memset(state, 0, sizeof(NodeState));
 	state->start = walk->scan.token;
 	state->end = walk->scan.token_end;
@@ -204,28 +267,31 @@ enter_value(Walk *walk, JsonToken token)
 }
 
 static void
-leave_container(Walk *walk)
+leave_container(Rendering *rendering)
 {
+	Walk	   *walk = &rendering->walk;
+
 	if (walk->unnamed_depth > 0)
 	{
 		walk->unnamed_depth--;
 		return;
 	}
-	walk->states[walk->container].end = walk->scan.token_end;
-	walk->container = walk->template->nodes[walk->container].parent;
+	rendering->states[walk->container].end = walk->scan.token_end;
+	walk->container = rendering->template->nodes[walk->container].parent;
 }
 
 /* The node of the next element of the innermost array, or NO_NODE. */
 static uint32
-match_element(const Walk *walk)
+match_element(Rendering *rendering)
 {
-	const TemplateNode *array = &walk->template->nodes[walk->container];
-	NodeState  *state = &walk->states[walk->container];
+	const TemplateNode *nodes = rendering->template->nodes;
+	const TemplateNode *array = &nodes[rendering->walk.container];
+	NodeState  *state = &rendering->states[rendering->walk.container];
 	uint32		element = state->next_element++;
 	uint32		child = array->first_child + state->next_index;
 
 	if (state->next_index == array->nindexes ||
-		walk->template->nodes[child].index != element)
+		nodes[child].index != element)
 		return NO_NODE;
 	state->next_index++;
 	return child;
@@ -233,21 +299,23 @@ match_element(const Walk *walk)
 
 /* The node of the key just read, or NO_NODE. */
 static uint32
-match_key(const Walk *walk)
+match_key(const Rendering *rendering)
 {
+	const Walk *walk = &rendering->walk;
+	const Template *template = rendering->template;
 	const char *key = walk->scan.token + 1;
 	size_t		length = walk->scan.token_end - 1 - key;
 	char	   *decoded;
 	uint32		child;
 
-	if (walk->template->nodes[walk->container].nchildren == 0)
+	if (template->nodes[walk->container].nchildren == 0)
 		return NO_NODE;
 	if (memchr(key, '\\', length) == NULL)
-		return find_child(walk->template, walk->container, key, length);
+		return find_child(template, walk->container, key, length);
 
 	decoded = palloc_extended(length, MCXT_ALLOC_HUGE);
 	length = json_decode_string(key, length, decoded);
-	child = find_child(walk->template, walk->container, decoded, length);
+	child = find_child(template, walk->container, decoded, length);
 	pfree(decoded);
 	return child;
 }
@@ -282,13 +350,13 @@ find_child(const Template *template, uint32 parent, const char *name,
  * replaced: it lies before the value that its parent has now.
  */
 static void
-drop_stale_values(Renderer *renderer)
+drop_stale_values(Rendering *rendering)
 {
-	for (uint32 i = NROOTS; i < renderer->template->nnodes; i++)
+	for (uint32 i = NROOTS; i < rendering->template->nnodes; i++)
 	{
-		NodeState  *state = &renderer->states[i];
-		uint32		parent = renderer->template->nodes[i].parent;
-		const char *parent_start = renderer->states[parent].start;
+		NodeState  *state = &rendering->states[i];
+		uint32		parent = rendering->template->nodes[i].parent;
+		const char *parent_start = rendering->states[parent].start;
 
 		if (state->start != NULL &&
 			(parent_start == NULL || state->start < parent_start))
@@ -296,45 +364,86 @@ drop_stale_values(Renderer *renderer)
 	}
 }
 
-static bool
-append_segments(Renderer *renderer)
+static RenderResult
+append_segments(Rendering *rendering, size_t budget)
 {
-	const Template *template = renderer->template;
+	const Template *template = rendering->template;
+	size_t		enough = budget < rendering->room ? rendering->room - budget : 0;
 
-	for (uint32 i = 0; i < template->nsegments; i++)
+	for (; rendering->segment < template->nsegments; rendering->segment++)
 	{
-		const TemplateSegment *segment = &template->segments[i];
+		const TemplateSegment *segment = &template->segments[rendering->segment];
 
-		if (!append_text(renderer, template->text + segment->literal,
-						 segment->literal_length))
-			return false;
-		if (segment->node != NO_NODE &&
-			!append_value(renderer, &renderer->states[segment->node],
-						  segment->in_string))
-			return false;
+		if (rendering->rest == NULL)
+		{
+			if (!append_text(rendering, template->text + segment->literal,
+							 segment->literal_length))
+				return RENDER_TOO_LONG;
+			if (segment->node == NO_NODE)
+				continue;
+			if (!start_value(rendering, segment))
+				return RENDER_TOO_LONG;
+		}
+		while (rendering->rest < rendering->rest_end)
+		{
+			if (enough > 0 && rendering->room <= enough)
+				return RENDER_GOES_ON;
+			if (!append_rest(rendering, budget))
+				return RENDER_TOO_LONG;
+		}
+		rendering->rest = NULL;
 	}
-	return true;
+	return RENDER_DONE;
 }
 
-/* In a string, strings lose their quotes; their escapes are right already. */
+/*
+ * Begins with a segment's value; false if it is too long.  In a string, strings lose their
+ * quotes; their escapes are right already.
+ */
 static bool
-append_value(Renderer *renderer, const NodeState *state, bool in_string)
+start_value(Rendering *rendering, const TemplateSegment *segment)
 {
+	const NodeState *state = &rendering->states[segment->node];
 	const char *start = state->start;
 	const char *end = state->end;
 
+	rendering->is_escaped = false;
 	if (start == NULL)
-		return append_text(renderer, "null", strlen("null"));
-	if (!in_string)
-		return append_text(renderer, start, end - start);
-	if (*start == '"' && end - start >= 2)
-		return append_text(renderer, start + 1, end - start - 2);
-	return append_escaped(renderer, start, end);
+	{
+		start = "null";
+		end = start + strlen(start);
+	}
+	else if (segment->in_string)
+	{
+		if (*start == '"' && end - start >= 2)
+		{
+			start++;
+			end--;
+		}
+		else
+			rendering->is_escaped = true;
+	}
+	rendering->rest = start;
+	rendering->rest_end = end;
+	return (size_t) (end - start) <= rendering->room;
+}
+
+/* Appends at most so many bytes of the segment's value, which may be more in a string. */
+static bool
+append_rest(Rendering *rendering, size_t most)
+{
+	const char *start = rendering->rest;
+	size_t		length = Min((size_t) (rendering->rest_end - start), most);
+
+	rendering->rest += length;
+	return rendering->is_escaped ?
+		append_escaped(rendering, start, start + length) :
+		append_text(rendering, start, length);
 }
 
 /* Appends JSON text as part of a string. */
 static bool
-append_escaped(Renderer *renderer, const char *start, const char *end)
+append_escaped(Rendering *rendering, const char *start, const char *end)
 {
 	const char *plain = start;
 
@@ -342,20 +451,20 @@ append_escaped(Renderer *renderer, const char *start, const char *end)
 	{
 		if (*p != '"' && *p != '\\')
 			continue;
-		if (!append_text(renderer, plain, p - plain) ||
-			!append_text(renderer, "\\", 1))
+		if (!append_text(rendering, plain, p - plain) ||
+			!append_text(rendering, "\\", 1))
 			return false;
 		plain = p;
 	}
-	return append_text(renderer, plain, end - plain);
+	return append_text(rendering, plain, end - plain);
 }
 
 static bool
-append_text(Renderer *renderer, const char *data, size_t length)
+append_text(Rendering *rendering, const char *data, size_t length)
 {
-	if (length > renderer->room)
+	if (length > rendering->room)
 		return false;
-	appendBinaryStringInfo(renderer->out, data, length);
-	renderer->room -= length;
+	appendBinaryStringInfo(rendering->out, data, length);
+	rendering->room -= length;
 	return true;
 }

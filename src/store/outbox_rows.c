@@ -111,6 +111,23 @@ outbox_read_resource(MemoryContext context, Event *event)
 	return true;
 }
 
+bool
+outbox_read_more(const char *id, LongText *resource, size_t budget, bool *is_all)
+{
+	Datum		parameter = CStringGetTextDatum(id);
+	Datum		value;
+	bool		isnull;
+
+	if (statement_read(&resource_statement, &parameter, NULL, 1) == 0)
+		return false;
+	value = statement_value(0, 1, &isnull);
+	if (isnull)
+		long_text_start(resource, resource->context);
+	*is_all = isnull ||
+		long_text_read(resource, (struct varlena *) DatumGetPointer(value), budget);
+	return true;
+}
+
 /* A row of the last statement, by the id in it. */
 typedef struct FoundRow
 {

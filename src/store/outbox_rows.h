@@ -12,6 +12,7 @@
 #define WEBHOOK_OUTBOX_ROWS_H
 
 #include "rules/webhook.h"
+#include "store/long_text.h"
 #include "store/statement.h"
 #include "utils/xid8.h"
 
@@ -70,5 +71,12 @@ outbox_bytes_read(const Event *event)
  * False if the event is not there any more.
  */
 extern bool outbox_read_resource(MemoryContext context, Event *event);
+
+/*
+ * Reads more of the resource of the event with this id, as long_text_read() does, and sets
+ * *is_all when that was the last of it; of SQL's NULL there are no data.  False if the event is
+ * not there.
+ */
+extern bool outbox_read_more(const char *id, LongText *resource, size_t budget, bool *is_all);
 
 #endif							/* WEBHOOK_OUTBOX_ROWS_H */

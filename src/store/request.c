@@ -218,20 +218,34 @@ text_of(int64 number)
 	return text;
 }
 
+/* A request that is made. */
+struct RequestMaking
+{
+	const Webhook *webhook;
+	const char *dispatch_id;
+	TimestampTz now;
+	size_t		limit;			/* of the body */
+	StringInfo	out;
+	JsonText	values[TEMPLATE_NVARIABLES];
+	Rendering  *rendering;
+	Signing   **signings;		/* by secrets; of one that has expired NULL */
+	int			nsignings;
+	int			nsigned;		/* bytes of the body */
+	Request		request;
+};
+
 /*
- * The headers of a signature, by all secrets that have not expired.  The worker
- * has no resource owner between its transactions, and the hash needs one.
+ * Starts a signature by each secret that has not expired.  The worker has no resource
+ * owner between its transactions, and the hash needs one.
  */
 static void
-add_signature(List **headers, const Webhook *webhook, const char *dispatch_id,
-			  TimestampTz now, const char *body, size_t length)
+start_signatures(RequestMaking *making)
 {
 	static ResourceOwner own = NULL;
 	ResourceOwner owner = CurrentResourceOwner;
-	int64		seconds = unix_seconds(now);
-	StringInfoData signatures;
+	const Webhook *webhook = making->webhook;
 
-	initStringInfo(&signatures);
+	making->signings = palloc0(sizeof(Signing *) * webhook->nsecrets);
 	if (owner == NULL && own == NULL)
 		own = ResourceOwnerCreate(NULL, "webhook_events signatures");
 	if (owner == NULL)
@@ -240,18 +254,57 @@ add_signature(List **headers, const Webhook *webhook, const char *dispatch_id,
 	{
 		const WebhookSecret *secret = &webhook->secrets[i];
 
-		if (secret->expires_at <= now)
+		making->nsignings = i + 1;
+		if (secret->expires_at > making->now)
+			making->signings[i] = signing_start(&secret->key, making->dispatch_id,
+												unix_seconds(making->now));
+	}
+	CurrentResourceOwner = owner;
+}
+
+/* Signs what has been added to the body. */
+static void
+sign_more(RequestMaking *making)
+{
+	const char *data = making->out->data + making->nsigned;
+	size_t		length = making->out->len - making->nsigned;
+
+	if (making->signings == NULL)
+		start_signatures(making);
+	for (int i = 0; i < making->nsignings; i++)
+	{
+		if (making->signings[i] == NULL || signing_add(making->signings[i], data, length))
+			continue;
+		signing_drop(making->signings[i]);
+		making->signings[i] = NULL;
+	}
+	making->nsigned = making->out->len;
+}
+
+/* The headers of the signatures, if there are any. */
+static void
+add_signatures(RequestMaking *making)
+{
+	List	  **headers = &making->request.headers;
+	StringInfoData signatures;
+
+	initStringInfo(&signatures);
+	for (int i = 0; i < making->nsignings; i++)
+	{
+		Signing    *signing = making->signings[i];
+
+		if (making->webhook->secrets[i].expires_at <= making->now)
 			continue;
 		if (signatures.len > 0)
 			appendStringInfoChar(&signatures, ' ');
-		appendStringInfoString(&signatures, signature_make(&secret->key, dispatch_id,
-														   seconds, body, length));
+		making->signings[i] = NULL;
+		appendStringInfoString(&signatures, signing_end(signing));
 	}
-	CurrentResourceOwner = owner;
 	if (signatures.len == 0)
 		return;
-	add_header(headers, "webhook-id", dispatch_id);
-	take_header(headers, pstrdup("webhook-timestamp"), text_of(seconds));
+	add_header(headers, "webhook-id", making->dispatch_id);
+	take_header(headers, pstrdup("webhook-timestamp"),
+				text_of(unix_seconds(making->now)));
 	take_header(headers, pstrdup("webhook-signature"), signatures.data);
 }
 
@@ -270,23 +323,32 @@ render_headers(const Template *template, const JsonText *values,
 	return headers_parse(text.data, text.len, prefix, headers, error);
 }
 
-bool
-request_build(const Webhook *webhook, const Event *event,
-			  const char *dispatch_id, const char *prefix, size_t limit,
-			  TimestampTz now, StringInfo out, Request *request, char **error)
+/* Makes all but the body. */
+static bool
+start(RequestMaking *making, const Webhook *webhook, const Event *event,
+	  const char *dispatch_id, const char *prefix, size_t limit, TimestampTz now,
+	  StringInfo out, char **error)
 {
-	JsonText	values[TEMPLATE_NVARIABLES];
+	Request    *request = &making->request;
 
 	if (!is_header_text(webhook->id) || !is_header_text(dispatch_id))
 	{
 		*error = pstrdup("an id holds other characters than letters and digits");
 		return false;
 	}
-	make_values(webhook, event, now, values);
+	making->webhook = webhook;
+	making->dispatch_id = dispatch_id;
+	making->now = now;
+	making->limit = limit;
+	making->out = out;
+	making->signings = NULL;
+	making->nsignings = 0;
+	making->nsigned = 0;
+	make_values(webhook, event, now, making->values);
 	request->url = webhook->request_url;
 	request->headers = NIL;
 	if (webhook->headers &&
-		!render_headers(webhook->headers, values, prefix, &request->headers, error))
+		!render_headers(webhook->headers, making->values, prefix, &request->headers, error))
 		return false;
 	add_forced_headers(&request->headers, prefix, webhook->id, dispatch_id);
 
@@ -298,15 +360,79 @@ request_build(const Webhook *webhook, const Event *event,
 		event->resource_length < limit &&
 		template_uses(webhook->payload, TEMPLATE_RESOURCE))
 		enlargeStringInfo(out, (int) event->resource_length + BODY_OVERHEAD);
-	if (!template_render(webhook->payload, values, limit, out))
-	{
-		*error = psprintf("payload is longer than %zu bytes", limit);
-		return false;
-	}
-	request->body = out->data;
-	request->body_length = out->len;
-	add_signature(&request->headers, webhook, dispatch_id, now, out->data, out->len);
+	making->rendering = rendering_start(webhook->payload, making->values, limit, out);
 	return true;
+}
+
+static RequestResult
+go_on(RequestMaking *making, size_t budget, char **error)
+{
+	RenderResult result = rendering_go_on(making->rendering, budget);
+
+	if (result == RENDER_TOO_LONG)
+	{
+		*error = psprintf("payload is longer than %zu bytes", making->limit);
+		return REQUEST_FAILED;
+	}
+	if (making->webhook->nsecrets > 0)
+		sign_more(making);
+	if (result == RENDER_GOES_ON)
+		return REQUEST_GOES_ON;
+	rendering_end(making->rendering);
+	making->rendering = NULL;
+	making->request.body = making->out->data;
+	making->request.body_length = making->out->len;
+	if (making->webhook->nsecrets > 0)
+		add_signatures(making);
+	return REQUEST_MADE;
+}
+
+bool
+request_build(const Webhook *webhook, const Event *event,
+			  const char *dispatch_id, const char *prefix, size_t limit,
+			  TimestampTz now, StringInfo out, Request *request, char **error)
+{
+	RequestMaking making;
+
+	if (!start(&making, webhook, event, dispatch_id, prefix, limit, now, out, error) ||
+		go_on(&making, SIZE_MAX, error) != REQUEST_MADE)
+		return false;
+	*request = making.request;
+	return true;
+}
+
+RequestMaking *
+request_start(const Webhook *webhook, const Event *event, const char *dispatch_id,
+			  const char *prefix, size_t limit, TimestampTz now, StringInfo out,
+			  char **error)
+{
+	RequestMaking *making = palloc(sizeof(RequestMaking));
+
+	if (start(making, webhook, event, dispatch_id, prefix, limit, now, out, error))
+		return making;
+	pfree(making);
+	return NULL;
+}
+
+RequestResult
+request_go_on(RequestMaking *making, size_t budget, Request *request, char **error)
+{
+	RequestResult result = go_on(making, budget, error);
+
+	if (result == REQUEST_MADE)
+		*request = making->request;
+	return result;
+}
+
+void
+request_drop(RequestMaking *making)
+{
+	for (int i = 0; i < making->nsignings; i++)
+	{
+		if (making->signings[i] != NULL)
+			signing_drop(making->signings[i]);
+	}
+	making->nsignings = 0;
 }
 
 static bool

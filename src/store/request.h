@@ -51,6 +51,30 @@ extern bool request_build(const Webhook *webhook, const Event *event,
 						  Request *request, char **error);
 
 /*
+ * The same in steps, each of which reads and writes about as many bytes as "budget" says.
+ * Webhook, resource, dispatch_id and "out" must last until it is made, and so must
+ * CurrentMemoryContext, in which request_go_on() is called as well.  *request is set when
+ * it is made.  request_drop(), which raises nothing, frees what does not go with that memory
+ * context of one that is not made, or of any.
+ */
+typedef struct RequestMaking RequestMaking;
+
+typedef enum RequestResult
+{
+	REQUEST_MADE,
+	REQUEST_GOES_ON,
+	REQUEST_FAILED				/* *error says why */
+} RequestResult;
+
+extern RequestMaking *request_start(const Webhook *webhook, const Event *event,
+									const char *dispatch_id, const char *prefix,
+									size_t limit, TimestampTz now, StringInfo out,
+									char **error);
+extern RequestResult request_go_on(RequestMaking *making, size_t budget,
+								   Request *request, char **error);
+extern void request_drop(RequestMaking *making);
+
+/*
  * The request's headers as they go over the wire: with those that libcurl adds
  * by itself.  A List of Header, palloc'd.
  */
