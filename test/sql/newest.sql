@@ -3,7 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS webhook_events;
 RESET client_min_messages;
 SELECT webhook_events_internal.create_days('2021-06-01', '2021-06-01');
-ALTER TABLE webhook_events_internal.outbox_20210601 SET (fillfactor = 50);
+ALTER TABLE webhook_events_internal.outbox_20210601 SET (fillfactor = 50, autovacuum_enabled = off);
 
 -- Rows come in the order of their ids but for some minutes.
 CREATE FUNCTION pg_temp.write(first integer, last integer, name text, shift integer DEFAULT 0) RETURNS void LANGUAGE sql AS $$
@@ -48,16 +48,15 @@ $$;
 -- nothing has a summary
 SELECT count(pg_temp.write(1, 20000, 'user'));
 SELECT * FROM pg_temp.newest();
+-- with little memory rows are read again
+SET work_mem = '64kB';
+SELECT pg_temp.newest('user_id = ''user3''', 'ALL');
+RESET work_mem;
 -- nearly all has one
 SELECT webhook_events_internal.summarize_day('outbox', '2021-06-01');
 SELECT * FROM pg_temp.newest();
 -- rows of which the ids are named are read by these
 SELECT pg_temp.newest('user_id = ''user3'' AND id = ANY (ARRAY(SELECT o.id FROM webhook_events_internal.outbox AS o WHERE o.actor_run_id IN (''run7001'', ''run9'', ''run902'')))', 'ALL');
--- with little memory rows are read again
-SET work_mem = '64kB';
-SELECT pg_temp.newest('user_id = ''user3''', 'ALL');
-RESET work_mem;
-
 -- rows that come into old pages, with ids of any time
 ALTER TABLE webhook_events_internal.outbox_20210601 SET (fillfactor = 100);
 VACUUM webhook_events_internal.outbox_20210601;

@@ -172,9 +172,11 @@ SQL
 		'webhook' => [ 'webhook_events.dispatches', 'webhook_id = $1', 'seldom' ],
 		# Those whom the planner knows of yesterday had many each: the newest would soon be fifty.
 		'dispatches of a user' => [ 'webhook_events.dispatches', 'user_id = $1', 'seldom' ],
+		(map { ("deliveries by $_" => [ 'webhook_events.deliveries', "$_ = \$1", 'seldom' ]) } qw(webhook_id user_id)),
 		'event' => [ 'webhook_events.dispatches', 'event_id = $1', $event ],
 		'failed' => [ 'webhook_events.dispatches', q{is_failed AND id > $1}, $event ]);
-	my %rows = (build => 1, event => 1, failed => 20, run => 2, 'an Actor' => 50, 'an Actor in a third of the day' => 50, 'an Actor in half an hour' => 5, user => 50, webhook => 50, 'dispatches of a user' => 50);
+	my %rows = (build => 1, event => 1, failed => 20, run => 2, 'an Actor' => 50, 'an Actor in a third of the day' => 50, 'an Actor in half an hour' => 5, user => 50, webhook => 50, 'dispatches of a user' => 50,
+		'deliveries by webhook_id' => 50, 'deliveries by user_id' => 50);
 
 	foreach my $mode (qw(force_custom_plan force_generic_plan))
 	{
@@ -184,7 +186,8 @@ SQL
 
 			is($result->{rows}, $rows{$what}, "today by $what, $mode: what there is");
 			note("$result->{buffers} buffers: today by $what, $mode");
-			cmp_ok($result->{buffers}, '<=', 150, "today by $what, $mode: reads little of it") or diag($result->{plan});
+			# Each row of these is looked for in three more tables.
+			cmp_ok($result->{buffers}, '<=', $what =~ /deliveries/ ? 600 : 150, "today by $what, $mode: reads little of it") or diag($result->{plan});
 		}
 	}
 	cmp_ok($pages->($_), '>', 400, "of many pages of $_") foreach sort keys %table;

@@ -63,7 +63,8 @@ sub history_lookup
 		my ($days, $count) = (10, $scale{lookup_events});
 		my $midnight = "date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'";
 		my $over = "AND id < webhook_events.id_lower_bound($midnight)";
-		my $hour = "AND id >= webhook_events.id_lower_bound($midnight - interval '72 hours') AND id < webhook_events.id_lower_bound($midnight - interval '71 hours')";
+		my ($hour, $todays_hour) = map { "AND id >= webhook_events.id_lower_bound($midnight $_->[0]) AND id < webhook_events.id_lower_bound($midnight $_->[1])" }
+		  [ q{- interval '72 hours'}, q{- interval '71 hours'} ], [ q{+ interval '20 hours'}, q{+ interval '21 hours'} ];
 		my $started;
 
 		if (free_disk() < 3 + ($days + 1) * $count * 1.5e3 / 2**30)
@@ -100,7 +101,7 @@ sub history_lookup
 			my ($what, $view, $condition) = @$case;
 			my $query = "SELECT * FROM webhook_events.$view WHERE $condition";
 
-			foreach my $part ([ "$what, of days that are over", $over, 300 ], [ "$what, of an hour of them", $hour, 60 ], [ "$what, today as well", '', 300 ])
+			foreach my $part ([ "$what, of days that are over", $over, 300 ], [ "$what, of an hour of them", $hour, 60 ], [ "$what, today as well", '', 300 ], [ "$what, of an hour of today", $todays_hour, 60 ])
 			{
 				my $buffers = buffers_of($node, "$query $part->[1]");
 
