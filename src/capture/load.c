@@ -16,6 +16,10 @@
  * Citus makes tables of its own, shards, of one that is distributed, gives them its
  * triggers and copies its rows, all in one transaction on each node.
  *
+ * TimescaleDB does so on one server, if it is to take over a table that has rows:
+ * copies them into chunks and empties the table, in which from then on nothing is ever
+ * inserted.
+ *
  * IDENTIFICATION
  *	  src/capture/load.c
  *
@@ -23,13 +27,20 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "capture/load.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_subscription_rel.h"
 #include "replication/worker_internal.h"
+#include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
+#include "utils/snapmgr.h"
 
 static bool
 is_restoring(void)
@@ -72,6 +83,61 @@ load_is_distribution(Relation relation)
 	if (relation->rd_rel->relispartition)
 		root = llast_oid(get_partition_ancestors(root));
 	return is_new(root);
+}
+
+/* Has a table itself a row that anybody can see by now? */
+static bool
+has_rows(Relation relation)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	bool		found;
+
+	if (RelationGetNumberOfBlocks(relation) == 0)
+		return false;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = table_slot_create(relation, NULL);
+	scan = table_beginscan_strat(relation, snapshot, 0, NULL, true, false);
+	found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/* The answer holds for a command: rows of which nobody sees any are looked through once. */
+static bool
+had_rows(Oid oid)
+{
+	static Oid	looked_at = InvalidOid;
+	static TransactionId transaction = InvalidTransactionId;
+	static CommandId command = InvalidCommandId;
+	static bool result = false;
+	Relation	relation;
+
+	if (looked_at == oid && transaction == GetTopTransactionIdIfAny() &&
+		command == GetCurrentCommandId(false))
+		return result;
+	relation = try_table_open(oid, AccessShareLock);
+	if (relation == NULL)
+		return false;
+	result = relation->rd_rel->relkind == RELKIND_RELATION && has_rows(relation);
+	table_close(relation, NoLock);
+	looked_at = oid;
+	transaction = GetTopTransactionIdIfAny();
+	command = GetCurrentCommandId(false);
+	return result;
+}
+
+bool
+load_is_migration(Relation relation, Oid attached)
+{
+	return relation->rd_createSubid != InvalidSubTransactionId &&
+		GetConfigOption("timescaledb.license", true, false) != NULL &&
+		has_superclass(RelationGetRelid(relation)) &&
+		get_partition_parent(RelationGetRelid(relation), true) == attached &&
+		had_rows(attached);
 }
 
 bool

@@ -26,4 +26,10 @@ extern bool load_is_copy(Relation relation);
  */
 extern bool load_is_distribution(Relation relation);
 
+/*
+ * Is this table a chunk that was just made of a hypertable, while the rows that the
+ * hypertable had before it was one, "attached", are still there?  Then it gets these.
+ */
+extern bool load_is_migration(Relation relation, Oid attached);
+
 #endif							/* WEBHOOK_LOAD_H */

@@ -234,8 +234,9 @@ static bool
 is_old(Source *source, Relation relation)
 {
 	return load_is_copy(relation) ||
-		(source_is_elsewhere(source) && !outbox_is_in_statement() &&
-		 load_is_distribution(relation));
+		(source_is_elsewhere(source) &&
+		 ((!outbox_is_in_statement() && load_is_distribution(relation)) ||
+		  load_is_migration(relation, source_attached(source))));
 }
 
 static Datum

@@ -39,6 +39,7 @@
 #include "store/access.h"
 #include "store/day_table.h"
 #include "store/installed.h"
+#include "store/trigger_rows.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -165,19 +166,35 @@ check_not_attached_below(Relation relation)
 	}
 }
 
-/* Triggers of a table see nothing of the rows of those that inherit from it. */
+static bool
+is_ours(const FormData_pg_trigger *form)
+{
+	return source_is_trigger_function(form->tgfoid);
+}
+
+/*
+ * Triggers of a table see nothing of the rows of those that inherit from it.  TimescaleDB
+ * gives them to these as well.
+ */
 static void
 tell_of_children(Relation relation)
 {
 	List	   *children = relation->rd_rel->relkind == RELKIND_RELATION ?
 	find_inheritance_children(RelationGetRelid(relation), NoLock) : NIL;
+	ListCell   *cell;
 
-	if (children != NIL)
+	foreach(cell, children)
+	{
+		const char *name = get_rel_name(lfirst_oid(cell));
+
+		if (name == NULL || trigger_rows(lfirst_oid(cell), is_ours) != NIL)
+			continue;
 		ereport(WARNING,
 				(errmsg("rows of table \"%s\", which inherits from \"%s\", raise no events by this",
-						get_rel_name(linitial_oid(children)),
-						RelationGetRelationName(relation)),
+						name, RelationGetRelationName(relation)),
 				 errhint("Attach each of the tables that inherit from it.")));
+		break;
+	}
 }
 
 /* A trigger does not see the value of a generated column that is not stored. */

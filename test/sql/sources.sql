@@ -105,6 +105,7 @@ ALTER TYPE shape DROP ATTRIBUTE hidden CASCADE;
 SELECT argument_of('shaped_runs');
 CREATE TABLE parent_runs (id text, actor_id text, status text, secret text);
 CREATE TABLE child_runs () INHERITS (parent_runs);
+CREATE TABLE wild_runs () INHERITS (parent_runs);
 SELECT webhook_events.attach('child_runs', exclude => '{secret}');
 SELECT webhook_events.attach('parent_runs');
 SELECT webhook_events.detach('parent_runs');
@@ -134,7 +135,7 @@ ALTER TABLE domain_runs RENAME status TO state;
 COMMIT;
 SELECT argument_of('domain_runs');
 SELECT webhook_events.detach(r::regclass) FROM unnest('{shaped_runs, child_runs, domain_runs}'::text[]) AS r;
-DROP TABLE parent_runs, child_runs, domain_runs;
+DROP TABLE parent_runs, child_runs, wild_runs, domain_runs;
 DROP TYPE shape CASCADE;
 
 -- a resource of the platform's own making

@@ -22,8 +22,10 @@ sub query { return $node->safe_psql('postgres', 'SET client_min_messages = error
 
 sub events
 {
-	return query(q{SELECT string_agg(actor_run_id || ' ' || split_part(event_type::text, '.', 3), ', ' ORDER BY id)
-		FROM webhook_events.events WHERE actor_run_id LIKE '} . $_[0] . q{%'});
+	my ($run, $order) = @_;
+
+	return query(qq{SELECT string_agg(actor_run_id || ' ' || split_part(event_type::text, '.', 3), ', ' ORDER BY $order)
+		FROM webhook_events.events WHERE actor_run_id LIKE '$run%'});
 }
 
 foreach my $order ('timescaledb, webhook_events', 'webhook_events, timescaledb')
@@ -53,10 +55,31 @@ foreach my $order ('timescaledb, webhook_events', 'webhook_events, timescaledb')
 	query("UPDATE time_runs SET actor_id = 'b' WHERE id LIKE '$run%'");
 	query('ALTER TABLE time_runs RENAME ' . ($first ? 'secret TO hidden' : 'hidden TO hidden_again'));
 	query("UPDATE time_runs SET status = 'FAILED' WHERE id = '${run}3'");
-	is(events($run), "${run}1 CREATED, ${run}2 CREATED, ${run}3 CREATED, ${run}2 SUCCEEDED, ${run}3 FAILED",
+	is(events($run, 'id'), "${run}1 CREATED, ${run}2 CREATED, ${run}3 CREATED, ${run}2 SUCCEEDED, ${run}3 FAILED",
 		"$order: a hypertable of runs raises its events, in chunks that are made later too");
 	is(query(q{SELECT count(*) FROM webhook_events.events WHERE problem IS NOT NULL OR resource::text ~ 'secret|hidden'}), 0,
 		"$order: with the resource of an attached table");
+	# Rows that are there are copied into chunks; those of the same transaction that come then are new.
+	query("CREATE TABLE moved_runs (id text, actor_id text, status text, at timestamptz NOT NULL); SELECT webhook_events.attach('moved_runs');"
+		  . "INSERT INTO moved_runs SELECT '${run}m' || i, 'a', 'SUCCEEDED', '2020-01-01'::date + i % 5 FROM generate_series(1, 300) AS i");
+	my $before = query('SELECT count(*) FROM webhook_events.events');
+	query(<<"SQL");
+BEGIN;
+SELECT create_hypertable('moved_runs', 'at', chunk_time_interval => interval '1 day', migrate_data => true);
+COPY moved_runs FROM stdin;
+${run}n1	a	READY	2020-01-02
+${run}n2	a	READY	2021-01-01
+\\.
+INSERT INTO moved_runs VALUES ('${run}n3', 'a', 'READY', '2022-01-01');
+COMMIT;
+UPDATE moved_runs SET status = 'FAILED' WHERE id IN ('${run}m7', '${run}n2')
+SQL
+	is(query("SELECT count(*) - $before FROM webhook_events.events"), 5, "$order: rows of a table that becomes a hypertable raise nothing");
+	is(events("${run}n", 'actor_run_id, id'), "${run}n1 CREATED, ${run}n2 CREATED, ${run}n2 FAILED, ${run}n3 CREATED", "$order: those that come then do");
+	my ($status, $out, $err) = $node->psql('postgres', q{SELECT webhook_events.detach('moved_runs'); SELECT webhook_events.attach('moved_runs')});
+
+	unlike($err, qr/raise no events/, "$order: nor is it said of chunks that they raise nothing");
+	query("SELECT webhook_events.detach('moved_runs'); DROP TABLE moved_runs");
 	is(query('SELECT relation FROM webhook_events.sources'), 'time_runs', "$order: chunks are no tables that somebody attached");
 	is(query('SELECT broken_tables IS NULL FROM webhook_events.status()'), 't', "$order: and nothing is broken");
 	$node->stop;
