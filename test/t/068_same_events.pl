@@ -34,6 +34,7 @@ CREATE TABLE same_0 PARTITION OF same_runs FOR VALUES IN (0);
 CREATE TABLE same_1 (c pair, p int, gone int, n int DEFAULT 0, status $type, secret text, actor_id text, id text, uid bigint NOT NULL DEFAULT nextval('uids'));
 ALTER TABLE same_1 DROP COLUMN gone;
 ALTER TABLE same_runs ATTACH PARTITION same_1 FOR VALUES IN (1);
+CREATE INDEX ON same_runs (uid);
 CREATE TABLE same_2 PARTITION OF same_runs FOR VALUES IN (2, 3) PARTITION BY LIST (p);
 CREATE TABLE same_2_2 PARTITION OF same_2 FOR VALUES IN (2);
 CREATE TABLE same_2_3 PARTITION OF same_2 FOR VALUES IN (3);
@@ -103,9 +104,29 @@ BEGIN
 		EXECUTE 'UPDATE same_runs SET ' || assignment || ' WHERE uid = $1' USING NEW.uid;
 	ELSIF NEW.n % 2 = 0 AND current_setting('same.again', true) = 'delete' THEN
 		DELETE FROM same_runs WHERE uid = NEW.uid;
+	ELSIF NEW.n % 2 = 0 AND current_setting('same.again', true) = 'undo' THEN
+		BEGIN
+			UPDATE same_runs SET p = (p + 1) % 4 WHERE uid = NEW.uid;
+			RAISE 'undone';
+		EXCEPTION WHEN OTHERS THEN
+			UPDATE same_runs SET n = n + 1 WHERE uid = NEW.uid;
+		END;
 	END IF;
 	RETURN NULL;
 END $$;
+-- The same for all rows of a statement that it finds in transition tables.
+CREATE FUNCTION all_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('UPDATE same_runs AS r SET %s FROM rows_after AS a WHERE r.uid = a.uid AND a.uid %% 8 = 0', CASE current_setting('same.again', true)
+		WHEN 'end' THEN format('%I = ''ABORTED''', (SELECT name FROM names WHERE role = 'status'))
+		WHEN 'move' THEN 'p = (r.p + 1) % 4' ELSE 'n = r.n + 1' END);
+	RETURN NULL;
+END $$;
+-- Writes that are one statement for who calls it.
+CREATE FUNCTION twice(int) RETURNS SETOF bigint LANGUAGE sql AS $$
+	UPDATE same_runs SET n = n + 1 WHERE p = $1;
+	UPDATE same_runs SET p = (p + 1) % 4 WHERE n = $1 RETURNING uid;
+$$;
 -- Writes what is written to a view.
 CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -221,7 +242,17 @@ my @shapes = (
 		  . " WHEN (pg_trigger_depth() < 2 AND current_setting('same.again', true) IN ('touch', 'end')) EXECUTE FUNCTION again()") },
 	sub { toggle('zz_again', 'DROP TRIGGER zz_again ON same_runs', 'CREATE TRIGGER zz_again AFTER INSERT OR UPDATE ON same_runs FOR EACH ROW'
 		  . ' WHEN (pg_trigger_depth() < 2) EXECUTE FUNCTION again()') },
-	sub { "SET same.again = '" . any('off', 'touch', 'end', 'move', 'delete') . "'" },
+	sub { "SET same.again = '" . any('off', 'touch', 'end', 'move', 'delete', 'undo') . "'" },
+	sub { toggle('zz_late', 'DROP TRIGGER zz_late ON same_runs', 'CREATE CONSTRAINT TRIGGER zz_late AFTER INSERT OR UPDATE ON same_runs DEFERRABLE INITIALLY '
+		  . any('DEFERRED', 'IMMEDIATE') . ' FOR EACH ROW WHEN (pg_trigger_depth() < 1 AND NEW.uid % 8 = 1) EXECUTE FUNCTION again()') },
+	sub { toggle('all_inserted', 'DROP TRIGGER all_inserted ON same_runs', 'CREATE TRIGGER all_inserted AFTER INSERT ON same_runs'
+		  . ' REFERENCING NEW TABLE AS rows_after WHEN (pg_trigger_depth() < 1) EXECUTE FUNCTION all_again()') },
+	sub { toggle('all_updated', 'DROP TRIGGER all_updated ON same_runs', 'CREATE TRIGGER all_updated AFTER UPDATE ON same_runs'
+		  . ' REFERENCING NEW TABLE AS rows_after OLD TABLE AS rows_before WHEN (pg_trigger_depth() < 1) EXECUTE FUNCTION all_again()') },
+	sub { toggle('checked', 'ALTER TABLE same_runs DROP CONSTRAINT checked', 'ALTER TABLE same_runs ADD CONSTRAINT checked CHECK (n < 8) '
+		  . ($version >= 18 ? any('NOT VALID', 'NOT ENFORCED') : 'NOT VALID')) },
+	sub { "ALTER TABLE same_0 ALTER $name{secret} SET " . any('STORAGE EXTERNAL', 'STORAGE MAIN', 'COMPRESSION lz4', 'COMPRESSION pglz') },
+	sub { 'CLUSTER same_0 USING same_0_id_p_key' },
 	sub { toggle('cascade', 'ALTER TABLE same_runs DROP CONSTRAINT status_fkey',
 		"DELETE FROM same_runs WHERE $name{status} NOT IN (SELECT name FROM statuses);\n"
 		  . "ALTER TABLE same_runs ADD CONSTRAINT status_fkey FOREIGN KEY ($name{status}) REFERENCES statuses ON UPDATE CASCADE ON DELETE SET NULL") },
@@ -248,6 +279,15 @@ my @shapes = (
 my @writes = (
 	\&insert, \&insert, \&insert, \&update, \&update, \&update, \&update, \&update, \&update,
 	sub { 'EXECUTE q' },
+	sub { 'INSERT INTO same_runs ' . columns() =~ s/\)$/, $name{secret})/r . ' SELECT ' . any("'r' || i", 'NULL') . ', ' . status()
+		  . ", i % 4, i % 9, repeat('secret', i * 9) FROM generate_series(1, " . int(rand 120) . ') AS i' . any('', ' ON CONFLICT DO NOTHING')
+		  . ";\nDELETE FROM same_runs WHERE uid < (SELECT max(uid) - 40 FROM same_runs)" },
+	sub { 'SELECT count(*) FROM twice(' . partition() . ')' . any('', ', twice(' . partition() . ') LIMIT 1') },
+	sub { 'UPDATE same_runs SET ' . assignments() . ' WHERE uid IN (SELECT uid FROM same_runs WHERE ' . condition() . ' ORDER BY uid LIMIT 2 FOR UPDATE SKIP LOCKED)'
+		  . ($version >= 18 ? ' RETURNING old.uid, new.n - old.n' : '') },
+	sub { 'SET CONSTRAINTS ALL ' . any('DEFERRED', 'IMMEDIATE') },
+	sub { "BEGIN;\nSET CONSTRAINTS ALL DEFERRED;\n" . insert() . ";\nSAVEPOINT s;\n" . update() . ";\nSET CONSTRAINTS ALL IMMEDIATE;\n"
+		  . any('ROLLBACK TO s', 'RELEASE s') . ";\n" . update() . ";\nCOMMIT" },
 	sub {
 		'UPDATE same_runs SET ' . assignments() . ' FROM (VALUES ' . values_list() . ") AS v (v_id, v_status, v_p, v_n) WHERE $name{id} = v_id";
 	},
@@ -268,7 +308,7 @@ my @writes = (
 	},
 	sub { "SET ROLE writer;\n" . update() . ";\n" . any(\&update, \&insert)->() . ";\nRESET ROLE" },
 	sub {
-		"CREATE RULE also AS ON UPDATE TO same_runs WHERE NEW.n > 4 DO ALSO UPDATE same_0 SET $name{status} = " . status() . " WHERE n % 3 = 0;\n"
+		"CREATE RULE also AS ON UPDATE TO same_runs WHERE NEW.n > 4 DO ALSO UPDATE same_0 SET $name{status} = " . status() . " WHERE uid = (SELECT min(uid) FROM same_0);\n"
 		  . join(";\n", map { update() } 1 .. 2) . ";\nDROP RULE also ON same_runs";
 	},
 	sub { "SET session_replication_role = replica;\n" . any(\&update, \&insert)->() . ";\nRESET session_replication_role" },
