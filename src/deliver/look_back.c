@@ -61,8 +61,6 @@ typedef struct Due
 	Subscriber *subscriber;
 } Due;
 
-static int	nmade;				/* in the transaction under way */
-
 /* The events of these runs since the first of the webhooks, but no older ones than that. */
 static List *
 find_events(Datum run_ids, List *subscribers)
@@ -194,7 +192,7 @@ insert(List *list)
 	waiting_note_due(time);
 }
 
-void
+int
 look_back(Datum run_ids)
 {
 	Datum		values[] = {run_ids, Int64GetDatum((int64) GetSystemIdentifier())};
@@ -202,26 +200,23 @@ look_back(Datum run_ids)
 	List	   *subscribers;
 	List	   *list;
 
-	nmade = 0;
 	(void) subscribers_load(&arrived_statement, values, NULL, 0, &subscribers);
 	if (subscribers == NIL)
-		return;
+		return 0;
 	list = find_due(find_events(run_ids, subscribers), subscribers, &ids);
 	if (list == NIL)
-		return;
+		return 0;
 	list = without_rows(list, array_result(&ids));
-	if (list == NIL)
-		return;
-	insert(list);
-	nmade = list_length(list);
+	if (list != NIL)
+		insert(list);
+	return list_length(list);
 }
 
 void
-look_back_done(void)
+look_back_done(int nmade)
 {
 	if (nmade == 0)
 		return;
 	router_expect_rows();
 	counters_add(COUNTER_DISPATCHES, nmade);
-	nmade = 0;
 }

@@ -18,11 +18,12 @@
 /*
  * Makes the dispatches that such webhooks of these runs (text[]) should have had by now:
  * rows that are due, of events of the last hour.  Those that are there or in memory are
- * left out.  A part of a transaction; raises what statements raise.
+ * left out.  Returns how many were made.  A part of a transaction; raises what statements
+ * raise.
  */
-extern void look_back(Datum run_ids);
+extern int	look_back(Datum run_ids);
 
-/* That was committed, or not. */
-extern void look_back_done(void);
+/* So many were committed. */
+extern void look_back_done(int nmade);
 
 #endif							/* WEBHOOK_LOOK_BACK_H */

@@ -176,6 +176,7 @@ typedef struct Retiring
 	Id			check_position;
 	bool		is_full;		/* there may be more behind these */
 	bool		leaves;			/* some were locked */
+	int			nmade;			/* dispatches that webhooks should have had */
 } Retiring;
 
 static Retiring retiring;
@@ -404,7 +405,7 @@ retiring_work(void *argument pg_attribute_unused())
 	{
 		look(&all);
 		begin_look(all.check_position, check_position);
-		all.leaves = !run_checks_work(all.check_position, &all.is_full);
+		all.leaves = !run_checks_work(all.check_position, &all.is_full, &all.nmade);
 	}
 	write_runs(&all);
 	if (all.runs.ids.state != NULL || all.ending.state != NULL)
@@ -437,7 +438,7 @@ TimestampTz
 retiring_done(TimestampTz now)
 {
 	take_versions();
-	look_back_done();
+	look_back_done(retiring.nmade);
 	list_free_deep(ended_runs);
 	list_free_deep(ending_webhooks);
 	ended_runs = NIL;

@@ -99,7 +99,7 @@ static Statement checked_statement = {
 };
 
 bool
-run_checks_work(Id position, bool *is_full)
+run_checks_work(Id position, bool *is_full, int *nmade)
 {
 	ArrayParameter rows = {TEXTOID, NULL};
 	ArrayParameter runs = {TEXTOID, NULL};
@@ -121,7 +121,7 @@ run_checks_work(Id position, bool *is_full)
 		array_add(&runs, statement_value(row, 2, &isnull), false);
 	}
 	values[0] = array_result(&runs);
-	look_back(values[0]);
+	*nmade = look_back(values[0]);
 	nfound = statement_read(&runs_statement, values, NULL, 0);
 	for (uint64 row = 0; row < nfound; row++)
 	{

@@ -20,9 +20,10 @@
  * Looks in the attached tables how it stands with some of these runs, behind a position in
  * the table, which is moved on, and retires or enables their webhooks.  Whether the ends of
  * runs were routed already is all the same.  Sets *is_full if there may be more behind
- * them.  Returns false if some must be looked at again later: webhooks or attached tables
- * are locked.  Part of a transaction.
+ * them, and *nmade to how many dispatches were made for webhooks that came late, of which
+ * look_back_done() is to be told.  Returns false if some must be looked at again later:
+ * webhooks or attached tables are locked.  Part of a transaction.
  */
-extern bool run_checks_work(Id position, bool *is_full);
+extern bool run_checks_work(Id position, bool *is_full, int *nmade);
 
 #endif							/* WEBHOOK_RUN_CHECKS_H */
