@@ -266,12 +266,13 @@ SQL
 # What the extension's processes say is about what an operator can act on, and is said once:
 # a trouble, a host that does not answer, a webhook that was disabled, a worker's beginning
 # and end.  Anything else would be news.  A worker that is asked to stop again while it records what
-# was sent obeys at once, and only then.  Arguments: workers (process ids that were seen at work),
+# was sent obeys at once, and only then.  Maintenance always does, and PostgreSQL says so if a
+# statement was under way.  Arguments: workers (process ids that were seen at work),
 # stops, nobstacles (for how many reasons something may have failed).
 sub check_log
 {
 	my ($file, $query, %run) = @_;
-	my ($nrests, $nended, $nlost, %started, %wishes, %resuming, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0);
+	my ($nrests, $nended, $nbroken, $nlost, %started, %wishes, %resuming, %open, %troubles, %disabled, @twice, @news) = (0, 0, 0, 0);
 	my $process = qr/^\S+ \S+ \S+ \[(\d+)\] webhook_events (worker|launcher|maintenance): /;
 
 	# True if the beginning of something follows its end, or the other way round.
@@ -363,6 +364,10 @@ sub check_log
 		{
 			$is_once = $troubles{days};
 		}
+		elsif ($text eq 'terminating background worker "webhook_events maintenance" due to administrator command')
+		{
+			$nbroken++;
+		}
 		else
 		{
 			push @news, "$kind: $level: $text";
@@ -374,6 +379,7 @@ sub check_log
 	is(join("\n", @twice), '', 'what is said is said once');
 	is(join(' ', grep { !$started{$_} } @{ $run{workers} }), '', 'it tells of each worker that begins');
 	cmp_ok($nended, '<=', scalar(grep { !$_->[2] } @{ $run{stops} }), 'and of those that ended because they were asked to');
+	cmp_ok($nbroken, '<=', scalar(grep { !$_->[2] } @{ $run{stops} }), 'and of maintenance that was stopped at work');
 	cmp_ok($nlost, '<=', $nended, 'and of results that one of them could not record');
 	is($query->("SELECT string_agg(id, ' ') FROM webhook_events_internal.webhooks"
 			. " WHERE disabled_reason LIKE '%410 Gone%' AND id <> ALL ('{" . join(',', keys %disabled) . "}')"),
