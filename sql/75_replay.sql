@@ -108,6 +108,8 @@ CREATE TABLE webhook_events_internal.replay_calls (
 );
 COMMENT ON TABLE webhook_events_internal.replay_calls IS
     'the last calls of replay(), for those who want to see how far they are';
+-- One user's calls are no matter of another's.
+CREATE INDEX replay_calls_user_idx ON webhook_events_internal.replay_calls (user_id, id);
 
 CREATE VIEW webhook_events.replays WITH (security_barrier = true) AS
     SELECT r.id, r.webhook_id, r.user_id, r.created_at, r.dispatches, s.succeeded, s.failed, s.waiting,
@@ -127,7 +129,7 @@ CREATE VIEW webhook_events.replays WITH (security_barrier = true) AS
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR r.user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.replays IS
-    'the last 1,000 calls of replay() and how far they are; counted when asked, so ask for those you mean';
+    'the last 1,000 calls of replay() for each user''s webhooks and how far they are; counted when asked, so ask for those you mean';
 COMMENT ON COLUMN webhook_events.replays.id IS 'of the call; newest last';
 COMMENT ON COLUMN webhook_events.replays.webhook_id IS 'the webhook that gets events once more';
 COMMENT ON COLUMN webhook_events.replays.user_id IS 'its user';
@@ -206,8 +208,15 @@ BEGIN
             first_dispatch_id, last_dispatch_id)
         SELECT webhook.id, webhook.user_id, queued.dispatches, queued.first, queued.last
         WHERE queued.dispatches > 0;
-    DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id < (
-        SELECT k.id FROM webhook_events_internal.replay_calls AS k ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+    IF webhook.user_id IS NULL THEN
+        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.user_id IS NULL AND c.id < (
+            SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id IS NULL
+            ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+    ELSE
+        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.user_id = webhook.user_id AND c.id < (
+            SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id = webhook.user_id
+            ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+    END IF;
     RETURN queued.dispatches;
 END
 $function$;

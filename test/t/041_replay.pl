@@ -76,6 +76,11 @@ pass('while ten thousand wait for its webhook nothing is redelivered');
 # Many events.
 my $hour = "now() - interval '1 hour'";
 is(query("BEGIN; SELECT webhook_events.replay('$webhook', $hour); ROLLBACK"), 4, 'a replay that is rolled back');
+my $made = q{SELECT 'w', u, 1, 'd', 'd' FROM unnest('{bob,NULL,ada}'::text[]) AS u CROSS JOIN generate_series(1, 1000)};
+is(query("BEGIN; INSERT INTO webhook_events_internal.replay_calls (webhook_id, user_id, dispatches, first_dispatch_id, last_dispatch_id) $made;"
+	  . " SELECT webhook_events.replay('$webhook', $hour);"
+	  . " SELECT string_agg(c.calls, ' ') FROM (SELECT coalesce(user_id, 'nobody') || ' ' || count(*) FROM webhook_events_internal.replay_calls GROUP BY user_id ORDER BY user_id) AS c (calls); ROLLBACK"),
+	"4\nada 1000 bob 1000 nobody 1000", 'so many calls of each user are remembered, whatever others do');
 query(q{INSERT INTO actor_runs (id, actor_id, user_id) VALUES ('r4', 'x', 'ada')});
 wait_for_end($node);
 is(sent('/ok?a'), 'r4', 'sends nothing');
