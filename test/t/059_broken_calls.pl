@@ -13,8 +13,8 @@ use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 use WebhookEvents::Receiver;
 
-my $enough = 250;
-my $most_seconds = 60;
+my $enough = 200;
+my $most_seconds = 50;
 my $nruns = 12;
 my $many = 2100;    # more than are matched at once
 my $short = q('{"event": {{eventType}}}');
