@@ -139,6 +139,22 @@ my ($status, $out, $err) = $node->psql('postgres',
 like($err, qr/must be owner/, 'DROP DATABASE by somebody who may not fails');
 is_running('two');
 
+# Nor does anybody stop a worker who may do neither.  It can end by itself, for another database.
+$node->safe_psql('postgres', 'CREATE ROLE maker CREATEDB');
+foreach my $attempt ('nobody; CREATE DATABASE taken TEMPLATE two', 'maker; CREATE DATABASE taken TEMPLATE two', 'nobody; ALTER DATABASE two RENAME TO taken',
+	'nobody; ALTER DATABASE two SET TABLESPACE pg_default')
+{
+	wait_until
+	{
+		my $pid = $node->safe_psql('two', 'SELECT worker_pid FROM webhook_events.status()');
+
+		($status, $out, $err) = $node->psql('postgres', "SET ROLE $attempt");
+		$pid ne '' && $node->safe_psql('two', 'SELECT worker_pid FROM webhook_events.status()') eq $pid;
+	}
+	"the worker goes on when this is refused: $attempt";
+	like($err, qr/permission denied|must be owner/, "refused, and no worker has ended: $attempt");
+}
+
 # Pausing
 $node->safe_psql('two', "SELECT webhook_events.pause('maintenance')");
 wait_for_sql($node, "SELECT reason LIKE 'paused since%: maintenance' FROM webhook_events.status()",
