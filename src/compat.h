@@ -232,6 +232,15 @@ typedef struct JsonbBuilder
 	((void) (snapshot), brinGetTupleForHeapBlock(map, block, buffer, offset, size, BUFFER_LOCK_SHARE))
 #endif
 
+/* PostgreSQL 19 is told what a scan of some pages is for. */
+#if PG_VERSION_NUM < 190000
+#define begin_page_scan(table, snapshot, from, to) \
+	table_beginscan_tidrange(table, snapshot, from, to)
+#else
+#define begin_page_scan(table, snapshot, from, to) \
+	table_beginscan_tidrange(table, snapshot, from, to, SO_NONE)
+#endif
+
 /* PostgreSQL 18 has what EXPLAIN writes apart. */
 #include "commands/explain.h"
 #if PG_VERSION_NUM >= 180000

@@ -277,8 +277,8 @@ read_pages(NewestScanState *state, BlockNumber first, BlockNumber last)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(state->context);
 
-		state->table_scan = table_beginscan_tidrange(table, state->css.ss.ps.state->es_snapshot,
-													 &from, &to);
+		state->table_scan = begin_page_scan(table, state->css.ss.ps.state->es_snapshot, &from,
+											&to);
 		MemoryContextSwitchTo(old_context);
 	}
 	else
