@@ -242,9 +242,10 @@ versions_make(Subscriber **subscribers, HeapTuple *rows, TupleDesc desc,
 	for (int i = 0; i < count; i++)
 	{
 		bool		isnull;
-		Host	   *host = errors[i] == NULL ? host_get(all.webhooks[i]->host) : NULL;
+		Webhook    *webhook = all.webhooks[i];	/* NULL after an error */
+		Host	   *host = webhook != NULL ? host_get(webhook->host) : NULL;
 
-		replace_version(subscribers[i], all.contexts[i], all.webhooks[i], errors[i]);
+		replace_version(subscribers[i], all.contexts[i], webhook, errors[i]);
 		subscribers[i]->modified_at =
 			DatumGetTimestampTz(SPI_getbinval(rows[i], desc, attnum, &isnull));
 		count_bytes(subscribers[i]);

@@ -407,7 +407,7 @@ set_costs(CustomPath *path, RelOptInfo *table, const IndexOptInfo *ids, const In
 	(random_page_cost - seq_page_cost) * sqrt(read / pages);
 
 	path->path.startup_cost = ids->pages * seq_page_cost +
-		table->pages / pages_per_range(ids) * cpu_tuple_cost;
+		(double) table->pages / pages_per_range(ids) * cpu_tuple_cost;
 	path->path.total_cost = keys->pages * part * seq_page_cost + pages / range * cpu_tuple_cost +
 		read * page_cost + read / Max(table->pages, 1) * table->tuples *
 		(cpu_tuple_cost + table->baserestrictcost.per_tuple) + rows * cpu_tuple_cost;
