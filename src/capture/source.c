@@ -20,6 +20,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "server/settings.h"
+#include "store/relation_cache.h"
 #include "store/resource.h"
 #include "store/trigger_rows.h"
 #include "utils/builtins.h"
@@ -137,7 +138,7 @@ create_cache(void)
 
 	sources = hash_create("webhook_events sources", 16, &control,
 						  HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(relation_changed, 0);
+	relation_watch(relation_changed, 0);
 	CacheRegisterSyscacheCallback(TYPEOID, object_changed, 0);
 	CacheRegisterSyscacheCallback(PROCOID, object_changed, 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, object_changed, 0);

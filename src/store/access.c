@@ -279,7 +279,7 @@ get_rights(void)
 	{
 		context = AllocSetContextCreate(TopMemoryContext, "webhook_events rights",
 										ALLOCSET_SMALL_SIZES);
-		CacheRegisterRelcacheCallback(forget_of_table, (Datum) 0);
+		relation_watch(forget_of_table, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_of_role, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget_of_role, (Datum) 0);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_of_role, (Datum) 0);

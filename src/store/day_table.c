@@ -219,7 +219,7 @@ remember_day(Oid namespace, const DayKind *kind, int64 day, Oid oid)
 	static int	next = 0;
 
 	if (!is_watching)
-		CacheRegisterRelcacheCallback(forget_day, (Datum) 0);
+		relation_watch(forget_day, (Datum) 0);
 	is_watching = true;
 	known_days[next] = (KnownDay)
 	{

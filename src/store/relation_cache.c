@@ -11,7 +11,41 @@
 #include "postgres.h"
 
 #include "store/relation_cache.h"
-#include "utils/inval.h"
+
+/*
+ * PostgreSQL has room for ten callbacks in a process, for itself, for us and for all other
+ * extensions, and ends the session that wants one more: so ours are one.
+ */
+#define MAX_WATCHERS 8
+
+static struct
+{
+	RelcacheCallbackFunction function;
+	Datum		argument;
+}			watchers[MAX_WATCHERS];
+static int	nwatchers = 0;
+
+static void
+relation_changed(Datum argument pg_attribute_unused(), Oid relation)
+{
+	for (int i = 0; i < nwatchers; i++)
+		watchers[i].function(watchers[i].argument, relation);
+}
+
+void
+relation_watch(RelcacheCallbackFunction function, Datum argument)
+{
+	static bool is_registered = false;
+
+	if (nwatchers == MAX_WATCHERS)
+		elog(ERROR, "there is no room for another watcher of relations");
+	if (!is_registered)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	is_registered = true;
+	watchers[nwatchers].function = function;
+	watchers[nwatchers].argument = argument;
+	nwatchers++;
+}
 
 /*
  * Makes one entry invalid, or with InvalidOid all of them; "cache" is the
@@ -45,7 +79,6 @@ relation_cache_create(const char *name, Size entry_size)
 	};
 	HTAB	   *table = hash_create(name, 16, &control, HASH_ELEM | HASH_BLOBS);
 
-	CacheRegisterRelcacheCallback(relation_cache_invalidate,
-								  PointerGetDatum(table));
+	relation_watch(relation_cache_invalidate, PointerGetDatum(table));
 	return table;
 }

@@ -12,6 +12,7 @@
 #define WEBHOOK_RELATION_CACHE_H
 
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 
 /* What an entry starts with. */
 typedef struct CachedRelation
@@ -19,6 +20,12 @@ typedef struct CachedRelation
 	Oid			relation;		/* hash key */
 	bool		is_valid;
 } CachedRelation;
+
+/*
+ * From now on calls a function, as PostgreSQL calls those of
+ * CacheRegisterRelcacheCallback(), which nothing else of ours uses.  It raises nothing.
+ */
+extern void relation_watch(RelcacheCallbackFunction function, Datum argument);
 
 /*
  * Makes an empty cache, which lives as long as the process.  An entry is no

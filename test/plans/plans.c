@@ -17,6 +17,9 @@
  * plans_run_job() runs public.job() in a background worker, as a role, and waits for its
  * end: so extensions run jobs of their users.
  *
+ * plans_watch_relations(count) takes that many of the ten places that PostgreSQL has in a
+ * process for who wants to know what changes in relations.
+ *
  * IDENTIFICATION
  *	  test/plans/plans.c
  *
@@ -37,6 +40,7 @@
 #include "optimizer/planner.h"
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 PG_MODULE_MAGIC;
@@ -45,6 +49,7 @@ extern PGDLLEXPORT void _PG_init(void);
 extern PGDLLEXPORT void plans_job_main(Datum database);
 
 PG_FUNCTION_INFO_V1(plans_run_job);
+PG_FUNCTION_INFO_V1(plans_watch_relations);
 
 typedef enum Shape
 {
@@ -294,4 +299,20 @@ _PG_init(void)
 							 NULL, NULL, NULL);
 	prev_planner = planner_hook;
 	planner_hook = make_plan;
+}
+
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	(void) argument;
+	(void) relation;
+}
+
+/* plans_watch_relations(count integer) RETURNS void */
+Datum
+plans_watch_relations(PG_FUNCTION_ARGS)
+{
+	for (int i = 0; i < PG_GETARG_INT32(0); i++)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	PG_RETURN_VOID();
 }

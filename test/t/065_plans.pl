@@ -71,4 +71,31 @@ foreach my $libraries ('plans, pg_stat_statements, auto_explain, webhook_events'
 	$node->stop;
 }
 
+# Others that want to know what changes in relations: PostgreSQL takes up to three of its ten
+# places itself, and ends a session that wants an eleventh.  Citus has five.
+$node->start;
+create_webhook($node, 'http://127.0.0.1:9/', 'ACTOR.RUN.CREATED');
+my $all = join ' ', map { "SELECT count(*) FROM webhook_events.$_;" } 'status()', "audit(now() - interval '1 hour')", qw(events dispatches deliveries webhook_health hosts in_flight sources);
+is($node->safe_psql('postgres', <<"SQL"), 'CREATED FAILED', 'one place is enough');
+CREATE FUNCTION pg_temp.watch_relations(integer) RETURNS void LANGUAGE c AS 'plans', 'plans_watch_relations';
+SELECT webhook_events_internal.new_id() AS last \\gset
+\\o /dev/null
+SELECT pg_temp.watch_relations(6);
+INSERT INTO actor_runs (id, status) VALUES ('watched', 'READY');
+UPDATE actor_runs SET heartbeat_at = now() WHERE id = 'watched';
+UPDATE actor_runs SET status = 'FAILED' WHERE id = 'watched';
+$all
+SELECT webhook_events.explain_run('watched');
+SELECT webhook_events.create_webhook('http://127.0.0.1:9/', '{ACTOR.RUN.FAILED}', user_id => 'watched');
+SELECT webhook_events.pause('test');
+SELECT webhook_events.resume('skip');
+SELECT pg_filenode_relation(0, pg_relation_filenode('actor_runs'));
+ALTER TABLE actor_runs ADD COLUMN added int;
+INSERT INTO actor_runs (id, status) VALUES ('watched too', 'RUNNING');
+DELETE FROM actor_runs;
+\\o
+SELECT string_agg(split_part(event_type::text, '.', 3), ' ' ORDER BY id) FROM webhook_events.events WHERE id > :'last' AND actor_run_id = 'watched';
+SQL
+$node->stop;
+
 done_testing();
