@@ -208,14 +208,19 @@ BEGIN
             first_dispatch_id, last_dispatch_id)
         SELECT webhook.id, webhook.user_id, queued.dispatches, queued.first, queued.last
         WHERE queued.dispatches > 0;
+    -- What another call of the same user is just deleting is left to it.
     IF webhook.user_id IS NULL THEN
-        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.user_id IS NULL AND c.id < (
-            SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id IS NULL
-            ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id IN (
+            SELECT o.id FROM webhook_events_internal.replay_calls AS o WHERE o.user_id IS NULL AND o.id < (
+                SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id IS NULL
+                ORDER BY k.id DESC OFFSET 999 LIMIT 1)
+            FOR UPDATE SKIP LOCKED);
     ELSE
-        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.user_id = webhook.user_id AND c.id < (
-            SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id = webhook.user_id
-            ORDER BY k.id DESC OFFSET 999 LIMIT 1);
+        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id IN (
+            SELECT o.id FROM webhook_events_internal.replay_calls AS o WHERE o.user_id = webhook.user_id AND o.id < (
+                SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id = webhook.user_id
+                ORDER BY k.id DESC OFFSET 999 LIMIT 1)
+            FOR UPDATE SKIP LOCKED);
     END IF;
     RETURN queued.dispatches;
 END

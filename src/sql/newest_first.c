@@ -105,7 +105,7 @@ offer_sorted(PlannerInfo *root, RelOptInfo *table)
 static int
 summarized_column(const IndexOptInfo *index, AttrNumber column, Oid consistent, Oid collation)
 {
-	if (index->relam != BRIN_AM_OID)
+	if (index->relam != BRIN_AM_OID || index->hypothetical)
 		return 0;
 	for (int i = 0; i < index->nkeycolumns; i++)
 	{
@@ -214,7 +214,7 @@ forget_scans_by_id(RelOptInfo *table, AttrNumber id, const List *bounds, Cost mo
 
 		if (IsA(path, IndexPath) && path->path.param_info == NULL &&
 			path->path.total_cost > more_than && path->indexinfo->indexkeys[0] == id &&
-			!names_ids(path, bounds))
+			path->indexinfo->indpred == NIL && !names_ids(path, bounds))
 			table->pathlist = foreach_delete_current(table->pathlist, cell);
 	}
 }
@@ -428,8 +428,7 @@ is_summarized(const RelOptInfo *table, const IndexOptInfo *ids)
 
 /*
  * Offers to read ranges of pages from the newest on; returns whether nothing else is needed.
- * Ranges without a summary are read first, all of them: where these are many, a scan of the primary key
- * may be the better way.
+ * Ranges without a summary are read first, all of them: where these are many there are better ways.
  */
 static bool
 offer_newest(PlannerInfo *root, RelOptInfo *table, RangeTblEntry *entry)
@@ -457,17 +456,23 @@ offer_newest(PlannerInfo *root, RelOptInfo *table, RangeTblEntry *entry)
 	if (!is_ordered && bounds == NIL)
 		return false;
 	keys = find_key(root, table, &scan, &selectivity);
-	if (keys == NULL)
+	if (keys == NULL || !is_summarized(table, ids))
+		return false;
+
+	/*
+	 * Where filters leave out next to nothing all is kept in an order that
+	 * nobody wants.
+	 */
+	if (!is_ordered && table->tuples * selectivity * pages_per_range(keys) > table->pages)
 		return false;
 	part = clauselist_selectivity(root, bounds, 0, JOIN_INNER, NULL);
 	path = newest_scan_path(table, &scan);
 	set_costs(path, table, ids, keys, part, selectivity);
 	if (is_ordered)
+	{
 		path->path.pathkeys = root->query_pathkeys;
-	if (!is_summarized(table, ids))
-		path->path.startup_cost += FEW_PAGES * seq_page_cost;
-	else if (is_ordered)
 		forget_scans_by_id(table, scan.id, bounds, bounds == NIL ? 0 : path->path.total_cost);
+	}
 	path->path.total_cost += path->path.startup_cost;
 	add_path(table, (Path *) path);
 	return is_ordered;
@@ -478,6 +483,13 @@ add_paths(PlannerInfo *root, RelOptInfo *table, Index index, RangeTblEntry *entr
 {
 	if (prev_set_rel_pathlist)
 		prev_set_rel_pathlist(root, table, index, entry);
+
+	/*
+	 * What else the table is joined with says what of it is read, or a sample
+	 * is.
+	 */
+	if (entry->tablesample != NULL || !bms_is_empty(table->lateral_relids))
+		return;
 	if (is_day(root, table) && !offer_newest(root, table, entry) &&
 		root->tuple_fraction > 0 && root->query_pathkeys != NIL)
 		offer_sorted(root, table);

@@ -238,6 +238,9 @@ show(NewestScanState *state, TupleTableSlot *row)
 	memcpy(slot->tts_values, row->tts_values, sizeof(Datum) * row->tts_tupleDescriptor->natts);
 	memcpy(slot->tts_isnull, row->tts_isnull, sizeof(bool) * row->tts_tupleDescriptor->natts);
 	ExecStoreVirtualTuple(slot);
+	/* For WHERE CURRENT OF. */
+	slot->tts_tid = row->tts_tid;
+	slot->tts_tableOid = RelationGetRelid(state->css.ss.ss_currentRelation);
 	state->css.ss.ps.ps_ExprContext->ecxt_scantuple = slot;
 	return slot;
 }
@@ -329,6 +332,7 @@ take(NewestScanState *state, FoundRow *row)
 	{
 		state->kept_bytes -= row->tuple->t_len;
 		slot = ExecStoreMinimalTuple(row->tuple, state->kept_slot, true);
+		slot->tts_tid = row->tid;
 	}
 	else
 	{

@@ -48,6 +48,19 @@ $$;
 -- nothing has a summary
 SELECT count(pg_temp.write(1, 20000, 'user'));
 SELECT * FROM pg_temp.newest();
+-- what else a row is read with
+SELECT count(*), count(*) FILTER (WHERE s.y <> v.x) AS wrong FROM (VALUES ('a'), ('b')) AS v (x) LEFT JOIN LATERAL (
+    SELECT e.id, v.x AS y FROM webhook_events_internal.outbox AS e
+    WHERE e.user_id = 'seldom' AND e.id >= webhook_events.id_lower_bound('2021-06-01') AND e.id < webhook_events.id_lower_bound('2021-06-02')) AS s ON true;
+SELECT count(*) FROM webhook_events_internal.outbox AS e TABLESAMPLE BERNOULLI (0)
+    WHERE e.user_id = 'seldom' AND e.id >= webhook_events.id_lower_bound('2021-06-01') AND e.id < webhook_events.id_lower_bound('2021-06-02');
+BEGIN;
+DECLARE seldom CURSOR FOR SELECT e.id FROM webhook_events_internal.outbox_20210601 AS e
+    WHERE e.user_id = 'seldom' AND e.id >= webhook_events.id_lower_bound('2021-06-01') AND e.id < webhook_events.id_lower_bound('2021-06-02');
+FETCH 1 FROM seldom \gset
+UPDATE webhook_events_internal.outbox_20210601 SET new_status = 'current' WHERE CURRENT OF seldom;
+SELECT count(*) FROM webhook_events_internal.outbox_20210601 WHERE new_status = 'current' AND user_id = 'seldom';
+ROLLBACK;
 -- with little memory rows are read again
 SET work_mem = '64kB';
 SELECT pg_temp.newest('user_id = ''user3''', 'ALL');
