@@ -59,6 +59,9 @@ static MemoryContext scratch_context;
 static size_t body_bytes;
 static size_t turn_bytes;		/* of events that were read in this turn, and
 								 * of bodies that were built */
+static bool leaves_big;			/* in this turn big ones have only waited so
+								 * far, */
+static bool big_comes_first;	/* or did in the one before */
 static TimestampTz deferred_until;	/* something big waits for a turn then;
 									 * DT_NOEND: nothing does */
 
@@ -72,6 +75,7 @@ caller_open(MemoryContext context)
 	making_open(context, bodies_context);
 	body_bytes = 0;
 	deferred_until = DT_NOEND;
+	leaves_big = false;
 	caller_begin_turn(0);
 }
 
@@ -266,6 +270,8 @@ void
 caller_begin_turn(size_t nread)
 {
 	turn_bytes = deferred_until != DT_NOEND ? 0 : nread;
+	big_comes_first = leaves_big;
+	leaves_big = false;
 	making_begin_turn();
 }
 
@@ -334,7 +340,14 @@ next_big(Host *host, Dispatch *dispatch, bool with_big)
 {
 	Dispatch   *made;
 
-	if (!with_big || turn_bytes >= MAX_TURN_BYTES)
+	if (!with_big && !big_comes_first)
+	{
+		leaves_big = true;
+		defer(0);
+		return NULL;
+	}
+	leaves_big = false;
+	if (turn_bytes >= MAX_TURN_BYTES)
 	{
 		defer(0);
 		return NULL;

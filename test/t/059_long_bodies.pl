@@ -189,5 +189,21 @@ wait_for_end($node);
 is(query("SELECT count(*) FROM webhook_events.dispatches AS d JOIN webhook_events.events AS e ON e.id = d.event_id"
 		. " WHERE d.webhook_id = '$hosts[1]' AND d.status = 'SUCCEEDED' AND e.actor_run_id LIKE 'removed-%'"), 4, 'removed in between: another one\'s arrive');
 is(query('SELECT last_error FROM webhook_events.status()'), '', 'the worker never failed');
+
+# Small ones that take all places leave some for a big one.  Each place that is free is one
+# that any of them could have.
+$node->append_conf('postgresql.conf', "webhook_events.max_in_flight = 8\nwebhook_events.max_in_flight_per_host = 4\n");
+$node->restart;
+my @small = map { WebhookEvents::Receiver->new } 1 .. 4;
+create_webhook($node, $_->url('/slow/20'), 'ACTOR.RUN.CREATED', actor_id => "'small'") foreach @small;
+create_webhook($node, $receiver->url('/ok?late'), 'ACTOR.RUN.CREATED', actor_id => "'late'");
+query(q{BEGIN; INSERT INTO actor_runs (id, actor_id) SELECT 'small-' || i, 'small' FROM generate_series(1, 400) AS i;
+	INSERT INTO actor_runs (id, actor_id, status_message) VALUES ('late', 'late', text_of(2, 100000)); COMMIT});
+wait_for_end($node);
+cmp_ok(query(q{WITH called AS (SELECT e.actor_id, c.started_at FROM webhook_events.calls AS c JOIN webhook_events.dispatches AS d ON d.id = c.dispatch_id
+		JOIN webhook_events.events AS e ON e.id = d.event_id)
+	SELECT count(*) FROM called WHERE actor_id = 'small' AND started_at > (SELECT started_at FROM called WHERE actor_id = 'late')}),
+	'>', 100, 'a big one does not wait until all small ones have gone');
+
 $node->stop;
 done_testing();
