@@ -112,22 +112,16 @@ follow_trigger(Relation catalog, HeapTuple tuple, const Change *change)
 }
 
 static bool
-is_ours(const FormData_pg_trigger *trigger)
-{
-	return source_is_trigger_function(trigger->tgfoid);
-}
-
-static bool
 has_mapping(const FormData_pg_trigger *trigger)
 {
-	return trigger->tgnargs == 1 && is_ours(trigger);
+	return trigger->tgnargs == 1 && source_is_trigger(trigger);
 }
 
 /* Not one that came from a parent. */
 static bool
 is_own(const FormData_pg_trigger *trigger)
 {
-	return !OidIsValid(trigger->tgparentid) && is_ours(trigger);
+	return !OidIsValid(trigger->tgparentid) && source_is_trigger(trigger);
 }
 
 /* Follows a change in the triggers of a relation, or of all. */
@@ -283,7 +277,7 @@ object_access(ObjectAccessType access, Oid class, Oid object, int part, void *ar
 	if (access == OAT_POST_CREATE && class == TriggerRelationId && !superuser())
 		check_new_trigger(object);
 	if (changes_context == NULL || class != RelationRelationId || part <= 0 ||
-		(access != OAT_DROP && access != OAT_POST_ALTER) || trigger_rows(object, is_ours) == NIL)
+		(access != OAT_DROP && access != OAT_POST_ALTER) || trigger_rows(object, source_is_trigger) == NIL)
 		return;
 	old_context = MemoryContextSwitchTo(changes_context);
 	name = column_name(object, (AttrNumber) part);

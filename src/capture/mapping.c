@@ -551,6 +551,12 @@ source_is_trigger_function(Oid function)
 	return is_ours;
 }
 
+bool
+source_is_trigger(const FormData_pg_trigger *trigger)
+{
+	return source_is_trigger_function(trigger->tgfoid);
+}
+
 static int16
 operation_type(const char *operation)
 {

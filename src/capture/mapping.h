@@ -16,6 +16,7 @@
 #ifndef WEBHOOK_MAPPING_H
 #define WEBHOOK_MAPPING_H
 
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
@@ -85,6 +86,9 @@ extern char *source_mapping_modernise(const char *argument, Relation relation);
 
 /* Is this one of our trigger functions? */
 extern bool source_is_trigger_function(Oid function);
+
+/* Does this row of pg_trigger call one? */
+extern bool source_is_trigger(const FormData_pg_trigger *trigger);
 
 /*
  * The trigger of ours on a table, whatever its name, for an operation: "insert",

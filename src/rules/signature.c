@@ -130,8 +130,8 @@ signing_drop(Signing *signing)
 	pg_hmac_free(signing);
 }
 
-char *
-signature_make(const SecretKey *key, const char *id, int64 timestamp,
+static char *
+make_signature(const SecretKey *key, const char *id, int64 timestamp,
 			   const char *body, size_t length)
 {
 	Signing    *signing = signing_start(key, id, timestamp);
@@ -148,7 +148,7 @@ bool
 signature_verify(const SecretKey *key, const char *id, int64 timestamp,
 				 const char *body, size_t length, const char *signatures)
 {
-	char	   *expected = signature_make(key, id, timestamp, body, length);
+	char	   *expected = make_signature(key, id, timestamp, body, length);
 	size_t		expected_length = strlen(expected);
 	bool		found = false;
 

@@ -43,7 +43,7 @@ extern bool secret_decode(const char *secret, int min_bytes, SecretKey *key,
 extern char *secret_make(void);
 
 /*
- * A signature of a message whose body comes in pieces.  What signing_start() returns, NULL
+ * A signature of a message whose body comes in pieces; "timestamp" is in seconds since 1970.  What signing_start() returns, NULL
  * if it can't, lives until signing_end() or signing_drop(), and needs a
  * CurrentResourceOwner that lasts as long.  signing_add() returns false if the hash can't be
  * computed; signing_end() returns the signature, palloc'd, or raises
@@ -55,14 +55,6 @@ extern Signing *signing_start(const SecretKey *key, const char *id, int64 timest
 extern bool signing_add(Signing *signing, const char *data, size_t length);
 extern char *signing_end(Signing *signing);
 extern void signing_drop(Signing *signing);
-
-/*
- * The signature of a message, palloc'd; "timestamp" is in seconds since 1970.
- * Needs a CurrentResourceOwner.  Raises ERRCODE_INTERNAL_ERROR if the hash can't be
- * computed.
- */
-extern char *signature_make(const SecretKey *key, const char *id,
-							int64 timestamp, const char *body, size_t length);
 
 /*
  * Is one of the signatures in "signatures", separated by spaces, the one that

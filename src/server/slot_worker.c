@@ -107,12 +107,6 @@ shared_attach_worker(int index, Oid *database)
 	return wanted;
 }
 
-int
-shared_my_slot(void)
-{
-	return (int) (my_slot - shared->slots);
-}
-
 void
 shared_worker_runs(void)
 {

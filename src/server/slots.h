@@ -116,9 +116,6 @@ typedef struct WorkerReport
 	Trouble		troubles[N_TROUBLES];
 } WorkerReport;
 
-/* The number of this worker's slot, from 0. */
-extern int	shared_my_slot(void);
-
 /* Copies what is known about a database's worker; false if nothing is. */
 extern bool shared_report(Oid database, WorkerReport *report);
 

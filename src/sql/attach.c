@@ -166,12 +166,6 @@ check_not_attached_below(Relation relation)
 	}
 }
 
-static bool
-is_ours(const FormData_pg_trigger *form)
-{
-	return source_is_trigger_function(form->tgfoid);
-}
-
 /*
  * Triggers of a table see nothing of the rows of those that inherit from it.  TimescaleDB
  * gives them to these as well.
@@ -187,7 +181,7 @@ tell_of_children(Relation relation)
 	{
 		const char *name = get_rel_name(lfirst_oid(cell));
 
-		if (name == NULL || trigger_rows(lfirst_oid(cell), is_ours) != NIL)
+		if (name == NULL || trigger_rows(lfirst_oid(cell), source_is_trigger) != NIL)
 			continue;
 		ereport(WARNING,
 				(errmsg("rows of table \"%s\", which inherits from \"%s\", raise no events by this",

@@ -121,9 +121,17 @@ summarized_column(const IndexOptInfo *index, AttrNumber column, Oid consistent, 
  * A comparison of a column of text with what is the same for all rows; the operator is as it is
  * with the column on its left.
  */
+typedef struct Comparison
+{
+	AttrNumber	column;
+	Oid			operator;
+	Oid			collation;
+	Expr	   *value;
+	bool		is_turned;		/* the column is on the right of it */
+} Comparison;
+
 static bool
-is_comparison(RelOptInfo *table, RestrictInfo *condition, AttrNumber *column, Oid *operator,
-			  Oid *collation, Expr **value)
+is_comparison(RelOptInfo *table, RestrictInfo *condition, Comparison *found)
 {
 	OpExpr	   *comparison = (OpExpr *) condition->clause;
 	Node	   *left;
@@ -132,13 +140,14 @@ is_comparison(RelOptInfo *table, RestrictInfo *condition, AttrNumber *column, Oi
 	if (!IsA(comparison, OpExpr) || list_length(comparison->args) != 2 ||
 		!restriction_is_securely_promotable(condition, table))
 		return false;
-	*operator = comparison->opno;
-	*collation = comparison->inputcollid;
+	found->operator = comparison->opno;
+	found->collation = comparison->inputcollid;
 	left = linitial(comparison->args);
 	right = lsecond(comparison->args);
-	if (!IsA(left, Var))
+	found->is_turned = !IsA(left, Var);
+	if (found->is_turned)
 	{
-		*operator = get_commutator(*operator);
+		found->operator = get_commutator(found->operator);
 		right = left;
 		left = lsecond(comparison->args);
 	}
@@ -146,9 +155,15 @@ is_comparison(RelOptInfo *table, RestrictInfo *condition, AttrNumber *column, Oi
 		exprType(left) != TEXTOID || exprType(right) != TEXTOID ||
 		!is_pseudo_constant_clause(right))
 		return false;
-	*column = ((Var *) left)->varattno;
-	*value = (Expr *) right;
-	return *column > 0;
+	found->column = ((Var *) left)->varattno;
+	found->value = (Expr *) right;
+	return found->column > 0;
+}
+
+static bool
+is_equality(RelOptInfo *table, RestrictInfo *condition, Comparison *found)
+{
+	return is_comparison(table, condition, found) && found->operator == TextEqualOperator;
 }
 
 /* Finds an index that knows which ids ranges of pages have; NULL if there is none. */
@@ -253,18 +268,14 @@ offer_in_order(PlannerInfo *root, RelOptInfo *table, AttrNumber id, List *bounds
 	foreach(cell, table->baserestrictinfo)
 	{
 		RestrictInfo *condition = lfirst_node(RestrictInfo, cell);
-		AttrNumber	column;
-		Oid			operator;
-		Oid			collation;
-		Expr	   *value;
+		Comparison	comparison;
 		Selectivity part;
 		IndexOptInfo *index;
 
-		if (!is_comparison(table, condition, &column, &operator, &collation, &value) ||
-			operator != TextEqualOperator ||
-			!IsA(linitial(((OpExpr *) condition->clause)->args), Var))
+		/* An index wants the column on the left. */
+		if (!is_equality(table, condition, &comparison) || comparison.is_turned)
 			continue;
-		index = find_in_order(table, column, collation, id);
+		index = find_in_order(table, comparison.column, comparison.collation, id);
 		part = clause_selectivity(root, (Node *) condition, 0, JOIN_INNER, NULL);
 		if (index == NULL || (best != NULL && part >= best_part))
 			continue;
@@ -301,22 +312,18 @@ find_key(PlannerInfo *root, RelOptInfo *table, NewestScan *scan, Selectivity *se
 	foreach(cell, table->baserestrictinfo)
 	{
 		RestrictInfo *condition = lfirst_node(RestrictInfo, cell);
-		AttrNumber	column;
-		Oid			operator;
-		Oid			collation;
-		Expr	   *value;
+		Comparison	comparison;
 		Selectivity part;
 		ListCell   *index_cell;
 
-		if (!is_comparison(table, condition, &column, &operator, &collation, &value) ||
-			operator != TextEqualOperator)
+		if (!is_equality(table, condition, &comparison))
 			continue;
 		part = clause_selectivity(root, (Node *) condition, 0, JOIN_INNER, NULL);
 		foreach(index_cell, table->indexlist)
 		{
 			IndexOptInfo *index = lfirst(index_cell);
-			int			number = summarized_column(index, column, F_BRIN_BLOOM_CONSISTENT,
-												   collation);
+			int			number = summarized_column(index, comparison.column, F_BRIN_BLOOM_CONSISTENT,
+												   comparison.collation);
 
 			if (number == 0 || !(index->indpred == NIL || index->predOK) ||
 				(found != NULL && part >= *selectivity))
@@ -325,7 +332,7 @@ find_key(PlannerInfo *root, RelOptInfo *table, NewestScan *scan, Selectivity *se
 			*selectivity = part;
 			scan->keys = index->indexoid;
 			scan->keys_column = number;
-			scan->key = value;
+			scan->key = comparison.value;
 		}
 	}
 	return found;
@@ -341,23 +348,20 @@ find_bounds(RelOptInfo *table, NewestScan *scan)
 	foreach(cell, table->baserestrictinfo)
 	{
 		RestrictInfo *condition = lfirst_node(RestrictInfo, cell);
-		AttrNumber	column;
-		Oid			operator;
-		Oid			collation;
-		Expr	   *value;
+		Comparison	comparison;
 
-		if (!is_comparison(table, condition, &column, &operator, &collation, &value) ||
-			column != scan->id || collation != C_COLLATION_OID)
+		if (!is_comparison(table, condition, &comparison) ||
+			comparison.column != scan->id || comparison.collation != C_COLLATION_OID)
 			continue;
-		switch (get_op_opfamily_strategy(operator, TEXT_BTREE_FAM_OID))
+		switch (get_op_opfamily_strategy(comparison.operator, TEXT_BTREE_FAM_OID))
 		{
 			case BTLessStrategyNumber:
 			case BTLessEqualStrategyNumber:
-				scan->upper = lappend(scan->upper, value);
+				scan->upper = lappend(scan->upper, comparison.value);
 				break;
 			case BTGreaterEqualStrategyNumber:
 			case BTGreaterStrategyNumber:
-				scan->lower = lappend(scan->lower, value);
+				scan->lower = lappend(scan->lower, comparison.value);
 				break;
 			default:
 				continue;
