@@ -60,8 +60,9 @@ static size_t body_bytes;
 static size_t turn_bytes;		/* of events that were read in this turn, and
 								 * of bodies that were built */
 static bool leaves_big;			/* in this turn big ones have only waited so
-								 * far, */
-static bool big_comes_first;	/* or did in the one before */
+								 * far; */
+static bool big_comes_first;	/* they did in one before, and none has had
+								 * its chance since */
 static TimestampTz deferred_until;	/* something big waits for a turn then;
 									 * DT_NOEND: nothing does */
 
@@ -76,6 +77,7 @@ caller_open(MemoryContext context)
 	body_bytes = 0;
 	deferred_until = DT_NOEND;
 	leaves_big = false;
+	big_comes_first = false;
 	caller_begin_turn(0);
 }
 
@@ -270,7 +272,7 @@ void
 caller_begin_turn(size_t nread)
 {
 	turn_bytes = deferred_until != DT_NOEND ? 0 : nread;
-	big_comes_first = leaves_big;
+	big_comes_first |= leaves_big;
 	leaves_big = false;
 	making_begin_turn();
 }
@@ -352,6 +354,7 @@ next_big(Host *host, Dispatch *dispatch, bool with_big)
 		defer(0);
 		return NULL;
 	}
+	big_comes_first = false;
 	made = made_of(host);
 	if (made != NULL)
 		dispatch = made;

@@ -30,7 +30,7 @@ extern TimestampTz caller_deadline(void);
 /*
  * Starts as many requests as the shares and the turn allow; those with big bodies only
  * if told so, for the others should not wait for these to be built.  But where the others
- * have left them no place they come as all do in the next turn, until one had its chance.
+ * have left them no place they come as all do from the next turn on, until one had its chance.
  */
 extern void caller_start_requests(bool with_big);
 
