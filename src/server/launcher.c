@@ -10,10 +10,6 @@
  * would have work.  Requests that hang keep a worker only until some database has waited
  * for lending_patience.
  *
- * Only a worker can see whether its database has the extension, so each
- * database gets one at first.  Those without are remembered, until CREATE
- * EXTENSION announces itself.
- *
  * IDENTIFICATION
  *	  src/server/launcher.c
  *
@@ -21,10 +17,7 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -33,6 +26,7 @@
 #include "postmaster/interrupt.h"
 #include "server/background.h"
 #include "server/clock.h"
+#include "server/databases.h"
 #include "server/launcher.h"
 #include "server/settings.h"
 #include "server/shared.h"
@@ -43,10 +37,8 @@
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* How often the databases are listed although nothing was announced. */
@@ -76,7 +68,6 @@ typedef struct Start
 } Start;
 
 static Start starts[MAX_STARTING];
-static HTAB *absent;			/* databases that lack the extension */
 
 static BackgroundWorkerHandle *maintenance = NULL;
 
@@ -93,185 +84,6 @@ launcher_register(void)
 
 	worker.bgw_restart_time = RESTART_TIME;
 	RegisterBackgroundWorker(&worker);
-}
-
-static void
-forget_absent(void)
-{
-	HASHCTL		control = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(Oid),
-		.hcxt = TopMemoryContext
-	};
-
-	if (absent)
-		hash_destroy(absent);
-	absent = hash_create("webhook_events absent", 32, &control,
-						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-/* Takes what CREATE EXTENSION announced. */
-static void
-take_announced(void)
-{
-	Oid			announced[MAX_ANNOUNCED];
-	int			count;
-
-	if (shared_take_announced(announced, &count))
-		forget_absent();
-	for (int i = 0; i < count; i++)
-		hash_search(absent, &announced[i], HASH_REMOVE, NULL);
-}
-
-static bool
-has_name(List *names, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, names)
-	{
-		if (strcmp(lfirst(cell), name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Logs names in webhook_events.databases that are no database's, when they are news.  Who is
- * connected to no database can scan the catalog, and not always use its indexes.
- */
-static void
-log_unknown_databases(List *databases)
-{
-	static char *told = NULL;
-	StringInfoData unknown;
-	ListCell   *cell;
-
-	initStringInfo(&unknown);
-	foreach(cell, settings_database_names())
-	{
-		const char *name = lfirst(cell);
-
-		if (strcmp(name, "*") != 0 && !has_name(databases, name))
-			appendStringInfo(&unknown, "%s\"%s\"", unknown.len > 0 ? ", " : "", name);
-	}
-	if (unknown.len > 0 && (told == NULL || strcmp(told, unknown.data) != 0))
-		ereport(WARNING,
-				(errcode(ERRCODE_UNDEFINED_DATABASE),
-				 errmsg("there is no database %s, which webhook_events.databases names",
-						unknown.data)));
-	if (told != NULL)
-		pfree(told);
-	told = MemoryContextStrdup(TopMemoryContext, unknown.data);
-}
-
-/* The databases that could have the extension and may be worked for. */
-static List *
-list_databases(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-	List	   *databases = NIL;
-	List	   *names = NIL;
-	Relation	catalog;
-	TableScanDesc scan;
-	HeapTuple	tuple;
-
-	StartTransactionCommand();
-	(void) GetTransactionSnapshot();
-	catalog = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(catalog, 0, NULL);
-	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext old_context;
-
-		names = lappend(names, pstrdup(NameStr(form->datname)));
-		if (form->datistemplate || !form->datallowconn ||
-			form->datconnlimit == DATCONNLIMIT_INVALID_DB ||
-			!settings_name_database(NameStr(form->datname)))
-			continue;
-		old_context = MemoryContextSwitchTo(context);
-		databases = lappend_oid(databases, form->oid);
-		MemoryContextSwitchTo(old_context);
-	}
-	table_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	log_unknown_databases(names);
-	CommitTransactionCommand();
-
-	/*
-	 * Up to PostgreSQL 16 that leaves us in TopMemoryContext, which nobody
-	 * resets.
-	 */
-	MemoryContextSwitchTo(context);
-	return databases;
-}
-
-/*
- * Takes the slots of databases that turned out not to have the extension.  Returns
- * whether one has got it meanwhile, and needs another slot.
- */
-static bool
-retire_absent(void)
-{
-	bool		again = false;
-
-	for (int i = 0; i < shared_slot_count(); i++)
-	{
-		Oid			database;
-		TimestampTz next_start_at;
-
-		if (shared_slot_state(i, &database, &next_start_at) != SLOT_ABSENT)
-			continue;
-		if (shared_slot_announced(i))
-			again = true;
-		else
-			hash_search(absent, &database, HASH_ENTER, NULL);
-		shared_slot_retire(i);
-	}
-	return again;
-}
-
-/* Gives each of these databases a slot, and takes it from all others. */
-static void
-assign_slots(List *databases)
-{
-	static bool shortage_is_logged = false;
-	List	   *assigned = NIL;
-	ListCell   *cell;
-
-	for (int i = 0; i < shared_slot_count(); i++)
-	{
-		Oid			database;
-		TimestampTz next_start_at;
-		SlotState	state = shared_slot_state(i, &database, &next_start_at);
-
-		if (state == SLOT_FREE)
-			continue;
-		if (!list_member_oid(databases, database))
-			shared_slot_retire(i);
-		else
-		{
-			shared_slot_keep(i);
-			assigned = lappend_oid(assigned, database);
-		}
-	}
-	foreach(cell, databases)
-	{
-		Oid			database = lfirst_oid(cell);
-
-		if (!list_member_oid(assigned, database) &&
-			hash_search(absent, &database, HASH_FIND, NULL) == NULL &&
-			shared_slot_allocate(database) < 0 && !shortage_is_logged)
-		{
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("webhook_events can't deliver for more than %d databases",
-							shared_slot_count()),
-					 errhint("Name those that need it in webhook_events.databases.")));
-			shortage_is_logged = true;
-		}
-	}
 }
 
 /*
@@ -575,7 +387,7 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 	ConfigReloadPending = true;
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	shared_attach_launcher();
-	forget_absent();
+	databases_forget_absent();
 	forget_starts();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "webhook_events launcher cycle",
@@ -605,12 +417,11 @@ webhook_events_launcher_main(Datum arg pg_attribute_unused())
 		SetCurrentStatementStartTimestamp();
 		pgstat_report_activity(STATE_RUNNING, "looking after workers");
 		check_starts();
-		if (retire_absent())
+		if (databases_retire_absent())
 			next_sweep_at = 0;
 		if (shared_take_must_list() || clock_now() >= next_sweep_at)
 		{
-			take_announced();
-			assign_slots(list_databases());
+			databases_assign_slots();
 			next_sweep_at = clock_now() + SWEEP_INTERVAL;
 		}
 		next_at = start_workers();
