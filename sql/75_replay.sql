@@ -208,20 +208,14 @@ BEGIN
             first_dispatch_id, last_dispatch_id)
         SELECT webhook.id, webhook.user_id, queued.dispatches, queued.first, queued.last
         WHERE queued.dispatches > 0;
-    -- What another call of the same user is just deleting is left to it.
-    IF webhook.user_id IS NULL THEN
-        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id IN (
-            SELECT o.id FROM webhook_events_internal.replay_calls AS o WHERE o.user_id IS NULL AND o.id < (
-                SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id IS NULL
-                ORDER BY k.id DESC OFFSET 999 LIMIT 1)
-            FOR UPDATE SKIP LOCKED);
-    ELSE
-        DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id IN (
-            SELECT o.id FROM webhook_events_internal.replay_calls AS o WHERE o.user_id = webhook.user_id AND o.id < (
-                SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id = webhook.user_id
-                ORDER BY k.id DESC OFFSET 999 LIMIT 1)
-            FOR UPDATE SKIP LOCKED);
-    END IF;
+    -- What another call of the same user is just deleting is left to it.  Only the one or the
+    -- other condition is looked up by the index.
+    EXECUTE format('DELETE FROM webhook_events_internal.replay_calls AS c WHERE c.id IN ('
+        ' SELECT o.id FROM webhook_events_internal.replay_calls AS o WHERE o.user_id %1$s AND o.id < ('
+        ' SELECT k.id FROM webhook_events_internal.replay_calls AS k WHERE k.user_id %1$s'
+        ' ORDER BY k.id DESC OFFSET 999 LIMIT 1)'
+        ' FOR UPDATE SKIP LOCKED)', CASE WHEN webhook.user_id IS NULL THEN 'IS NULL' ELSE '= $1' END)
+        USING webhook.user_id;
     RETURN queued.dispatches;
 END
 $function$;

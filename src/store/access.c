@@ -13,9 +13,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
@@ -25,13 +23,13 @@
 #include "server/settings.h"
 #include "store/access.h"
 #include "store/day_table.h"
+#include "store/gather.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(webhook_events_sees_all);
@@ -221,7 +219,7 @@ has_usage(Oid role)
  * it by DROP OWNED BY, which knows nothing of that table.
  */
 static void
-add_grant(HeapTuple row, TupleDesc desc)
+add_grant(HeapTuple row, TupleDesc desc, List **list pg_attribute_unused())
 {
 	bool		isnull;
 	Oid			role = DatumGetObjectId(heap_getattr(row, GRANTS_ROLE, desc, &isnull));
@@ -241,19 +239,6 @@ add_grant(HeapTuple row, TupleDesc desc)
 		if (!isnull)
 			add_user(TextDatumGetCString(user_id));
 	}
-}
-
-static void
-read_grants(void)
-{
-	Relation	relation = table_open(grants, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	row;
-
-	while (HeapTupleIsValid(row = systable_getnext(scan)))
-		add_grant(row, RelationGetDescr(relation));
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
 }
 
 /*
@@ -300,7 +285,7 @@ get_rights(void)
 		if (!rights.is_owner)
 		{
 			if (OidIsValid(grants))
-				read_grants();
+				gather_rows(grants, NULL, add_grant);
 			else
 				read_privileges();
 		}

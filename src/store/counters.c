@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
@@ -175,47 +174,30 @@ counters_write(void)
 		delete_old_rows(last_number - 2 * MAX_OLD_ROWS);
 }
 
-/*
- * Reads the counters of the newest row of a table, by its first column; false if there is
- * none.  Of old rows few are alive, but the dead ones are as many as an old transaction has
- * let become: so an index leads to the newest.
- */
+/* Reads the counters of the newest row of a table; false if there is none. */
 static bool
 read_newest(const char *name, uint64 found[COUNTER_SIZE])
 {
 	Relation	table = table_open(get_relname_relid(name, day_table_namespace()),
 								   AccessShareLock);
-	Relation	index = reading_open_index(table, 1, InvalidAttrNumber, false);
-	Reading		reading = reading_begin(table, index, 0, NULL);
-	int64		newest = PG_INT64_MIN;
-	HeapTuple	row;
+	HeapTuple	row = reading_newest(table);
 
-	while (HeapTupleIsValid(row = reading_next(&reading, BackwardScanDirection)))
+	if (row != NULL)
 	{
 		bool		isnull;
-		int64		number = DatumGetInt64(heap_getattr(row, 1, RelationGetDescr(table), &isnull));
+		Datum		counted = heap_getattr(row, 2, RelationGetDescr(table), &isnull);
 		Datum	   *values;
 		bool	   *nulls;
 		int			count;
 
-		if (number <= newest)
-			continue;
-		newest = number;
-		deconstruct_array(DatumGetArrayTypeP(heap_getattr(row, 2, RelationGetDescr(table),
-														  &isnull)),
-						  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-						  &values, &nulls, &count);
+		deconstruct_array(DatumGetArrayTypeP(counted), INT8OID, sizeof(int64),
+						  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, &nulls, &count);
 		MemSet(found, 0, COUNTER_SIZE * sizeof(uint64));
 		for (int i = 0; i < Min(count, COUNTER_SIZE); i++)
 			found[i] = nulls[i] ? 0 : (uint64) DatumGetInt64(values[i]);
-		if (index != NULL)
-			break;
 	}
-	reading_end(&reading);
-	if (index != NULL)
-		index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
-	return newest != PG_INT64_MIN;
+	return row != NULL;
 }
 
 void

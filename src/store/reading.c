@@ -71,3 +71,30 @@ reading_end(Reading *reading)
 	else
 		systable_endscan(reading->scan);
 }
+
+HeapTuple
+reading_newest(Relation table)
+{
+	Relation	index = reading_open_index(table, 1, InvalidAttrNumber, false);
+	Reading		reading = reading_begin(table, index, 0, NULL);
+	int64		greatest = PG_INT64_MIN;
+	HeapTuple	newest = NULL;
+	HeapTuple	row;
+
+	while (HeapTupleIsValid(row = reading_next(&reading, BackwardScanDirection)))
+	{
+		bool		isnull;
+		int64		number = DatumGetInt64(heap_getattr(row, 1, RelationGetDescr(table), &isnull));
+
+		if (number <= greatest)
+			continue;
+		greatest = number;
+		newest = heap_copytuple(row);
+		if (index != NULL)
+			break;
+	}
+	reading_end(&reading);
+	if (index != NULL)
+		index_close(index, AccessShareLock);
+	return newest;
+}

@@ -38,4 +38,11 @@ extern Reading reading_begin(Relation table, Relation index, int nkeys, ScanKey 
 extern HeapTuple reading_next(Reading *reading, ScanDirection direction);
 extern void reading_end(Reading *reading);
 
+/*
+ * A copy of the row with the greatest number in the first column, a bigint, of those that
+ * the active snapshot sees; NULL if there is none.  Of old rows few are alive, but the dead
+ * ones are as many as an old transaction has let become: so an index leads to the newest.
+ */
+extern HeapTuple reading_newest(Relation table);
+
 #endif							/* WEBHOOK_READING_H */

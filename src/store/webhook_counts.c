@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -18,6 +17,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "store/day_table.h"
+#include "store/reading.h"
 #include "store/webhook_columns.h"
 #include "store/webhook_counts.h"
 #include "utils/builtins.h"
@@ -73,27 +73,22 @@ WebhookCountsPosition
 webhook_counts_position(void)
 {
 	WebhookCountsPosition position = {0, "", ""};
-	Oid			namespace = day_table_namespace();
-	Relation	table = table_open(get_relname_relid("webhook_counts_positions", namespace),
-								   AccessShareLock);
-	Relation	index = index_open(get_relname_relid("webhook_counts_positions_pkey", namespace),
-								   AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, 0, NULL);
-	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	Relation	table = table_open(get_relname_relid("webhook_counts_positions",
+													 day_table_namespace()), AccessShareLock);
+	HeapTuple	row;
 
-	if (HeapTupleIsValid(tuple))
+	PushActiveSnapshot(GetLatestSnapshot());
+	row = reading_newest(table);
+	PopActiveSnapshot();
+	if (row != NULL)
 	{
 		TupleDesc	desc = RelationGetDescr(table);
 
-		position.number = DatumGetInt64(position_value(tuple, POSITION_NUMBER, desc));
-		position.counted = TextDatumGetCString(position_value(tuple, POSITION_COUNTED, desc));
+		position.number = DatumGetInt64(position_value(row, POSITION_NUMBER, desc));
+		position.counted = TextDatumGetCString(position_value(row, POSITION_COUNTED, desc));
 		position.announced =
-			TextDatumGetCString(position_value(tuple, POSITION_ANNOUNCED, desc));
+			TextDatumGetCString(position_value(row, POSITION_ANNOUNCED, desc));
 	}
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
 	return position;
 }
