@@ -232,9 +232,10 @@ AS $function$
 DECLARE
     bare text := regexp_replace(definitions, '[[:space:]]', '', 'g');
     json jsonb;
+    reason text;
 BEGIN
     BEGIN
-        IF bare ~ '^([[{"]|(null|true|false)$)' THEN
+        IF bare ~ '^([[{"]|(null|true|false|-?[0-9]+)$)' THEN
             json := definitions::jsonb;
         ELSE
             -- The alphabet of URLs as well, and without padding.
@@ -243,9 +244,12 @@ BEGIN
                 'UTF8')::jsonb;
         END IF;
     EXCEPTION WHEN data_exception THEN
+        -- Where JSON breaks off it has more to say.
+        GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
         RAISE EXCEPTION 'definitions of ad-hoc webhooks are neither JSON nor its base64'
             USING ERRCODE = 'invalid_parameter_value',
-                DETAIL = upper(left(SQLERRM, 1) COLLATE "C") || substr(SQLERRM, 2) || '.';
+                DETAIL = coalesce(nullif(reason, ''),
+                    upper(left(SQLERRM, 1) COLLATE "C") || substr(SQLERRM, 2) || '.');
     END;
     RETURN QUERY SELECT * FROM webhook_events_internal.create_ad_hoc_webhooks(actor_run_id, json, user_id);
 END

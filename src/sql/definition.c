@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(webhook_events_check_purpose);
 /* What the worker keeps of each webhook, and indexes can hold, in characters. */
 #define MAX_ID_LENGTH 255
 
-/* So much of a value of a wrong type an error tells. */
+/* So much of a value an error tells. */
 #define MAX_TOLD 60
 
 typedef enum KeyKind
@@ -142,19 +142,24 @@ text_of(const JsonbValue *value)
 	}
 }
 
+/* As much of a text as a message tells, palloc'd. */
+static char *
+clipped(const char *text)
+{
+	int			length = pg_mbcliplen(text, (int) strlen(text), MAX_TOLD);
+
+	return psprintf("%.*s%s", length, text, text[length] == '\0' ? "" : "...");
+}
+
 char *
 definition_found(const JsonbValue *value)
 {
 	const char *type = definition_type(value);
-	char	   *text;
-	int			length;
 
 	if (value->type == jbvNull || value->type == jbvBinary)
 		return pstrdup(type);
-	text = text_of(value);
-	length = pg_mbcliplen(text, (int) strlen(text), MAX_TOLD);
-	return psprintf(value->type == jbvString ? "%s \"%.*s%s\"" : "%s %.*s%s", type, length, text,
-					text[length] == '\0' ? "" : "...");
+	return psprintf(value->type == jbvString ? "%s \"%s\"" : "%s %s", type,
+					clipped(text_of(value)));
 }
 
 /* Raises an error unless the value is of this type or null. */
@@ -170,27 +175,39 @@ check_type(const JsonbValue *name, const JsonbValue *value, const char *type)
 					type, definition_found(value))));
 }
 
-/* The key of that name; an error if it is none of these, the first of which are told. */
+/* The key of that name, NULL if it is none of these. */
 static const Key *
-find_key(const char *of, const JsonbValue *name, const Key *among, int count, int ntold,
-		 const char *what)
+key_among(const JsonbValue *name, const Key *among, int count)
 {
-	const char **words;
-	char	   *word;
-
 	for (int i = 0; i < count; i++)
 	{
 		if ((int) strlen(among[i].name) == name->val.string.len &&
 			memcmp(among[i].name, name->val.string.val, name->val.string.len) == 0)
 			return &among[i];
 	}
+	return NULL;
+}
+
+/* The key of that name; an error if it is none of these, the first of which are told. */
+static const Key *
+find_key(const char *of, const JsonbValue *name, const Key *among, int count, int ntold,
+		 const char *what)
+{
+	const Key  *key = key_among(name, among, count);
+	const char **words;
+	char	   *word;
+
+	if (key != NULL)
+		return key;
 	words = palloc(sizeof(char *) * ntold);
 	word = text_of(name);
 	for (int i = 0; i < ntold; i++)
 		words[i] = among[i].name;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s has no \"%s\"", of, word),
+			 errmsg("%s has no \"%s\"", of, clipped(word)),
+			 key_among(name, parts, lengthof(parts)) != NULL ?
+			 errhint("It is a part of \"condition\".") :
 			 errhint("%s", words_hint(word, words, ntold, what))));
 }
 
@@ -227,7 +244,7 @@ event_type_oid(const JsonbValue *element, Oid type)
 		labels[i] = event_type_label(i);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("event type \"%s\" does not exist", label),
+			 errmsg("event type \"%s\" does not exist", clipped(label)),
 			 errhint("%s", words_hint(label, labels, N_EVENT_TYPES, "event types"))));
 }
 
@@ -280,9 +297,9 @@ set_condition(Draft *draft, const JsonbValue *value)
 		if (token != WJB_KEY)
 			continue;
 		(void) JsonbIteratorNext(&iterator, &part, true);
-		check_type(&name, &part, "string");
 		key = find_key("condition of a webhook", &name, parts, lengthof(parts),
 					   lengthof(parts), "parts of a condition");
+		check_type(&name, &part, key->type);
 		set_text(draft, key->column, &part);
 	}
 }

@@ -60,6 +60,7 @@ INSERT INTO definitions (definition) VALUES
     ('{"payloadTemplate": "{\"a\": {{ resource }}}"}'), ('{"payloadTemplate": "{\"a\": {{resource}}"}'), ('{"payloadTemplate": "{\"a\": {{}}}"}'),
     ('{"payloadTemplate": "{a: 1}"}'), ('{"payloadTemplate": "{\"a\": 1,}"}'), ('{"payloadTemplate": "[1 2]"}'), ('{"payloadTemplate": "{\"a\": {{resources}}}"}'),
     ('{"headersTemplate": 3}'), ('{"headersTemplate": "[]"}'), ('{"headersTemplate": "{\"a\": 1}"}'), ('{"headersTemplate": "{\"a b\": \"x\"}"}'),
+    ('{"actorRunId": "r"}'), ('{"condition": {"nested": {}}}'), ('{"condition": {"actor_id": 5}}'), (jsonb_build_object(repeat('key ', 16), 1)), (jsonb_build_object('eventTypes', jsonb_build_array(repeat('TYPE ', 14)))),
     ('{"headersTemplate": "{\"\": \"x\"}"}'), ('{"headersTemplate": "{\"a\": \"x\\r\\nb: y\"}"}'), ('{"headersTemplate": "x"}'), ('{"headersTemplate": "{\"a\": {\"b\": 1}}"}');
 SELECT d.definition, w.state, w.message FROM definitions AS d, wrong_definition(d.definition) AS w ORDER BY d.n;
 
@@ -93,6 +94,7 @@ INSERT INTO calls (sql) VALUES
     ('create_ad_hoc_webhooks(''r'', ''[1]'')'), ('create_ad_hoc_webhooks(''r'', ''[{}]'')'), ('create_ad_hoc_webhooks(''r'', ''[{"condition": {}}]'')'), ('create_ad_hoc_webhooks(''r'', ''[{"isAdHoc": true}]'')'),
     ('create_ad_hoc_webhooks(''r'', ''[{"eventTypes": ["ACTOR.RUN.FAILD"], "requestUrl": "https://example.com/"}]'')'), ('create_ad_hoc_webhooks(''r'', ''[{"eventTypes"'')'),
     ('create_ad_hoc_webhooks(''r'', ''not base64!'')'), ('create_ad_hoc_webhooks(''r'', ''bm90IEpTT04'')'), ('create_ad_hoc_webhooks(''r'', ''e30='')'), ('create_ad_hoc_webhooks(''r'', ''null'')'), ('create_ad_hoc_webhooks(''r'', ''"x"'')'), ('create_ad_hoc_webhooks(''r'', '''')'),
+    ('create_ad_hoc_webhooks(''r'', ''5'')'), ('create_ad_hoc_webhooks(''r'', ''-12'')'), ('create_ad_hoc_webhooks(''r'', ''[1,]'')'), ('create_ad_hoc_webhooks(''r'', ''[{}, [[]]]'')'),
     ('test_webhook(NULL)'), ('test_webhook(''nope'')'), ('test_webhook(''<webhook>'', ''no such run'')'),
     ('preview(NULL, ''x'')'), ('preview(''<webhook>'', NULL)'), ('preview(''<webhook>'', ''nope'')'), ('explain_event(NULL)'), ('explain_event(''nope'')'),
     ('explain_run(NULL)'), ('explain_run(''nope'')'), ('report(NULL)'), ('report(''-infinity'', NULL)'), ('report(''infinity'', ''-infinity'')'), ('report(''infinity'', ''2024-01-01 UTC'')'),
