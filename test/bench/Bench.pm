@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 use WebhookEvents::Node;
 
-our @EXPORT = qw(%scale result compare_turns note progress median percentile with_node with_nodes tool start_sink
+our @EXPORT = qw(%scale result compare_turns note series progress median percentile with_node with_nodes tool start_sink
   stop_sink arrivals start_nginx stop_nginx add_events drain drain_rates drains_in_turns rows_written delays commit_times
   reference_files post_rate wait_for worker_cpu worker_pid free_disk run_tool medians_in_turns sql
   results);
@@ -107,6 +107,20 @@ sub note
 
 	push @results, { part => $part, note => $text };
 	print $out "         $text\n";
+	return;
+}
+
+# Figures by time: a table of rows, whose columns have these names and which are counted in
+# the first one, of which the driver draws a chart as well.
+sub series
+{
+	my ($unit, $names, @rows) = @_;
+	my $table = join ' | ', '| ' . $unit, @$names;
+
+	$table .= " |\n" . '|---' x (@$names + 1) . "|\n";
+	$table .= join('', map { '| ' . join(' | ', $_ + 1, @{ $rows[$_] }) . " |\n" } 0 .. $#rows);
+	push @results, { part => $part, note => $table, unit => $unit, names => $names, rows => \@rows };
+	print $out $table;
 	return;
 }
 

@@ -12,7 +12,8 @@
 # --set=events=50000 changes one of the sizes that are in %modes below.
 #
 # In the directory are written RESULTS.md, which ends with notes.md from beside this
-# file, and chart.svg if there is a gnuplot.
+# file, and, if there is a gnuplot, chart.svg and one chart for each part that has figures
+# by time, such as soak.svg.
 
 use strict;
 use warnings;
@@ -110,6 +111,7 @@ foreach my $name (@wanted)
 progress('done');
 progress("out of time for: @skipped") if @skipped;
 draw_chart();
+draw_series($_) foreach grep { $_->{rows} } results();
 exit(@failed ? 1 : 0);
 
 sub first_line
@@ -162,7 +164,7 @@ sub draw_chart
 	my $height = 80 + 18 * @bars;
 	my $data = '';
 
-	return unless @bars && grep { -x "$_/gnuplot" } split /:/, $ENV{PATH};
+	return unless @bars;
 	foreach my $r (reverse @bars)
 	{
 		my ($relation, $limit) = split ' ', $r->{bar};
@@ -170,10 +172,7 @@ sub draw_chart
 
 		$data .= sprintf "\"%s: %s\" %.4f\n", $r->{part}, $r->{what} =~ s/^\s+//r, $share;
 	}
-	open(my $gnuplot, '|-', 'gnuplot') or return;
-	print $gnuplot <<"GNUPLOT";
-set terminal svg size 900,$height font 'sans-serif,11' background rgb 'white'
-set output '$output/chart.svg'
+	plot('chart', $height, <<"GNUPLOT");
 set title 'Share of what each bar allows (left of 1 is met; less is better)'
 set xrange [0:1.5]
 set yrange [-1:*]
@@ -185,6 +184,37 @@ unset key
 ${data}END
 plot \$data using (\$2 > 1.5 ? 0.75 : \$2/2):0:(\$2 > 1.5 ? 0.75 : \$2/2):(0.4):ytic(1) with boxxyerror lc rgb '#336791'
 GNUPLOT
+	return;
+}
+
+# Figures by time, a panel for each.
+sub draw_series
+{
+	my ($r) = @_;
+	my @names = @{ $r->{names} };
+	my $script = "unset key\nset multiplot layout " . @names . ",1 margins 0.09,0.98,0.07,0.97 spacing 0,0.035\nset format x ''\n\$data << END\n"
+	  . join('', map { join(' ', $_ + 1, @{ $r->{rows}[$_] }) . "\n" } 0 .. $#{ $r->{rows} }) . "END\n";
+
+	foreach my $n (0 .. $#names)
+	{
+		my ($most) = sort { $b <=> $a } map { $_->[$n] } @{ $r->{rows} };
+
+		$script .= "set format x '%g'\nset xlabel '$r->{unit}'\n" if $n == $#names;
+		$script .= sprintf "set title '%s' offset 0,-0.8\nset yrange [0:%g]\nset ytics (0, %g)\n", $names[$n], $most * 1.1 || 1, $most;
+		$script .= sprintf "plot \$data using 1:%d with lines lw 1.5 lc rgb '#336791'\n", $n + 2;
+	}
+	plot($r->{part}, 100 * @names, "${script}unset multiplot\n");
+	return;
+}
+
+# Has gnuplot draw NAME.svg, if there is a gnuplot.
+sub plot
+{
+	my ($name, $height, $script) = @_;
+
+	return unless grep { -x "$_/gnuplot" } split /:/, $ENV{PATH};
+	open(my $gnuplot, '|-', 'gnuplot') or return;
+	print $gnuplot "set terminal svg size 900,$height font 'sans-serif,11' background rgb 'white'\nset output '$output/$name.svg'\n$script";
 	close $gnuplot;
 	return;
 }

@@ -169,16 +169,16 @@ sub soak
 		$beside->finish;
 		sleep 1;
 		my $arrivals = stop_sink($sink);
-		foreach my $n (0 .. $#rows)
+		foreach my $row (@rows)
 		{
-			my $row = $rows[$n];
 			my ($with) = (delays($row->{times}, $arrivals))[1];
 
 			push @p50, percentile(0.5, @$with);
 			push @p99, percentile(0.99, @$with);
-			note(sprintf 'stretch %d of %d s: p50 %.2f ms, p99 %.2f ms, CPU %.2f, %.1f MB, %d descriptors, %d dead rows, %.0f bytes of WAL for an event',
-				$n + 1, $step, $p50[-1], $p99[-1], @$row{qw(cpu memory descriptors dead wal)});
 		}
+		series("stretch of $step s", [ 'p50 ms', 'p99 ms', 'CPU, s a second', 'memory, MB', 'descriptors', 'dead rows', 'WAL, bytes an event' ],
+			map { [ sprintf('%.2f', $p50[$_]), sprintf('%.2f', $p99[$_]), sprintf('%.2f', $rows[$_]{cpu}), sprintf('%.1f', $rows[$_]{memory}),
+				$rows[$_]{descriptors}, $rows[$_]{dead}, sprintf('%.0f', $rows[$_]{wal}) ] } 0 .. $#rows);
 		my ($slowest) = sort { $b <=> $a } @p50;
 		result(what => "p50 of the slowest $step s", figure => sprintf('%.2f ms', $slowest), reference => sprintf('first %.2f ms', $p50[0]),
 			number => $slowest / $p50[0], bar => '<= 1.5');
