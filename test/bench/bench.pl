@@ -52,6 +52,7 @@ my @order = (
 	[ old_transaction => \&parts::delivery::old_transaction ],
 	[ history => \&parts::delivery::history ],
 	[ history_lookup => \&parts::growth::history_lookup ],
+	[ audit => \&parts::growth::audit ],
 	[ soak => \&parts::growth::soak ],
 	[ tier => \&parts::tier::tier ],
 	[ idle => \&parts::upkeep::idle ],
@@ -60,13 +61,13 @@ my %modes = (
 	quick => {
 		seconds => 170, rounds => 1, turns => 3, drain_turns => 1, turn_events => 20000, events => 20000, samples => 200, ordered_runs => 5000, load_events => 4000,
 		webhooks => 10000, ad_hoc_runs => 5000, backlog => 20000, history => 100000, old_seconds => 4, idle_seconds => 5,
-		pgbench_seconds => 1, lives => 500, life_turns => 15, client_turns => 3, counted_lives => 60, lookup_events => 5000, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
+		pgbench_seconds => 1, lives => 500, life_turns => 15, client_turns => 3, counted_lives => 60, lookup_events => 5000, audit_events => 50000, audit_turns => 1, soak_history => 50000, soak_waiting => 5000, soak_seconds => 10,
 		soak_rate => 500, big_seconds => 3, big_turns => 1, part_seconds => 40
 	},
 	full => {
 		seconds => 5400, rounds => 3, turns => 15, drain_turns => 9, turn_events => 50000, events => 200000, samples => 1000, ordered_runs => 100000, load_events => 40000,
 		webhooks => 1000000, ad_hoc_runs => 100000, backlog => 1000000, history => 10000000, old_seconds => 300, idle_seconds => 60,
-		pgbench_seconds => 5, lives => 2000, life_turns => 41, client_turns => 5, counted_lives => 500, lookup_events => 1000000, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
+		pgbench_seconds => 5, lives => 2000, life_turns => 41, client_turns => 5, counted_lives => 500, lookup_events => 1000000, audit_events => 1000000, audit_turns => 5, soak_history => 5000000, soak_waiting => 500000, soak_seconds => 720,
 		soak_rate => 2000, big_seconds => 10, big_turns => 9, part_seconds => 1800
 	});
 my ($mode, $output) = ('quick', '.');

@@ -1,6 +1,6 @@
 # growth.pm
-#	  What the second day costs: looking things up in much history, and a mixture of
-#	  everything, by the minute, on tables that are full already.
+#	  What the second day costs: looking things up in much history, comparing all of it, and a
+#	  mixture of everything, by the minute, on tables that are full already.
 
 package parts::growth;
 
@@ -107,6 +107,102 @@ sub history_lookup
 
 				result(what => $part->[0], figure => "$buffers buffers", number => $buffers, bar => "<= $part->[2]");
 			}
+		}
+	});
+	return;
+}
+
+# Adds so many events of half as many runs that ended, of yesterday, and a dispatch of each for
+# one of so many webhooks.
+my %audited_by = (1 => [ user_id => 'user', 1 ], 5 => [ actor_task_id => 'task', 5 ], 200 => [ actor_id => 'actor', 200 ]);
+
+sub fill_audited
+{
+	my ($node, $count) = @_;
+	my $start = "((now() AT TIME ZONE 'UTC')::date - 1)::timestamp AT TIME ZONE 'UTC'";
+
+	sql($node, <<"SQL");
+SET session_replication_role = replica;
+SELECT webhook_events_internal.create_days((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date);
+CREATE TABLE audited AS SELECT n, k, $start + n * interval '80 ms' * (1000000.0 / $count) + k * interval '1 hour' AS at
+	FROM generate_series(1, $count / 2) AS n, generate_series(0, 1) AS k;
+INSERT INTO actor_runs (id, actor_id, actor_task_id, user_id, status, started_at, finished_at)
+	SELECT left(md5(n::text), 17), 'actor' || n % 200, 'task' || n % 5, 'user0', 'SUCCEEDED', at, at + interval '1 hour' FROM audited WHERE k = 0;
+INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, actor_run_id, actor_id, actor_task_id, user_id, old_status, new_status, resource)
+	SELECT webhook_events.id_lower_bound(at) || to_char(n, 'FM00000000'), at, '1000', CASE k WHEN 0 THEN 'ACTOR.RUN.CREATED' ELSE 'ACTOR.RUN.SUCCEEDED' END::webhook_events.event_type,
+		left(md5(n::text), 17), 'actor' || n % 200, 'task' || n % 5, 'user0', CASE k WHEN 1 THEN 'RUNNING' END, CASE k WHEN 0 THEN 'READY' ELSE 'SUCCEEDED' END, to_json(repeat('x', 400))
+	FROM audited ORDER BY at;
+INSERT INTO webhook_events_internal.cursors (number, window_from, window_to) VALUES (1000, '5000:5000:', '5000:5000:');
+SQL
+	return;
+}
+
+# What webhooks of these events should have got they did get.
+sub fill_audited_dispatches
+{
+	my ($node, $webhooks) = @_;
+	my ($column, $prefix, $count) = @{ $audited_by{$webhooks} };
+
+	sql($node, <<"SQL");
+SET session_replication_role = replica;
+TRUNCATE webhook_events_internal.webhooks, webhook_events_internal.dispatches;
+INSERT INTO webhook_events_internal.webhooks (id, user_id, event_types, actor_id, actor_task_id, request_url, is_enabled, created_at, modified_at)
+	SELECT 'hook' || lpad(n::text, 13, '0'), 'user0', '{ACTOR.RUN.CREATED,ACTOR.RUN.SUCCEEDED}', CASE '$column' WHEN 'actor_id' THEN 'actor' || n END,
+		CASE '$column' WHEN 'actor_task_id' THEN 'task' || n END, 'http://127.0.0.1/', true, now() - interval '9 days', now() - interval '9 days'
+	FROM generate_series(0, $count - 1) AS n;
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts)
+	SELECT webhook_events_internal.dispatch_id(o.id, w.id), o.id, w.id, o.user_id, o.event_type, 'SUCCEEDED', o.created_at, o.created_at, 1
+	FROM webhook_events_internal.outbox AS o JOIN (SELECT id, '$prefix' || row_number() OVER (ORDER BY id) - 1 AS key
+		FROM webhook_events_internal.webhooks) AS w ON w.key = o.$column;
+SELECT sum(length(o.resource::text)) FROM webhook_events_internal.outbox AS o;
+SELECT count(*) FROM webhook_events_internal.dispatches;
+SQL
+	return;
+}
+
+# What audit() costs beside reading what it compares: each column of events, dispatches and runs that it
+# looks at is evaluated for each row, and counted, which is the least that a query can do with it. By one process's time of CPU.
+sub audit
+{
+	with_node('audit', "autovacuum = off\nshared_buffers = '2GB'\nmax_parallel_workers_per_gather = 0\nwebhook_events.databases = ''\n", sub {
+		my $node = shift;
+		my $count = $scale{audit_events};
+		my %statement = (
+			events => 'SELECT count(id), count(created_at), count(xid), count(event_type), count(user_id), count(actor_id), count(actor_task_id), count(actor_run_id), count(actor_build_id)'
+			  . ' FROM webhook_events_internal.outbox',
+			dispatches => 'SELECT count(id), count(event_id), count(webhook_id) FROM webhook_events_internal.dispatches',
+			runs => 'SELECT count(id), count(status), count(finished_at) FROM actor_runs',
+			audit => q{SELECT count(*) FROM webhook_events.audit(now() - interval '2 days')});
+		my @names = sort keys %statement;
+
+		progress("audit: adding $count events");
+		fill_audited($node, $count);
+		foreach my $case (map { my $analyzed = $_; map { [ $analyzed, $_ ] } sort { $a <=> $b } keys %audited_by } 0, 1)
+		{
+			my ($is_analyzed, $webhooks) = @$case;
+			my %times = map { ($_ => []) } @names;
+
+			progress("audit: $webhooks webhooks");
+			fill_audited_dispatches($node, $webhooks);
+			sql($node, 'ANALYZE') if $is_analyzed;
+			foreach my $turn (0 .. $scale{audit_turns})
+			{
+				my $sql = "SELECT pg_backend_pid() AS pid \\gset\n";
+
+				$sql .= "\\set before `cut -d' ' -f1 /proc/:pid/schedstat`\n$statement{$_} \\g /dev/null\n"
+				  . "\\set after `cut -d' ' -f1 /proc/:pid/schedstat`\n\\echo $_ :before :after\n" foreach @names;
+				foreach my $line (split /\n/, sql($node, $sql))
+				{
+					my ($name, $before, $after) = split ' ', $line;
+
+					push @{ $times{$name} }, ($after - $before) / 1e9 if $turn > 0;
+				}
+			}
+			my %cpu = map { ($_ => median(@{ $times{$_} })) } @names;
+			my $reading = $cpu{events} + $cpu{dispatches} + $cpu{runs};
+
+			result(what => "audit() of $count events, $webhooks webhooks" . ($is_analyzed ? ', analyzed' : ''), figure => sprintf('%.2f s of CPU', $cpu{audit}),
+				reference => sprintf('reading %.2f s', $reading), number => $cpu{audit} / $reading, bar => '<= 2');
 		}
 	});
 	return;
