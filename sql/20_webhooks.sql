@@ -30,13 +30,15 @@ CREATE TABLE webhook_events_internal.webhooks (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     modified_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     created_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
-    ordering text NOT NULL DEFAULT 'none',
-    created_in bigint[],
-    epoch integer,
-    api_keys jsonb,
+    -- In this order, of fixed length first: of a row that retires WAL has no more than what
+    -- lies between the first and the last column that changes, which is this one.
     turned integer,
     turned_there integer,
+    epoch integer,
     begun_at timestamptz,
+    ordering text NOT NULL DEFAULT 'none',
+    created_in bigint[],
+    api_keys jsonb,
     CONSTRAINT webhooks_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE webhook_events_internal.webhooks IS
