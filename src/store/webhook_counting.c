@@ -50,16 +50,19 @@ static Statement write_statement = {
 /*
  * Counts those behind $1, up to $2, and adds what was logged of those before; what was
  * logged of the others they show themselves.  Each webhook counts for whoever asks for any
- * of its ids or several of them.
+ * of its ids or several of them; those with the same ids are added up before, as ad-hoc ones
+ * of a user have.
  */
 static Statement count_statement = {
 	"WITH logged AS MATERIALIZED (DELETE FROM webhook_events_internal.webhook_counts_log"
 	" WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_events_internal.webhook_counts_log"
 	" WHERE up_to > $1 UNION ALL (SELECT ctid FROM webhook_events_internal.webhook_counts_log"
 	" WHERE up_to <= $1 LIMIT $3))) RETURNING *),"
-	" change AS (SELECT user_id, actor_id, actor_task_id, change FROM logged WHERE up_to <= $1"
+	" change AS (SELECT n.user_id, n.actor_id, n.actor_task_id, sum(n.change) AS change"
+	" FROM (SELECT user_id, actor_id, actor_task_id, change FROM logged WHERE up_to <= $1"
 	" UNION ALL SELECT w.user_id, w.actor_id, w.actor_task_id, 1"
-	" FROM webhook_events_internal.webhooks AS w WHERE w.id > $1 AND w.id <= $2),"
+	" FROM webhook_events_internal.webhooks AS w WHERE w.id > $1 AND w.id <= $2) AS n"
+	" GROUP BY 1, 2, 3),"
 	" gain AS MATERIALIZED (SELECT s.user_id, s.actor_id, s.actor_task_id,"
 	" hash_record_extended(ROW (s.user_id, s.actor_id, s.actor_task_id), 0) AS key,"
 	" sum(s.change) AS webhooks FROM (SELECT"
