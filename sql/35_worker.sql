@@ -47,6 +47,7 @@ CREATE TABLE webhook_events_internal.ended_runs (
     id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),
     run_id text NOT NULL,
     time timestamptz NOT NULL,
+    user_id text,
     CONSTRAINT ended_runs_pkey PRIMARY KEY (id)
 );
 CREATE INDEX ended_runs_run_id_idx ON webhook_events_internal.ended_runs (run_id);
@@ -54,6 +55,8 @@ COMMENT ON TABLE webhook_events_internal.ended_runs IS
     'runs that have ended and whose ad-hoc webhooks could not retire then: dispatches wait for them, or somebody had locked them';
 COMMENT ON COLUMN webhook_events_internal.ended_runs.time IS
     'of the event that says so';
+COMMENT ON COLUMN webhook_events_internal.ended_runs.user_id IS
+    'whose run it is: to another user''s webhook its end says nothing';
 
 CREATE TABLE webhook_events_internal.runs_to_check (
     id text COLLATE "C" NOT NULL DEFAULT webhook_events_internal.new_id(),

@@ -122,16 +122,16 @@ COMMENT ON VIEW webhook_events.sources IS
     'the attached tables, and what their columns mean';
 
 CREATE FUNCTION webhook_events_internal.run_ends(relation regclass, run_ids text[])
-    RETURNS TABLE (run_id text, has_ended boolean)
+    RETURNS TABLE (run_id text, user_id text, has_ended boolean)
     LANGUAGE c STABLE STRICT
     AS 'MODULE_PATHNAME', 'webhook_events_run_ends';
 COMMENT ON FUNCTION webhook_events_internal.run_ends(regclass, text[]) IS
-    'which of these runs an attached table has, and whether they have ended; evaluates nothing of its owner''s';
+    'which of these runs an attached table has, whose they are, and whether they have ended; evaluates nothing of its owner''s';
 REVOKE ALL ON FUNCTION webhook_events_internal.run_ends(regclass, text[]) FROM PUBLIC;
 
 -- A table without an index that finds a run is not asked, nor is one in shards.
 CREATE FUNCTION webhook_events_internal.runs_now(run_ids text[])
-    RETURNS TABLE (run_id text, has_ended boolean)
+    RETURNS TABLE (run_id text, user_id text, has_ended boolean)
     LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -141,11 +141,11 @@ BEGIN
     FOR source IN SELECT s.relation FROM webhook_events.sources AS s
         WHERE s.kind = 'run' AND NOT webhook_events_internal.is_distributed(s.relation) LOOP
     BEGIN
-        RETURN QUERY SELECT r.run_id, r.has_ended
+        RETURN QUERY SELECT r.run_id, r.user_id, r.has_ended
             FROM webhook_events_internal.run_ends(source.relation, run_ids) AS r;
     EXCEPTION
         WHEN lock_not_available THEN
-            RETURN QUERY SELECT NULL::text, NULL::boolean;
+            RETURN QUERY SELECT NULL::text, NULL::text, NULL::boolean;
         -- audit() tells what is wrong with it.
         WHEN OTHERS THEN NULL;
     END;
@@ -153,6 +153,6 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.runs_now(text[]) IS
-    'which of these runs are in attached tables, and whether they have ended there; a row of nulls: a table is locked';
+    'which of these runs are in attached tables, whose they are, and whether they have ended there; a row of nulls: a table is locked';
 REVOKE ALL ON FUNCTION webhook_events_internal.runs_now(text[]) FROM PUBLIC;
 

@@ -25,6 +25,8 @@ DECLARE
     old webhook_events_internal.webhooks := webhook_events_internal.find_webhook(id);
     new webhook_events_internal.webhooks :=
         webhook_events_internal.apply_definition(old, changes);
+    same_run CONSTANT boolean :=
+        (new.actor_run_id, new.user_id) IS NOT DISTINCT FROM (old.actor_run_id, old.user_id);
     result webhook_events_internal.webhooks;
 BEGIN
     IF (old.event_types, old.actor_run_id, old.actor_task_id, old.is_ad_hoc,
@@ -54,16 +56,15 @@ BEGIN
             THEN coalesce(w.turned, 0) + 1 ELSE w.turned END,
         disabled_reason = CASE WHEN NOT new.is_enabled THEN w.disabled_reason END,
         is_retired = w.is_retired AND NOT new.is_enabled,
-        -- One that was enabled after its end stays so, whatever looks for ends.
-        run_ended = w.run_ended AND NOT (w.is_retired AND new.is_enabled)
-            AND new.actor_run_id IS NOT DISTINCT FROM w.actor_run_id,
-        run_changed_at = CASE WHEN new.actor_run_id IS NOT DISTINCT FROM w.actor_run_id
-            THEN w.run_changed_at END
+        -- One that was enabled after its end stays so, whatever looks for ends.  Another
+        -- user's run of that id is another run.
+        run_ended = w.run_ended AND NOT (w.is_retired AND new.is_enabled) AND same_run,
+        run_changed_at = CASE WHEN same_run THEN w.run_changed_at END
     WHERE w.id = new.id
     RETURNING w.* INTO result;
     -- Nobody has told it what happened to its run meanwhile.
     IF result.is_ad_hoc AND result.is_enabled
-        AND ((result.is_ad_hoc, result.actor_run_id) IS DISTINCT FROM (old.is_ad_hoc, old.actor_run_id)
+        AND (NOT same_run OR NOT old.is_ad_hoc
             OR NOT old.is_enabled AND NOT old.is_retired) THEN
         PERFORM webhook_events_internal.check_run(result.actor_run_id);
     END IF;

@@ -81,18 +81,19 @@ CREATE FUNCTION webhook_events_internal.keep_ended_runs(snapshot pg_snapshot) RE
     LANGUAGE sql VOLATILE STRICT
     SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    INSERT INTO webhook_events_internal.ended_runs (run_id, time)
-        SELECT e.actor_run_id, e.created_at
-        FROM (SELECT DISTINCT ON (o.actor_run_id) o.actor_run_id, o.created_at, o.event_type
+    INSERT INTO webhook_events_internal.ended_runs (run_id, user_id, time)
+        SELECT e.actor_run_id, CASE WHEN octet_length(e.user_id) <= 1020 THEN e.user_id END, e.created_at
+        FROM (SELECT DISTINCT ON (o.actor_run_id, o.user_id) o.actor_run_id, o.user_id, o.created_at, o.event_type
             FROM webhook_events_internal.unrouted_events() AS u
                 JOIN webhook_events_internal.outbox AS o ON o.id = u.id
             WHERE o.event_type IN ('ACTOR.RUN.SUCCEEDED', 'ACTOR.RUN.FAILED', 'ACTOR.RUN.ABORTED',
                     'ACTOR.RUN.TIMED_OUT', 'ACTOR.RUN.RESURRECTED')
                 AND o.actor_run_id IS NOT NULL AND pg_visible_in_snapshot(o.xid, keep_ended_runs.snapshot)
-            ORDER BY o.actor_run_id, o.id DESC) AS e
+            ORDER BY o.actor_run_id, o.user_id, o.id DESC) AS e
         WHERE e.event_type <> 'ACTOR.RUN.RESURRECTED'
             AND EXISTS (SELECT FROM webhook_events_internal.webhooks AS w
-                WHERE w.actor_run_id = e.actor_run_id AND w.is_ad_hoc AND w.is_enabled);
+                WHERE w.actor_run_id = e.actor_run_id AND (w.user_id IS NULL OR w.user_id = e.user_id)
+                    AND w.is_ad_hoc AND w.is_enabled);
 END;
 COMMENT ON FUNCTION webhook_events_internal.keep_ended_runs(pg_snapshot) IS
     'notes the ends of runs in events that are skipped, so that their webhooks retire';

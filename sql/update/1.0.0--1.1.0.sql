@@ -32,11 +32,11 @@ FROM (SELECT COALESCE(pg_catalog.jsonb_object_agg(g.grantee,
 -- tables
 -- after
 -- What waits for these kept them from retiring; the worker looks for such runs here now.
-INSERT INTO webhook_events_internal.ended_runs (run_id, time)
-    SELECT w.actor_run_id, COALESCE(pg_catalog.max(w.run_changed_at), pg_catalog.now())
+INSERT INTO webhook_events_internal.ended_runs (run_id, user_id, time)
+    SELECT w.actor_run_id, w.user_id, COALESCE(pg_catalog.max(w.run_changed_at), pg_catalog.now())
     FROM webhook_events_internal.webhooks AS w
     WHERE w.is_ad_hoc AND w.run_ended AND w.is_enabled AND w.actor_run_id IS NOT NULL
-    GROUP BY w.actor_run_id;
+    GROUP BY w.actor_run_id, w.user_id;
 
 -- Each has the access of that name now, and none has privileges on tables any more.
 -- A session that was bound to a user by the setting user_id still is.

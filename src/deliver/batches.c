@@ -167,44 +167,65 @@ batches_drop_held_marks(void)
 	}
 }
 
+/* Is it the event's run that has ended?  Another user's of the same id is another run. */
+static bool
+is_of_run(const EndedRun *run, const Event *event)
+{
+	const char *user = webhook_run_user(event->user_id);
+
+	return strcmp(run->id, event->actor_run_id) == 0 &&
+		(run->user == NULL || user == NULL ? run->user == user :
+		 strcmp(run->user, user) == 0);
+}
+
 void
-batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
-					const char *webhook)
+batch_add_ended_run(Batch *batch, const Event *event, const char *webhook)
 {
 	EndedRun   *last = batch->ended_runs ? llast(batch->ended_runs) : NULL;
+	size_t		id_size = strlen(event->actor_run_id) + 1;
+	const char *user = webhook_run_user(event->user_id);
+	size_t		user_size = user == NULL ? 0 : strlen(user) + 1;
 	MemoryContext old_context;
 	EndedRun   *run;
 
-	if (last != NULL && last->time == time && strcmp(last->id, id) == 0 &&
+	if (last != NULL && last->time == event->created_at && is_of_run(last, event) &&
 		strcmp(last->webhook, webhook) == 0)
 		return;
 	old_context = MemoryContextSwitchTo(batches_context);
-	run = palloc(sizeof(EndedRun) + strlen(id) + 1);
-	run->time = time;
+	run = palloc(sizeof(EndedRun) + id_size + user_size);
+	run->time = event->created_at;
 	run->id = (char *) (run + 1);
-	strcpy(run->id, id);
+	memcpy(run->id, event->actor_run_id, id_size);
+	run->user = user_size == 0 ? NULL : run->id + id_size;
+	if (user_size > 0)
+		memcpy(run->user, user, user_size);
 	strlcpy(run->webhook, webhook, sizeof(Id));
 	batch->ended_runs = lappend(batch->ended_runs, run);
 	MemoryContextSwitchTo(old_context);
 }
 
+List *
+ended_runs_forget(List *runs, const Event *event)
+{
+	ListCell   *cell;
+
+	foreach(cell, runs)
+	{
+		EndedRun   *run = lfirst(cell);
+
+		if (run->time >= event->created_at || !is_of_run(run, event))
+			continue;
+		runs = foreach_delete_current(runs, cell);
+		pfree(run);
+	}
+	return runs;
+}
+
 void
-batches_forget_ended_run(const char *id, TimestampTz time)
+batches_forget_ended_run(const Event *event)
 {
 	for (Batch *batch = batch_next(NULL); batch != NULL; batch = batch_next(batch))
-	{
-		ListCell   *cell;
-
-		foreach(cell, batch->ended_runs)
-		{
-			EndedRun   *run = lfirst(cell);
-
-			if (run->time >= time || strcmp(run->id, id) != 0)
-				continue;
-			batch->ended_runs = foreach_delete_current(batch->ended_runs, cell);
-			pfree(run);
-		}
-	}
+		batch->ended_runs = ended_runs_forget(batch->ended_runs, event);
 }
 
 CursorMark *

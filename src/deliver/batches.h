@@ -13,6 +13,7 @@
 
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
+#include "rules/webhook.h"
 #include "store/cursor.h"
 
 typedef struct Batch
@@ -35,6 +36,7 @@ typedef struct EndedRun
 {
 	TimestampTz time;			/* of the event that said so */
 	char	   *id;
+	char	   *user;			/* whose run it is; NULL: nobody's */
 	Id			webhook;
 } EndedRun;
 
@@ -87,13 +89,15 @@ extern void batch_let_go(Batch *batch);
 /* Takes and frees the marks from the first batch on that is held. */
 extern void batches_drop_held_marks(void);
 
+/* Notes that by this event its run has ended, for one of its ad-hoc webhooks. */
+extern void batch_add_ended_run(Batch *batch, const Event *event, const char *webhook);
+
 /*
- * Notes that a run has ended, if one of the batches does not know of a later
- * end; or that it was resurrected, after all ends before that time.
+ * Forgets the ends of the run that by this event was resurrected, of those before it; in
+ * a list of EndedRun, or in all batches.
  */
-extern void batch_add_ended_run(Batch *batch, const char *id, TimestampTz time,
-								const char *webhook);
-extern void batches_forget_ended_run(const char *id, TimestampTz time);
+extern List *ended_runs_forget(List *runs, const Event *event);
+extern void batches_forget_ended_run(const Event *event);
 
 /* Takes the mark, to be freed, and the batch out of those that were routed. */
 extern CursorMark *batch_take_mark(Batch *batch);

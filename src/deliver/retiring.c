@@ -59,8 +59,8 @@ static TimestampTz check_at;	/* at the earliest */
 
 /*
  * Notes that runs have ended, and disables their webhooks once nothing waits
- * for them: those of these runs, and of the runs of these webhooks, $3.  The table's
- * trigger only looks at what a person could change.
+ * for them: those of these runs, and of the runs of these webhooks, $4, for whom they have
+ * ended.  The table's trigger only looks at what a person could change.
  */
 static Statement retire_statement = {
 	"UPDATE webhook_events_internal.webhooks AS w"
@@ -71,53 +71,49 @@ static Statement retire_statement = {
 	" SELECT FROM webhook_events_internal.dispatches AS d"
 	" WHERE d.status = 'ACTIVE' AND d.webhook_id = w.id"
 	" AND d.id >= webhook_events.id_lower_bound(w.created_at - interval '1 day')) AS waits"
-	" FROM (SELECT * FROM unnest($1, $2) UNION ALL"
-	" SELECT o.actor_run_id, NULL FROM webhook_events_internal.webhooks AS o"
-	" WHERE o.id = ANY ($3) AND o.run_ended) AS e (run_id, time)"
-	" JOIN webhook_events_internal.webhooks AS w"
-	" ON w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL"
-	" AND w.is_ad_hoc AND w.is_enabled"
+	" FROM (SELECT * FROM unnest($1, $2, $3) UNION ALL"
+	" SELECT o.actor_run_id, o.user_id, NULL FROM webhook_events_internal.webhooks AS o"
+	" WHERE o.id = ANY ($4) AND o.run_ended) AS e (run_id, user_id, time)"
+	" JOIN webhook_events_internal.webhooks AS w ON" IS_OF_RUN " AND w.is_enabled"
 	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL)"
 	" FOR UPDATE OF w SKIP LOCKED) AS r"
 	" WHERE w.id = r.id AND NOT (w.run_ended AND r.waits)",
-	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
+	4, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
 };
 
 /* Has this run, "e", ended for a webhook that has not retired? */
 #define IS_LEFT \
 	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
-	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
-	" AND w.is_ad_hoc AND w.is_enabled" \
+	" WHERE" IS_OF_RUN " AND w.is_enabled" \
 	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
 
 /* Or for one that does not even show it?  That was locked. */
 #define IS_LOCKED \
 	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
-	" WHERE w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
-	" AND w.is_ad_hoc AND w.is_enabled AND NOT w.run_ended" \
+	" WHERE" IS_OF_RUN " AND w.is_enabled AND NOT w.run_ended" \
 	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
 
 /* Ends that are not known yet. */
 #define ADD_NEW \
-	"INSERT INTO webhook_events_internal.ended_runs AS e (run_id, time)" \
-	" SELECT e.run_id, e.time FROM unnest($1, $2) AS e (run_id, time)" \
+	"INSERT INTO webhook_events_internal.ended_runs AS e (run_id, user_id, time)" \
+	" SELECT e.run_id, e.user_id, e.time FROM unnest($1, $2, $3) AS e (run_id, user_id, time)" \
 	" WHERE NOT EXISTS (SELECT FROM webhook_events_internal.ended_runs AS k" \
-	" WHERE k.run_id = e.run_id AND k.time >= e.time)"
+	" WHERE k.run_id = e.run_id AND k.user_id IS NOT DISTINCT FROM e.user_id AND k.time >= e.time)"
 
-/* With $3 all of them, whatever webhooks there are. */
+/* With $4 all of them, whatever webhooks there are. */
 static Statement keep_statement = {
-	ADD_NEW " AND ($3 OR " IS_LEFT ") RETURNING " IS_LOCKED,
-	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLOID}, NULL
+	ADD_NEW " AND ($4 OR " IS_LEFT ") RETURNING " IS_LOCKED,
+	4, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLOID}, NULL
 };
 
 /* Those of which the webhooks' rows tell. */
 static Statement add_statement = {
 	ADD_NEW,
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
+	3, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}, NULL
 };
 
 static Statement kept_statement = {
-	"SELECT id, run_id, time FROM webhook_events_internal.ended_runs"
+	"SELECT id, run_id, user_id, time FROM webhook_events_internal.ended_runs"
 	" WHERE id > $1 ORDER BY id LIMIT $2",
 	2, {TEXTOID, INT4OID}, NULL
 };
@@ -143,10 +139,11 @@ static Statement forget_runs_statement = {
 	1, {TEXTARRAYOID}, NULL
 };
 
-/* Runs with the times of their ends. */
+/* Runs with their users and the times of their ends. */
 typedef struct RunList
 {
 	ArrayParameter ids;
+	ArrayParameter users;
 	ArrayParameter times;
 	const EndedRun *last;
 } RunList;
@@ -211,27 +208,41 @@ look(Retiring *all)
 
 	for (uint64 row = 0; row < count; row++)
 	{
+		Datum		user;
+
 		array_add(&all->kept, statement_value(row, 1, &isnull), false);
 		array_add(&all->runs.ids, statement_value(row, 2, &isnull), false);
-		array_add(&all->runs.times, statement_value(row, 3, &isnull), false);
+		user = statement_value(row, 3, &isnull);
+		array_add(&all->runs.users, user, isnull);
+		array_add(&all->runs.times, statement_value(row, 4, &isnull), false);
 	}
 	strlcpy(all->run_position, count < MAX_LOOKED ? "" : statement_text(count - 1, 1),
 			sizeof(Id));
 	all->is_full = (count == MAX_LOOKED);
 }
 
+/* The first three parameters of statements about these runs; once for each list. */
+static void
+get_arrays(RunList *runs, Datum *values)
+{
+	values[0] = array_result(&runs->ids);
+	values[1] = array_result(&runs->users);
+	values[2] = array_result(&runs->times);
+}
+
 /*
- * Keeps the ends of these runs in the table, all or those that could not be seen to.
- * Returns whether webhooks of some are locked.
+ * Keeps the ends of these runs in the table, all or those that could not be seen to; of four
+ * parameters three are theirs.  Returns whether webhooks of some are locked.
  */
 static bool
-keep(Datum runs, Datum times, bool all)
+keep(Datum *values, bool all)
 {
-	Datum		values[] = {runs, times, BoolGetDatum(all)};
-	uint64		count = statement_write(&keep_statement, values, NULL);
+	uint64		count;
 	bool		any_locked = false;
 	bool		isnull;
 
+	values[3] = BoolGetDatum(all);
+	count = statement_write(&keep_statement, values, NULL);
 	for (uint64 row = 0; row < count; row++)
 		any_locked |= DatumGetBool(statement_value(row, 1, &isnull));
 	return any_locked;
@@ -243,9 +254,12 @@ add_run(RunList *list, const EndedRun *run)
 {
 	const EndedRun *last = list->last;
 
-	if (last == NULL || last->time != run->time || strcmp(last->id, run->id) != 0)
+	if (last == NULL || last->time != run->time || strcmp(last->id, run->id) != 0 ||
+		(last->user == NULL || run->user == NULL ? last->user != run->user :
+		 strcmp(last->user, run->user) != 0))
 	{
 		array_add_text(&list->ids, run->id);
+		array_add_text(&list->users, run->user);
 		array_add_time(&list->times, run->time);
 	}
 	list->last = run;
@@ -335,10 +349,9 @@ write_runs(Retiring *all)
 {
 	if (all->noted.ids.state != NULL)
 	{
-		Datum		values[] = {
-			array_result(&all->noted.ids), array_result(&all->noted.times)
-		};
+		Datum		values[3];
 
+		get_arrays(&all->noted, values);
 		statement_write(&add_statement, values, NULL);
 	}
 	if (all->retired.state != NULL)
@@ -353,14 +366,14 @@ write_runs(Retiring *all)
 static void
 retire_others(Retiring *all)
 {
-	Datum		runs = array_result(&all->runs.ids);
-	Datum		times = array_result(&all->runs.times);
 	bool		any_ending = all->ending.state != NULL;
 	Datum		ending = array_result(&all->ending);
-	Datum		values[3] = {runs, times, ending};
+	Datum		values[4];
 
+	get_arrays(&all->runs, values);
+	values[3] = ending;
 	statement_write(&retire_statement, values, NULL);
-	all->leaves |= keep(runs, times, false);
+	all->leaves |= keep(values, false);
 	if (any_ending)
 		statement_write(&forget_runs_statement, &ending, NULL);
 	if (all->kept.state != NULL)
@@ -375,7 +388,7 @@ retire_others(Retiring *all)
 static Retiring
 nothing_yet(void)
 {
-	const RunList none = {{TEXTOID, NULL}, {TIMESTAMPTZOID, NULL}, NULL};
+	const RunList none = {{TEXTOID, NULL}, {TEXTOID, NULL}, {TIMESTAMPTZOID, NULL}, NULL};
 
 	return (Retiring)
 	{
@@ -463,13 +476,13 @@ static void
 keep_all(void *argument pg_attribute_unused())
 {
 	Retiring	all = nothing_yet();
-	Datum		runs;
+	Datum		values[4];
 	ListCell   *cell;
 
 	foreach(cell, ended_runs)
 		add_run(&all.runs, lfirst(cell));
-	runs = array_result(&all.runs.ids);
-	(void) keep(runs, array_result(&all.runs.times), true);
+	get_arrays(&all.runs, values);
+	(void) keep(values, true);
 }
 
 /* What the tables hold is found there later. */
@@ -550,17 +563,7 @@ retiring_check_runs(void)
 }
 
 void
-retiring_forget_run(const char *id, TimestampTz time)
+retiring_forget_run(const Event *event)
 {
-	ListCell   *cell;
-
-	foreach(cell, ended_runs)
-	{
-		EndedRun   *run = lfirst(cell);
-
-		if (run->time >= time || strcmp(run->id, id) != 0)
-			continue;
-		ended_runs = foreach_delete_current(ended_runs, cell);
-		pfree(run);
-	}
+	ended_runs = ended_runs_forget(ended_runs, event);
 }

@@ -13,6 +13,7 @@
 #define WEBHOOK_RETIRING_H
 
 #include "nodes/pg_list.h"
+#include "rules/webhook.h"
 #include "store/statement.h"
 
 /* Starts with nothing to do; allocates in "context". */
@@ -36,8 +37,8 @@ extern void retiring_look_again(void);
 /* There are new runs to check in their table. */
 extern void retiring_check_runs(void);
 
-/* A run was resurrected: its ends before that time are none. */
-extern void retiring_forget_run(const char *id, TimestampTz time);
+/* By this event a run was resurrected: its ends before that are none. */
+extern void retiring_forget_run(const Event *event);
 
 /* When the tables are to be looked at; DT_NOEND: not. */
 extern TimestampTz retiring_deadline(void);

@@ -184,12 +184,8 @@ add_match(Event *event, Subscriber *subscriber, MatchResult result,
 	Matches    *matches = argument;
 
 	/* What it wanted or not, this run's ad-hoc webhook has seen its end. */
-	if (ends_run(event->type) && subscriber->webhook->is_ad_hoc &&
-		subscriber->webhook->actor_run_id != NULL &&
-		event->actor_run_id != NULL &&
-		strcmp(subscriber->webhook->actor_run_id, event->actor_run_id) == 0)
-		batch_add_ended_run(matches->batch, event->actor_run_id,
-							event->created_at, subscriber->id);
+	if (ends_run(event->type) && webhook_is_of_run(subscriber->webhook, event))
+		batch_add_ended_run(matches->batch, event, subscriber->id);
 	if (result != MATCH_YES ||
 		(matches->slicing && slicing_is_done(matches->slicing, subscriber->id)))
 		return;

@@ -17,6 +17,9 @@
 /* An entry of an index has room for so many bytes of a key, and for the ids beside it. */
 #define MAX_ORDER_KEY 500
 
+/* A webhook's user has 255 characters at most. */
+#define MAX_USER_BYTES (255 * 4)
+
 /* Is a part of a condition met?  One that isn't set always is. */
 static bool
 is_met(const char *wanted, const char *actual)
@@ -72,6 +75,20 @@ webhook_match(const Webhook *webhook, const Event *event)
 	if (is_too_old(webhook, event))
 		return MATCH_TOO_OLD;
 	return MATCH_YES;
+}
+
+bool
+webhook_is_of_run(const Webhook *webhook, const Event *event)
+{
+	return webhook->is_ad_hoc && webhook->actor_run_id != NULL &&
+		is_met(webhook->actor_run_id, event->actor_run_id) &&
+		is_met(webhook->user_id, event->user_id);
+}
+
+const char *
+webhook_run_user(const char *user_id)
+{
+	return user_id == NULL || strlen(user_id) > MAX_USER_BYTES ? NULL : user_id;
 }
 
 const char *

@@ -115,6 +115,15 @@ typedef enum MatchResult
 extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
 
 /*
+ * Is the event about the run of this ad-hoc webhook, and that run the webhook's user's?
+ * What becomes of another's run is not for it to know.
+ */
+extern bool webhook_is_of_run(const Webhook *webhook, const Event *event);
+
+/* A run's user, as far as webhooks go: NULL as well for one that is too long for any. */
+extern const char *webhook_run_user(const char *user_id);
+
+/*
  * What an event of this webhook shares with those that it has to wait for, a part
  * of the event or palloc'd; NULL if it waits for none.  A test never does.
  */

@@ -46,6 +46,7 @@ enum
 	N_STATES,					/* those before are decided, those behind read */
 	COLUMN_IS_AD_HOC = N_STATES,
 	COLUMN_ACTOR_RUN_ID,
+	COLUMN_USER_ID,
 	COLUMN_MAX_RATE,
 	N_COLUMNS
 };
@@ -53,7 +54,8 @@ enum
 static const WebhookColumn columns[N_COLUMNS] = {
 	WEBHOOK_IS_ENABLED, WEBHOOK_DISABLED_REASON, WEBHOOK_IS_RETIRED, WEBHOOK_RUN_ENDED,
 	WEBHOOK_RUN_CHANGED_AT, WEBHOOK_MODIFIED_AT, WEBHOOK_EPOCH, WEBHOOK_TURNED,
-	WEBHOOK_TURNED_THERE, WEBHOOK_BEGUN_AT, WEBHOOK_IS_AD_HOC, WEBHOOK_ACTOR_RUN_ID, WEBHOOK_MAX_RATE
+	WEBHOOK_TURNED_THERE, WEBHOOK_BEGUN_AT, WEBHOOK_IS_AD_HOC, WEBHOOK_ACTOR_RUN_ID, WEBHOOK_USER_ID,
+	WEBHOOK_MAX_RATE
 };
 
 typedef struct Row
@@ -193,7 +195,8 @@ webhook_events_webhook_arrived(PG_FUNCTION_ARGS)
 		read_row(&row, tuple, desc, attnums);
 		read_row(&old, data->tg_trigtuple, desc, attnums);
 		may_have_ended = decide(&row, &old,
-								is_same(&row, COLUMN_ACTOR_RUN_ID, &old, COLUMN_ACTOR_RUN_ID, false, -1));
+								is_same(&row, COLUMN_ACTOR_RUN_ID, &old, COLUMN_ACTOR_RUN_ID, false, -1) &&
+								is_same(&row, COLUMN_USER_ID, &old, COLUMN_USER_ID, false, -1));
 		if (!is_same(&row, COLUMN_MAX_RATE, &old, COLUMN_MAX_RATE, FLOAT8PASSBYVAL, sizeof(float8)))
 			wake_at_commit(WAKE_COMMANDS);
 	}

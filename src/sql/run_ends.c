@@ -31,6 +31,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "rules/transition.h"
+#include "rules/webhook.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -159,6 +160,9 @@ static void
 return_rows(const Lookup *lookup, Relation table, TupleTableSlot *slot, ReturnSetInfo *result)
 {
 	ScanKeyData key = lookup->key;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "webhook_events row of a run",
+												  ALLOCSET_DEFAULT_SIZES);
 	SysScanDesc scan = systable_beginscan(table, lookup->index, true, GetActiveSnapshot(),
 										  1, &key);
 	HeapTuple	row;
@@ -166,20 +170,28 @@ return_rows(const Lookup *lookup, Relation table, TupleTableSlot *slot, ReturnSe
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
 	{
 		Source	   *source = source_get_attached(table);
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
 		char	   *status;
+		const char *user;
 
 		ExecStoreHeapTuple(row, slot, false);
 		status = source_text(source, slot, ROLE_STATUS);
+		user = webhook_run_user(source_text(source, slot, ROLE_USER_ID));
+		nulls[1] = (user == NULL);
 		values[0] = CStringGetTextDatum(source_text(source, slot, ROLE_ID));
-		values[1] = BoolGetDatum(status != NULL &&
+		values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(user);
+		values[2] = BoolGetDatum(status != NULL &&
 								 status_classify(status, (int) strlen(status)) !=
 								 STATUS_TRANSITIONAL);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		ExecClearTuple(slot);
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(context);
 	}
 	systable_endscan(scan);
+	MemoryContextDelete(context);
 }
 
 /* Looks up the ids in one table or partition, if its rows raise events. */
@@ -208,7 +220,7 @@ look_in(Relation table, Datum *ids, int count, ReturnSetInfo *result)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* run_ends(relation regclass, run_ids text[]) RETURNS TABLE (run_id text, has_ended boolean) */
+/* run_ends(relation regclass, run_ids text[]) RETURNS TABLE (run_id text, user_id text, has_ended boolean) */
 Datum
 webhook_events_run_ends(PG_FUNCTION_ARGS)
 {

@@ -19,6 +19,14 @@
 #define RETIREMENT_REASON "Its run has ended."
 
 /*
+ * In a statement: is "w" an ad-hoc webhook of the run "e"?  One of its user's, or of
+ * nobody's: to another's it is as if there were no such run.
+ */
+#define IS_OF_RUN \
+	" w.actor_run_id = e.run_id AND w.actor_run_id IS NOT NULL" \
+	" AND (w.user_id IS NULL OR w.user_id = e.user_id) AND w.is_ad_hoc"
+
+/*
  * Retires a webhook for which nothing waits, because its run ended at that time, in the
  * row that lies at this place.  Returns false, with nothing written, if that can't be
  * done here: the row is not there any more, or locked, or not one to retire.  "changes"

@@ -20,17 +20,23 @@ my $root = __FILE__ =~ s{[^/]*$}{}r . '../..';
 # The statements as the sources have them, with string macros filled in.
 my (%statement, %settings, %macro);
 my $string = qr/"((?:[^"\\]|\\.)*)"/;
-my $text = sub {
+my $text;
+$text = sub {
 	my ($tokens) = @_;
 	my $sql = '';
 
-	$sql .= defined $1 ? $1 =~ s/\\(.)/$1/gr : $macro{$2} while $tokens =~ /$string|(\w+)/g;
+	$sql .= defined $1 ? $1 =~ s/\\(.)/$1/gr : $text->($macro{$2}) while $tokens =~ /$string|(\w+)/g;
 	return $sql;
 };
 my %source = map { ($_ => slurp_file($_)) } glob "$root/src/*/*.[ch]";
 foreach my $source (values %source)
 {
-	$macro{$1} = $text->($2) while $source =~ /^#define (\w+)(?:\s*\\\n)?[ \t]*((?:$string\s*\\?\s*)+)$/mg;
+	while ($source =~ /^#define (\w+)[ \t]((?:[^\n]*\\\n)*[^\n]*)$/mg)
+	{
+		my ($name, $tokens) = ($1, $2);
+
+		$macro{$name} = $tokens =~ s/\\\n/ /gr;
+	}
 }
 foreach my $file (sort keys %source)
 {
@@ -109,26 +115,26 @@ my %arguments = (
 	'health.disable' => [q{now() - interval '9 days'}, 10, 5],
 	'jobs.disable' => [$hooks, $versions, 5],
 	'jobs.left' => [$hooks, $versions],
-	'retiring.add' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
-	'retiring.keep' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, 'false'],
+	'retiring.add' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}],
+	'retiring.keep' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}, 'false'],
 	'retiring.kept' => [q{''}, 10],
 	'retiring.forget' => [q{'{ended00001,ended00002}'}],
 	'retiring.forget_runs' => [$hooks],
 	'retiring.locked' => [q{'{ended00001,ended00002}'}],
-	'retiring.retire' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
+	'retiring.retire' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}, q{'{hook0000000000005}'}],
 	'look_back.arrived' => [q{'{run3,run4,absent}'}, 1],
 	'look_back.events' => [q{:day || 'event005'}, q{:day || 'event008'}, q{'{run,absent}'}],
 	'run_checks.checks' => [q{''}, 10],
 	'run_checks.runs' => [q{'{run3,run4,absent}'}],
-	'run_checks.keep_late' => [q{'{run3,run4}'}],
-	'run_checks.retire_late' => [q{'{run3,run4}'}],
-	'run_checks.revive_late' => [q{'{run3,run4}'}],
-	'run_checks.checked' => [q{'{check00001,check00002,check00003}'}, q{'{gone,run3}'}, q{'{run4}'}],
+	'run_checks.keep_late' => [q{'{run3,run4}'}, q{'{user3,user4}'}],
+	'run_checks.retire_late' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{'{run7}'}],
+	'run_checks.revive_late' => [q{'{}'}, q{'{}'}, q{'{run3,run4}'}, q{'{user3,user4}'}],
+	'run_checks.checked' => [q{'{gone,run3}'}, q{'{NULL,user3}'}, q{'{run4}'}, q{'{user4}'}, q{'{check00001,check00002,check00003}'}],
 	'recording.prove' => [q{'1'}],
 	'recording.forget_starts' => [],
-	'reviving.revive' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
-	'reviving.forget_ends' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
-	'reviving.not_revived' => [q{'{run3,run4}'}, q{ARRAY[now(), now()]}],
+	'reviving.revive' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}],
+	'reviving.forget_ends' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}],
+	'reviving.not_revived' => [q{'{run3,run4}'}, q{'{user3,user4}'}, q{ARRAY[now(), now()]}],
 	'subscribers.versions' => [$hooks],
 	'subscribers.rows' => [$hooks],
 	'matching.candidates' => [q{'{run3}'}, q{'{task3}'}, q{'{actor3}'}, q{'{user3}'}, q{'{hook0000000000009}'}],
@@ -244,8 +250,8 @@ INSERT INTO webhook_events_internal.webhook_counts (key, user_id, actor_id, acto
 	UNION ALL SELECT hash_record_extended(ROW (NULL::text, w.actor_id, w.actor_task_id), 0), NULL, w.actor_id, w.actor_task_id, count(*)
 	FROM webhook_events_internal.webhooks AS w GROUP BY 3, 4;
 INSERT INTO webhook_events_internal.webhook_counts_positions SELECT n, '~', '~' FROM generate_series(1, :size) AS n;
-INSERT INTO webhook_events_internal.ended_runs (id, run_id, time)
-	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now() FROM generate_series(1, :size) AS n;
+INSERT INTO webhook_events_internal.ended_runs (id, run_id, time, user_id)
+	SELECT to_char(n, '"ended"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END, now(), 'user' || n FROM generate_series(1, :size) AS n;
 INSERT INTO webhook_events_internal.runs_to_check (id, run_id)
 	SELECT to_char(n, '"check"FM00000'), CASE WHEN n < 3 THEN 'gone' ELSE 'run' || n END FROM generate_series(1, :size) AS n;
 SET webhook_events.emit = off;
