@@ -12,7 +12,7 @@
 #include "postgres.h"
 
 #include "capture/follow.h"
-#include "capture/heartbeat.h"
+#include "capture/firing.h"
 #include "capture/triggers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -35,7 +35,7 @@ _PG_init(void)
 {
 	settings_define();
 	triggers_install_hook();
-	heartbeat_install_hook();
+	firing_install_hook();
 	follow_install_hook();
 	own_triggers_install_hook();
 	see_through_install_hook();

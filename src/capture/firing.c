@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * heartbeat.c
+ * firing.c
  *	  Updates of attached tables that leave the status alone.
  *
  * Any AFTER UPDATE trigger makes PostgreSQL fetch each old row and prepare the
@@ -12,14 +12,14 @@
  * clause goes and the function looks for itself.
  *
  * IDENTIFICATION
- *	  src/capture/heartbeat.c
+ *	  src/capture/firing.c
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/sysattr.h"
-#include "capture/heartbeat.h"
+#include "capture/firing.h"
 #include "capture/mapping.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
@@ -250,7 +250,7 @@ start_executor(QueryDesc *query, int flags)
 }
 
 void
-heartbeat_install_hook(void)
+firing_install_hook(void)
 {
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = start_executor;
