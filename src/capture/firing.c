@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * firing.c
- *	  Updates of attached tables that leave the status alone.
+ *	  When the triggers of attached tables fire, statement by statement.
+ *
+ * A trigger of the platform can change the row again, whose events would come before
+ * those of the first change if it fired before ours, as its name may say.  So ours are the first
+ * ones of a row, in the statement's own copy of a table's triggers: the story of a row is
+ * told in order.  Not where a resource function may read what the others write, and
+ * not where there is no such copy: for COPY, and for rows that find their partition.
  *
  * Any AFTER UPDATE trigger makes PostgreSQL fetch each old row and prepare the
  * WHEN clause for each statement, which costs more than the clause itself.  UPDATE
@@ -37,18 +43,22 @@
  */
 #define FEW_ROWS 10
 
-/* What is known about the UPDATE trigger of a table. */
-typedef struct UpdateTrigger
+/* What is known about our triggers of a table. */
+typedef struct Firing
 {
 	CachedRelation cached;
-	Oid			trigger;		/* InvalidOid: none that can be spared */
+	bool		goes_first;		/* others stand before ours, and should not */
+	Oid			insert;			/* InvalidOid: there is none */
+	Oid			update;
+	bool		can_be_spared;	/* the UPDATE trigger can, where the statement
+								 * changes none of these: */
 	Bitmapset  *columns;		/* of its WHEN clause, as ExecGetUpdatedCols()
 								 * counts them */
 	bool		is_plain;		/* the clause says no more than the function */
-} UpdateTrigger;
+} Firing;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
-static HTAB *update_triggers = NULL;
+static HTAB *firings = NULL;
 
 /* The columns that a trigger's WHEN clause compares. */
 static Bitmapset *
@@ -127,49 +137,106 @@ any_is_generated(Relation relation, const Bitmapset *columns)
 	return false;
 }
 
-/* Fills in the trigger of a table, if it is one that can be spared. */
-static void
-look_up(UpdateTrigger *fresh, Relation relation)
+/* Does a trigger of somebody else stand before one of ours that fires for the same? */
+static bool
+others_come_first(const Firing *firing, const TriggerDesc *triggers)
 {
-	const Trigger *trigger = source_find_trigger(relation, "update");
-	Node	   *when;
-	Bitmapset  *columns;
+	int16		others = 0;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (trigger->tgoid == firing->insert || trigger->tgoid == firing->update)
+		{
+			if (others & trigger->tgtype & TRIGGER_TYPE_EVENT_MASK)
+				return true;
+		}
+		else if ((trigger->tgtype & TRIGGER_TYPE_ROW) &&
+				 (trigger->tgtype & TRIGGER_TYPE_TIMING_MASK) == TRIGGER_TYPE_AFTER)
+			others |= trigger->tgtype;
+	}
+	return false;
+}
+
+/* Fills in what there is to know of the UPDATE trigger's WHEN clause. */
+static void
+look_up_when(Firing *fresh, Relation relation, const char *clause)
+{
+	Node	   *when = stringToNode(clause);
+	Bitmapset  *columns = columns_of_when(when);
 	MemoryContext old_context;
 
-	if (trigger == NULL || trigger->tgqual == NULL)
-		return;
-	when = stringToNode(trigger->tgqual);
-	columns = columns_of_when(when);
 	if (any_is_generated(relation, columns))
 		return;
-	fresh->trigger = trigger->tgoid;
+	fresh->can_be_spared = true;
 	fresh->is_plain = is_plain_when(when);
 	old_context = MemoryContextSwitchTo(TopMemoryContext);
 	fresh->columns = bms_copy(columns);
 	MemoryContextSwitchTo(old_context);
 }
 
-static const UpdateTrigger *
-update_trigger_of(Relation relation)
+static void
+look_up(Firing *fresh, Relation relation)
+{
+	const Trigger *trigger = source_find_trigger(relation, "insert");
+	bool		has_function = false;
+
+	if (trigger != NULL)
+	{
+		fresh->insert = trigger->tgoid;
+		has_function = source_mapping_has_function(trigger->tgargs[0]);
+	}
+	trigger = source_find_trigger(relation, "update");
+	if (trigger != NULL)
+	{
+		fresh->update = trigger->tgoid;
+		has_function |= source_mapping_has_function(trigger->tgargs[0]);
+	}
+	fresh->goes_first = !has_function &&
+		others_come_first(fresh, relation->trigdesc);
+	if (trigger != NULL && trigger->tgqual != NULL)
+		look_up_when(fresh, relation, trigger->tgqual);
+}
+
+static const Firing *
+firing_of(Relation relation)
 {
 	Oid			key = RelationGetRelid(relation);
-	UpdateTrigger *known;
-	UpdateTrigger fresh = {{key, true}, InvalidOid, NULL, false};
+	Firing	   *known;
+	Firing		fresh = {.cached = {key, true}};
 	bool		found;
 
-	if (update_triggers == NULL)
-		update_triggers = relation_cache_create("webhook_events update triggers",
-												sizeof(UpdateTrigger));
-	known = hash_search(update_triggers, &key, HASH_FIND, NULL);
+	if (firings == NULL)
+		firings = relation_cache_create("webhook_events firing", sizeof(Firing));
+	known = hash_search(firings, &key, HASH_FIND, NULL);
 	if (known != NULL && known->cached.is_valid)
 		return known;
 
 	look_up(&fresh, relation);
-	known = hash_search(update_triggers, &key, HASH_ENTER, &found);
+	known = hash_search(firings, &key, HASH_ENTER, &found);
 	if (found)
 		bms_free(known->columns);
 	*known = fresh;
 	return known;
+}
+
+/* Puts ours before all others in a statement's own copy of a table's triggers. */
+static void
+go_first(TriggerDesc *triggers, const Firing *ours)
+{
+	int			nfirst = 0;
+
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger		trigger = triggers->triggers[i];
+
+		if (trigger.tgoid != ours->insert && trigger.tgoid != ours->update)
+			continue;
+		memmove(&triggers->triggers[nfirst + 1], &triggers->triggers[nfirst],
+				(i - nfirst) * sizeof(Trigger));
+		triggers->triggers[nfirst++] = trigger;
+	}
 }
 
 /*
@@ -206,21 +273,15 @@ drop_when(TriggerDesc *triggers, Oid oid)
 }
 
 static void
-spare(ResultRelInfo *target, EState *estate, bool few_rows)
+spare(ResultRelInfo *target, EState *estate, bool few_rows, const Firing *ours)
 {
 	TriggerDesc *triggers = target->ri_TrigDesc;
-	const UpdateTrigger *ours;
 
-	if (triggers == NULL || !triggers->trig_update_after_row)
-		return;
-	ours = update_trigger_of(target->ri_RelationDesc);
-	if (!OidIsValid(ours->trigger))
-		return;
 	if (!triggers->trig_update_before_row &&
 		!bms_overlap(ours->columns, ExecGetUpdatedCols(target, estate)))
-		disable(triggers, ours->trigger);
+		disable(triggers, ours->update);
 	else if (few_rows && ours->is_plain)
-		drop_when(triggers, ours->trigger);
+		drop_when(triggers, ours->update);
 }
 
 /*
@@ -233,6 +294,7 @@ start_executor(QueryDesc *query, int flags)
 {
 	EState	   *estate;
 	Plan	   *plan = query->plannedstmt->planTree;
+	bool		is_update;
 	bool		few_rows;
 	ListCell   *cell;
 
@@ -240,13 +302,25 @@ start_executor(QueryDesc *query, int flags)
 		prev_executor_start(query, flags);
 	else
 		standard_ExecutorStart(query, flags);
-	if (query->operation != CMD_UPDATE)
-		return;
 	estate = query->estate;
+	is_update = query->operation == CMD_UPDATE;
 	few_rows = IsA(plan, ModifyTable) && outerPlan(plan) != NULL &&
 		outerPlan(plan)->plan_rows <= FEW_ROWS;
 	foreach(cell, estate->es_opened_result_relations)
-		spare(lfirst(cell), estate, few_rows);
+	{
+		ResultRelInfo *target = lfirst(cell);
+		TriggerDesc *triggers = target->ri_TrigDesc;
+		const Firing *ours;
+
+		if (triggers == NULL ||
+			!(triggers->trig_update_after_row || triggers->trig_insert_after_row))
+			continue;
+		ours = firing_of(target->ri_RelationDesc);
+		if (ours->goes_first)
+			go_first(triggers, ours);
+		if (is_update && ours->can_be_spared && triggers->trig_update_after_row)
+			spare(target, estate, few_rows, ours);
+	}
 }
 
 void

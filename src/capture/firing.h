@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * firing.h
- *	  Updates of attached tables that leave the status alone.
+ *	  When the triggers of attached tables fire, statement by statement.
  *
  * IDENTIFICATION
  *	  src/capture/firing.h
@@ -12,8 +12,9 @@
 #define WEBHOOK_FIRING_H
 
 /*
- * Spares statements the UPDATE trigger of attached tables where it can't fire.
- * Without it the trigger's WHEN clause says so, row by row.
+ * Has our triggers fire before others of the same row, and spares statements the UPDATE
+ * trigger of attached tables where it can't fire.  Without it names say which comes
+ * first, and the trigger's WHEN clause, row by row, where there is nothing to do.
  */
 extern void firing_install_hook(void);
 

@@ -103,6 +103,13 @@ write_argument(const Argument *argument)
 	return out.data;
 }
 
+/* As it is written above: no name could have such quotes in it. */
+bool
+source_mapping_has_function(const char *argument)
+{
+	return strstr(argument, ", \"resource\": [") != NULL;
+}
+
 /*
  * Arguments need not be ours: whoever may name source_mapping() can call it with any.
  * What looks into an object or an array takes each for what it should be.

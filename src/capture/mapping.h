@@ -70,6 +70,9 @@ extern char *source_mapping_write(const SourceMapping *mapping, Relation relatio
 extern SourceMapping *source_mapping_read(const char *argument, Relation relation,
 										  Oid attached);
 
+/* Does an argument name a resource function?  Reads no JSON and raises nothing. */
+extern bool source_mapping_has_function(const char *argument);
+
 /*
  * The argument as it reads after a column was renamed, or dropped if new_name is
  * NULL, or after functions and schemas were renamed; NULL if it stays as it is.
