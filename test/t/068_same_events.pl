@@ -83,6 +83,16 @@ BEGIN
 END $$;
 CREATE TRIGGER a_reference AFTER INSERT OR UPDATE OR DELETE ON same_runs FOR EACH ROW EXECUTE FUNCTION reference();
 
+-- Ours come right after it, for rows that go by names as well.
+CREATE FUNCTION come_first() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	name text;
+BEGIN
+	FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'same_runs'::regclass AND tgname LIKE 'webhook\_events\_%' LOOP
+		EXECUTE format('ALTER TRIGGER %I ON same_runs RENAME TO %I', name, 'b_' || name);
+	END LOOP;
+END $$;
+
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	IF current_setting('same.before', true) = 'swallow' AND NEW.n % 3 = 0 THEN
@@ -139,6 +149,7 @@ BEGIN
 	RETURN NEW;
 END $$;
 SELECT webhook_events.attach('same_runs', exclude => '{secret}');
+SELECT come_first();
 CREATE ROLE writer;
 GRANT ALL ON same_runs, same_0, same_1, same_2, same_2_2, same_2_3 TO writer;
 GRANT USAGE ON SEQUENCE uids TO writer;
@@ -205,7 +216,7 @@ sub toggle
 sub attach
 {
 	$is_there{disabled} = 0;
-	return "ALTER TABLE same_runs ENABLE TRIGGER USER;\nSELECT webhook_events.attach('same_runs', columns => '{\"id\": \"$name{id}\", \"status\": \"$name{status}\", \"actor_id\": \"$name{actor_id}\"}', exclude => '{$name{secret}}')";
+	return "ALTER TABLE same_runs ENABLE TRIGGER USER;\nSELECT webhook_events.attach('same_runs', columns => '{\"id\": \"$name{id}\", \"status\": \"$name{status}\", \"actor_id\": \"$name{actor_id}\"}', exclude => '{$name{secret}}');\nSELECT come_first()";
 }
 
 # PostgreSQL changes no column that a WHEN clause names.  What is not a partition just
@@ -238,7 +249,7 @@ my @shapes = (
 	\&views, \&views,
 	sub { toggle('computed', 'ALTER TABLE same_runs DROP COLUMN computed',
 		'ALTER TABLE same_runs ADD COLUMN computed int GENERATED ALWAYS AS (n * 2) ' . ($version >= 18 ? any('STORED', 'VIRTUAL') : 'STORED')) },
-	sub { toggle('a_again', 'DROP TRIGGER a_again ON same_runs', 'CREATE TRIGGER a_again AFTER INSERT OR UPDATE ON same_runs FOR EACH ROW'
+	sub { toggle('c_again', 'DROP TRIGGER c_again ON same_runs', 'CREATE TRIGGER c_again AFTER INSERT OR UPDATE ON same_runs FOR EACH ROW'
 		  . " WHEN (pg_trigger_depth() < 2 AND current_setting('same.again', true) IN ('touch', 'end')) EXECUTE FUNCTION again()") },
 	sub { toggle('zz_again', 'DROP TRIGGER zz_again ON same_runs', 'CREATE TRIGGER zz_again AFTER INSERT OR UPDATE ON same_runs FOR EACH ROW'
 		  . ' WHEN (pg_trigger_depth() < 2) EXECUTE FUNCTION again()') },
