@@ -103,7 +103,9 @@ CREATE TABLE webhook_events_internal.dispatches (
     replay_of text COLLATE "C",
     order_key text COLLATE "C",
     holds_until timestamptz,
-    epoch integer
+    epoch integer,
+    last_status integer,
+    last_duration interval
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE webhook_events_internal.dispatches IS
     'one event for one webhook, until it is delivered or given up';
@@ -117,6 +119,10 @@ COMMENT ON COLUMN webhook_events_internal.dispatches.epoch IS
     'its webhook''s epoch when it was made; NULL for 0';
 COMMENT ON COLUMN webhook_events_internal.dispatches.holds_until IS
     'of one whose call has failed: until when those behind it wait; with no order_key: they have passed it then';
+COMMENT ON COLUMN webhook_events_internal.dispatches.last_status IS
+    'of one that has ended: the HTTP status of its last call, 0: no answer; NULL: calls tell, or it had none';
+COMMENT ON COLUMN webhook_events_internal.dispatches.last_duration IS
+    'how long that call took; NULL where last_status is';
 CREATE TABLE webhook_events_internal.dispatches_default PARTITION OF webhook_events_internal.dispatches (
     CONSTRAINT dispatches_default_pkey PRIMARY KEY (id)
 ) DEFAULT;

@@ -153,8 +153,8 @@ COMMENT ON COLUMN webhook_events.progress.rate IS 'how many of them in a second'
 COMMENT ON COLUMN webhook_events.progress.ends_at IS
     'when all will be done at this rate, if nothing is added; NULL: nothing was done yet';
 
--- A dispatch's last call has the number of its attempts, so that one look-up
--- finds it.  Every join is by a key, so filters on any id reach their index.  Nothing in it is
+-- What has ended has what is shown of its last call in its own row, as a rule.  Else that call has the
+-- number of its attempts, so that one look-up finds it.  Every join is by a key, so filters on any id reach their index.  Nothing in it is
 -- volatile, so that it can become a part of the query that asks for the newest fifty.
 CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
     SELECT d.id, d.created_at, d.event_id, d.event_type, d.user_id, e.actor_id,
@@ -183,14 +183,15 @@ CREATE VIEW webhook_events.deliveries WITH (security_barrier = true) AS
                 WHEN w.max_rate IS NOT NULL THEN 'held back by the rate'
                 ELSE 'queued' END
             END AS state,
-        d.attempts, c.response_status AS last_status,
+        d.attempts, nullif(coalesce(c.response_status, d.last_status), 0) AS last_status,
         coalesce(CASE d.status WHEN 'FAILED' THEN d.error_message END, c.error_message, d.error_message) AS last_error,
-        coalesce(c.duration, c.finished_at - c.started_at) AS last_duration, d.next_attempt_at, d.finished_at
+        coalesce(c.duration, c.finished_at - c.started_at, d.last_duration) AS last_duration, d.next_attempt_at, d.finished_at
     FROM webhook_events_internal.dispatches AS d
         LEFT JOIN webhook_events_internal.outbox AS e ON e.id = d.event_id
         LEFT JOIN webhook_events_internal.webhooks AS w ON w.id = d.webhook_id
         LEFT JOIN webhook_events_internal.calls AS c
-            ON c.dispatch_id = d.id AND c.attempt = d.attempts
+            ON c.dispatch_id = CASE WHEN d.attempts > 0 AND (d.last_status IS NULL OR d.status = 'ACTIVE') THEN d.id END
+                AND c.attempt = d.attempts
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR d.user_id = (SELECT webhook_events_internal.own_user(false));
 COMMENT ON VIEW webhook_events.deliveries IS

@@ -15,7 +15,9 @@ COMMENT ON VIEW webhook_events.webhooks IS
 -- An enum is never compared before the view's own condition, nor by an index, if the
 -- query does it; a column that is true or false is.
 CREATE VIEW webhook_events.dispatches WITH (security_barrier = true) AS
-    SELECT *, status = 'FAILED'::webhook_events.dispatch_status AS is_failed
+    SELECT id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts,
+        next_attempt_at, error_message, replay_of, order_key, holds_until, epoch,
+        status = 'FAILED'::webhook_events.dispatch_status AS is_failed
     FROM webhook_events_internal.dispatches
     WHERE (SELECT webhook_events_internal.sees_all(false))
         OR user_id = (SELECT webhook_events_internal.own_user(false));

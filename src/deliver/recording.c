@@ -34,6 +34,14 @@ static Statement forget_starts_statement = {
 	0, {0}, NULL
 };
 
+/* Did its call end, and can that be written? */
+static bool
+has_call(const Entry *entry)
+{
+	return entry->dispatch->stage == STAGE_ENDED && entry->dispatch->was_called &&
+		!entry->without_call;
+}
+
 /*
  * Adds a dispatch as it stands, to be found again at "next_attempt_at".  One that
  * gets its row now is forgotten before that has a place, unless it is being called.
@@ -60,6 +68,7 @@ write_dispatch(DispatchWriter *writer, Entry *entry)
 		.order_key = dispatch->is_passed ? NULL : lane_key(dispatch),
 		.holds_until = dispatch->holds_until,
 		.epoch = dispatch->epoch,
+		.call = has_call(entry) ? &dispatch->call : NULL,
 		.is_passed = dispatch->is_passed,
 		.place = has_place ? &dispatch->place : NULL
 	};
@@ -136,8 +145,7 @@ write_recording(void *argument)
 	{
 		Entry	   *entry = &recording->entries[i];
 
-		if (entry->dispatch->stage == STAGE_ENDED && entry->dispatch->was_called &&
-			!entry->is_locked && !entry->without_call)
+		if (has_call(entry) && !entry->is_locked)
 			dispatch_writer_call(writer, entry->dispatch->id, entry->dispatch->attempts,
 								 &entry->dispatch->call);
 	}

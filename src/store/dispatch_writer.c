@@ -37,6 +37,8 @@ enum
 	DISPATCHES_ORDER_KEY,
 	DISPATCHES_HOLDS_UNTIL,
 	DISPATCHES_EPOCH,
+	DISPATCHES_LAST_STATUS,
+	DISPATCHES_LAST_DURATION,
 	N_DISPATCHES
 };
 
@@ -60,7 +62,8 @@ static const DayKind dispatches_kind = {
 	{
 		"id", "event_id", "webhook_id", "user_id", "event_type", "status",
 		"created_at", "finished_at", "attempts", "next_attempt_at",
-		"error_message", "order_key", "holds_until", "epoch"
+		"error_message", "order_key", "holds_until", "epoch",
+		"last_status", "last_duration"
 	},
 	false
 };
@@ -118,7 +121,8 @@ static Statement update_statement = {
 	" next_attempt_at = CASE WHEN new.stays THEN NULL ELSE new.next_attempt_at END,"
 	" error_message = CASE WHEN new.stays THEN d.error_message ELSE new.error_message END,"
 	" holds_until = coalesce(new.holds_until, d.holds_until),"
-	" order_key = CASE WHEN new.is_passed = 0 THEN d.order_key END"
+	" order_key = CASE WHEN new.is_passed = 0 THEN d.order_key END,"
+	" last_status = NULL, last_duration = NULL"
 	" FROM (SELECT u.*, l.stays FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
 	" AS u (id, status, finished_at, attempts, next_attempt_at, error_message,"
 	" holds_until, is_passed) CROSS JOIN LATERAL"
@@ -204,11 +208,22 @@ set_time(DayRows *rows, int column, TimestampTz time)
 		day_rows_set(rows, column, TimestampTzGetDatum(time));
 }
 
+/*
+ * Does the row tell of its last call, for who looks at many?  Of one that waits it would have to be
+ * kept up, and what was odd with an answer stands in the call's row alone.
+ */
+static bool
+tells_of_call(const DispatchRow *row)
+{
+	return row->call != NULL && row->call->note == NULL && row->status != DISPATCH_ACTIVE;
+}
+
 void
 dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 {
 	DayTable   *table = begin_row(&writer->inserts, &dispatches_kind, row->id);
 	DayRows    *rows = writer->inserts;
+	Interval	duration = {0};
 
 	day_rows_set_text(rows, DISPATCHES_ID, row->id);
 	day_rows_set_text(rows, DISPATCHES_EVENT_ID, row->event_id);
@@ -226,6 +241,12 @@ dispatch_writer_insert(DispatchWriter *writer, const DispatchRow *row)
 	set_time(rows, DISPATCHES_HOLDS_UNTIL, row->holds_until);
 	if (row->epoch > 0)
 		day_rows_set(rows, DISPATCHES_EPOCH, Int32GetDatum(row->epoch));
+	if (tells_of_call(row))
+	{
+		duration.time = row->call->duration;
+		day_rows_set(rows, DISPATCHES_LAST_STATUS, Int32GetDatum(row->call->status));
+		day_rows_set(rows, DISPATCHES_LAST_DURATION, IntervalPGetDatum(&duration));
+	}
 	day_rows_end_row(rows, 0, row->place);
 }
 
@@ -240,6 +261,8 @@ static RowFate
 change_in_place(DispatchWriter *writer, const DispatchRow *row)
 {
 	DayUpdate  *changes;
+	Interval	duration = {0};
+	bool		is_silent = !tells_of_call(row);
 
 	if (row->place == NULL)
 		return ROW_ELSEWHERE;
@@ -262,6 +285,11 @@ change_in_place(DispatchWriter *writer, const DispatchRow *row)
 				   row->error_message == NULL);
 	if (row->holds_until != 0)
 		change_time(changes, DISPATCHES_HOLDS_UNTIL, row->holds_until);
+	if (!is_silent)
+		duration.time = row->call->duration;
+	day_update_set(changes, DISPATCHES_LAST_STATUS,
+				   Int32GetDatum(is_silent ? 0 : row->call->status), is_silent);
+	day_update_set(changes, DISPATCHES_LAST_DURATION, IntervalPGetDatum(&duration), is_silent);
 	if (row->is_passed)
 		day_update_set(changes, DISPATCHES_ORDER_KEY, (Datum) 0, true);
 	return day_update_end_row(changes, NULL) ? ROW_WRITTEN : ROW_ELSEWHERE;

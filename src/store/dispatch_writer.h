@@ -33,6 +33,9 @@ typedef struct DispatchRow
 	const char *order_key;		/* of an inserted row */
 	TimestampTz holds_until;	/* 0 of a changed row leaves it */
 	int			epoch;			/* of an inserted row */
+	const CallResult *call;		/* its last one, if its row is written as
+								 * well; NULL: it had none, or that is not
+								 * known */
 	bool		is_passed;		/* of a changed row: has no order_key any more */
 	RowPlace   *place;			/* of an inserted row, set when that is done;
 								 * of a changed one, where it was seen; or

@@ -29,9 +29,9 @@ INSERT INTO webhook_events_internal.outbox (id, created_at, xid, event_type, act
 		CASE WHEN n % 100 = 0 THEN 'build' || $day || '-' || md5((n / 2)::text) END, 'actor' || (hashint4(n) & 8191) % 5000,
 		'task' || (hashint4(n + 1) & 65535), 'user' || (hashint4(n + 2) & 1023), to_json(repeat('x', 200))
 	FROM generate_series(1, $count) AS n;
-INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts)
+INSERT INTO webhook_events_internal.dispatches (id, event_id, webhook_id, user_id, event_type, status, created_at, finished_at, attempts, last_status, last_duration)
 	SELECT left(o.id, 9) || right(md5(o.id), 8), o.id, 'hook' || (hashtext(o.id) & 2047), o.user_id, o.event_type,
-		CASE WHEN hashtext(o.id) % 1000 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, o.created_at, o.created_at, 1
+		CASE WHEN hashtext(o.id) % 1000 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END::webhook_events.dispatch_status, o.created_at, o.created_at, 1, 200, '3 ms'
 	FROM webhook_events_internal.outbox AS o
 	WHERE o.id >= webhook_events.id_lower_bound($start) AND o.id < webhook_events.id_lower_bound($start + interval '1 day');
 SQL
@@ -96,7 +96,8 @@ sub history_lookup
 			[ 'events of an Actor', 'events', "actor_id = 'actor7'" ], [ 'events of a task', 'events', "actor_task_id = 'task7'" ],
 			[ 'events of a user', 'events', "user_id = 'user7'" ], [ 'dispatches of a webhook', 'dispatches', "webhook_id = 'hook7'" ],
 			[ 'dispatches of a user', 'dispatches', "user_id = 'user7'" ], [ 'dispatches of an event', 'dispatches', "event_id = '$event'" ],
-			[ 'dispatches that failed', 'dispatches', 'is_failed' ])
+			[ 'dispatches that failed', 'dispatches', 'is_failed' ], [ 'deliveries to a webhook', 'deliveries', "webhook_id = 'hook7'" ],
+			[ 'deliveries to a user', 'deliveries', "user_id = 'user7'" ], [ 'all deliveries', 'deliveries', 'true' ])
 		{
 			my ($what, $view, $condition) = @$case;
 			my $query = "SELECT * FROM webhook_events.$view WHERE $condition";
