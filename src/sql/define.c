@@ -81,6 +81,22 @@ static Saved count_of_user_statement = {
 	1, {TEXTOID}, NULL
 };
 
+/*
+ * What this transaction has counted: of the last users how many webhooks each has, or had
+ * before it deleted some.  Nobody else adds one as long as it has the user's row locked; a
+ * subtransaction that fails can have been the one that locked.
+ */
+#define MAX_COUNTED 64
+
+typedef struct UserCount
+{
+	char	   *user_id;		/* in TopTransactionContext */
+	int64		most;
+} UserCount;
+
+static UserCount counted[MAX_COUNTED];
+static int	ncounted = 0;
+
 static void
 prepare(Saved *statement)
 {
@@ -153,17 +169,96 @@ check_limit_of_run(Datum run_id, Datum user_id)
 				 errdetail("Setting webhook_events.max_webhooks_per_user is the limit.")));
 }
 
-/* Of two sessions with one user the second waits here. */
+static void
+forget_counts(void)
+{
+	ncounted = 0;
+}
+
+static void
+forget_counts_at_end(XactEvent event pg_attribute_unused(), void *argument pg_attribute_unused())
+{
+	forget_counts();
+}
+
+static void
+forget_counts_at_abort(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
+					   SubTransactionId parent pg_attribute_unused(),
+					   void *argument pg_attribute_unused())
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_counts();
+}
+
+/* What is known of this user; NULL if nothing is. */
+static UserCount *
+find_count(Datum user_id)
+{
+	const		text *user = DatumGetTextPP(user_id);
+
+	for (int i = 0; i < ncounted; i++)
+	{
+		if (strlen(counted[i].user_id) == VARSIZE_ANY_EXHDR(user) &&
+			memcmp(counted[i].user_id, VARDATA_ANY(user), VARSIZE_ANY_EXHDR(user)) == 0)
+			return &counted[i];
+	}
+	return NULL;
+}
+
+/* Remembers how many there are, in the place of the user of whom it has been known longest. */
+static void
+remember_count(Datum user_id, int64 nwebhooks)
+{
+	static bool forgets = false;
+	static int	next = 0;
+	UserCount  *place = find_count(user_id);
+
+	if (!forgets)
+	{
+		RegisterXactCallback(forget_counts_at_end, NULL);
+		RegisterSubXactCallback(forget_counts_at_abort, NULL);
+		forgets = true;
+	}
+	if (place == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+		char	   *user = TextDatumGetCString(user_id);
+
+		MemoryContextSwitchTo(old_context);
+		if (ncounted < MAX_COUNTED)
+			place = &counted[ncounted++];
+		else
+		{
+			place = &counted[next];
+			next = (next + 1) % MAX_COUNTED;
+			pfree(place->user_id);
+		}
+		place->user_id = user;
+	}
+	place->most = nwebhooks;
+}
+
+/*
+ * Of two sessions with one user the second waits here.  The first need not count again
+ * as long as there can't be too many.
+ */
 static void
 check_limit_of_user(Datum user_id)
 {
+	UserCount  *known = find_count(user_id);
 	int64		nwebhooks;
 
+	if (known != NULL && known->most < setting_max_webhooks_per_user)
+	{
+		known->most++;
+		return;
+	}
 	SPI_connect();
 	run(&add_user_statement, &user_id, SPI_OK_INSERT);
 	run(&lock_user_statement, &user_id, SPI_OK_SELECT);
 	nwebhooks = count(&count_of_user_statement, &user_id);
 	SPI_finish();
+	remember_count(user_id, nwebhooks);
 	if (nwebhooks > setting_max_webhooks_per_user)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

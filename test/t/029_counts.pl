@@ -217,6 +217,14 @@ is(query('SELECT count(*) FROM webhook_events_internal.webhooks AS w JOIN public
 query('DELETE FROM webhook_events_internal.webhooks AS w USING public.saved AS s WHERE w.id = s.id AND NOT w.is_enabled');
 is(wrong(), '', 'and those that are deleted are, once');
 
+# The limit of a user: whoever makes many in a transaction counts once, whatever else happens in it.
+my $one = q{EXPLAIN (ANALYZE, BUFFERS, TIMING off, COSTS off, FORMAT JSON) SELECT webhook_events.create_webhook('http://127.0.0.1:1/', '{ACTOR.RUN.FAILED}', user_id => 'many')};
+my $more = q{SELECT count(webhook_events.create_webhook('http://127.0.0.1:1/', '{ACTOR.RUN.FAILED}', user_id => 'many')) FROM generate_series(1, %d)};
+my @read = map { my ($sum) = /"Shared Hit Blocks": (\d+)/ or die; my ($read) = /"Shared Read Blocks": (\d+)/ or die; $sum + $read }
+  split /^\]$/m, query("BEGIN; @{[sprintf $more, 10]} \\g /dev/null\n$one;\n@{[sprintf $more, 5000]} \\g /dev/null\nSAVEPOINT s;\n@{[sprintf $more, 5000]} \\g /dev/null\nRELEASE s;\n$one;\nROLLBACK") =~ s/\]\s*\z//r;
+is(scalar @read, 2, 'the tenth and the ten thousandth webhook of a user');
+cmp_ok($read[1], '<=', 2 * $read[0] + 50, 'read nearly the same') or diag("@read");
+
 # What a dump holds is counted where it is restored.
 my $dump = "$dir/dump";
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'dump');
