@@ -32,15 +32,22 @@ case ",$(ask 'SHOW shared_preload_libraries')," in
 	*) skip "webhook_events is not in shared_preload_libraries" ;;
 esac
 
+# needs_network FILE ADDRESSES NETWORK: whether it calls some that the server does not allow.
+needs_network()
+{
+	grep -qE "$2" "$1" && [[ $(ask 'SHOW webhook_events.allowed_networks') != *$3* ]]
+}
+
 # A test that needs a setting of test/regress.conf is left out where it is lacking.
 tests=()
 for test in "$@"; do
 	file=$here/test/sql/$test.sql
 	if grep -q 'PREPARE TRANSACTION' "$file" && [ "$(ask 'SHOW max_prepared_transactions')" = 0 ]; then
 		echo "installcheck: left out $test: max_prepared_transactions is 0"
-	elif grep -qE '127\.0\.0\.|localhost|\[::1\]' "$file" &&
-		[[ $(ask 'SHOW webhook_events.allowed_networks') != *127.0.0.0/8* ]]; then
-		echo "installcheck: left out $test: webhook_events.allowed_networks lacks 127.0.0.0/8, ::1/128"
+	elif needs_network "$file" '\<127\.|localhost' 127.0.0.0/8; then
+		echo "installcheck: left out $test: webhook_events.allowed_networks lacks 127.0.0.0/8"
+	elif needs_network "$file" 'localhost|\[::1\]' ::1/128; then
+		echo "installcheck: left out $test: webhook_events.allowed_networks lacks ::1/128"
 	else
 		tests+=("$test")
 	fi

@@ -3,7 +3,8 @@
 # try.sh MAJOR
 #	  Tries the installed package on a server of its own: creates the extension,
 #	  attaches a table, sees an event recorded and a worker at work, and runs
-#	  "make installcheck".
+#	  "make installcheck", with nothing set but the library and with what all
+#	  tests need.
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -19,8 +20,8 @@ as "$bin/initdb" -D "$work/data" -A trust > "$work/log"
 cat >> "$work/data/postgresql.conf" << CONF
 listen_addresses = ''
 unix_socket_directories = '$work'
+shared_preload_libraries = 'webhook_events'
 CONF
-cat "$here/test/regress.conf" >> "$work/data/postgresql.conf"
 as "$bin/pg_ctl" -D "$work/data" -l "$work/server.log" -w start > /dev/null
 trap 'as "$bin/pg_ctl" -D "$work/data" -m fast stop > /dev/null; rm -rf "$work"' EXIT
 sql()
@@ -42,4 +43,11 @@ done
 	echo "try: no worker runs: $(sql "SELECT reason FROM webhook_events.status()")" >&2
 	exit 1
 }
-PGHOST=$work PGUSER=postgres make -s -C "$here" --no-print-directory PG_CONFIG="$bin/pg_config" installcheck
+installcheck()
+{
+	PGHOST=$work PGUSER=postgres make -s -C "$here" --no-print-directory PG_CONFIG="$bin/pg_config" installcheck
+}
+installcheck
+cat "$here/test/regress.conf" >> "$work/data/postgresql.conf"
+as "$bin/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart > /dev/null
+installcheck
