@@ -40,7 +40,7 @@ ifeq ($(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))$(MAKE_RESTARTS),)
 .DEFAULT_GOAL := all
 .PHONY: all
 all $(filter-out all,$(MAKECMDGOALS)):
-	@$(setup) $(if $(filter setup test% demo bench chaos check-all coverage,$@),,--say-only)
+	@$(setup) $(if $(filter check-all,$@),--checks,$(if $(filter setup test% demo bench chaos coverage,$@),,--say-only))
 	@$(MAKE) --no-print-directory MAKE_RESTARTS=1 $@
 else
 
@@ -248,7 +248,9 @@ lint:
 coverage: setup
 	@$(here)/test/coverage.sh $(tmp)/coverage
 
-check-all: test
+check-all:
+	@$(setup) --checks
+	@$(MAKE) -s --no-print-directory test
 	@$(here)/test/rooms.sh
 	@$(here)/test/indent.sh --check
 	@$(MAKE) -s --no-print-directory lint

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 #
-# setup.sh [--say-only]
-#	  Sees what building and testing need and this machine lacks.  As root on
-#	  Debian or Ubuntu it installs that, after a line that says so, unless
-#	  NO_INSTALL=1; else it names the one command that does.  Root's tests run as
-#	  another user, who must be able to read this directory.
+# setup.sh [--say-only | --checks]
+#	  Sees what building and testing need and this machine lacks, with --checks
+#	  also what "make check-all" needs beyond that.  As root on Debian or Ubuntu it
+#	  installs that, after a line that says so, unless NO_INSTALL=1; else it names
+#	  the one command that does.  Root's tests run as another user, who must be able
+#	  to read this directory.
 
 set -uo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
 curl_config=${CURL_CONFIG:-curl-config}
 user=${TESTUSER:-postgres}
+mode=${1:-}
 packages=()
 
 lacks()
@@ -23,6 +25,19 @@ newest()
 {
 	apt-cache --names-only search '^postgresql-server-dev-[0-9]+$' 2>/dev/null |
 		sed -n 's/^postgresql-server-dev-\([0-9]*\) .*/\1/p' | sort -n | tail -1
+}
+
+# The version of clang that the system's packages mean by that name.
+clang_version()
+{
+	apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -1
+}
+
+# Whether there is one that can build a fuzzer.
+has_fuzzer()
+{
+	echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+		"${CLANG:-clang}" -x c -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null
 }
 
 has_module()
@@ -50,10 +65,22 @@ find_lacks()
 	if [ "$(id -u)" = 0 ] && ! command -v runuser > /dev/null; then
 		lacks util-linux
 	fi
+	[ "$mode" = --checks ] || return 0
+	command -v pg_bsd_indent > /dev/null || lacks pg-bsd-indent
+	command -v clang-tidy > /dev/null || lacks clang-tidy
+	command -v cppcheck > /dev/null || lacks cppcheck
+	if ! has_fuzzer; then
+		command -v "${CLANG:-clang}" > /dev/null || lacks clang
+		lacks "libclang-rt-CLANG-dev"
+	fi
+	# Only root can make chroots of other suites; else these are skipped.
+	if [ "$(id -u)" = 0 ] && ! command -v debootstrap > /dev/null; then
+		lacks debootstrap
+	fi
 }
 
 here=$(cd "$(dirname "$0")/.." && pwd)
-if [ "$(id -u)" = 0 ] && [ "${1:-}" != --say-only ] && command -v runuser > /dev/null; then
+if [ "$(id -u)" = 0 ] && [ "$mode" != --say-only ] && command -v runuser > /dev/null; then
 	reader=nobody
 	id "$user" > /dev/null 2>&1 && reader=$user
 	runuser -u "$reader" -- test -r "$here/Makefile" || {
@@ -66,11 +93,13 @@ find_lacks
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
-	[ -z "${NO_INSTALL:-}" ] && [ "${1:-}" != --say-only ]; then
-	echo "setup: installing ${packages[*]/MAJOR/*} with apt-get (NO_INSTALL=1 refuses)"
+	[ -z "${NO_INSTALL:-}" ] && [ "$mode" != --say-only ]; then
+	names=${packages[*]/MAJOR/*}
+	echo "setup: installing ${names/CLANG/*} with apt-get (NO_INSTALL=1 refuses)"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq > /dev/null
-	apt-get install -y -qq --no-install-recommends "${packages[@]/MAJOR/$(newest)}" > /dev/null ||
+	packages=("${packages[@]/MAJOR/$(newest)}")
+	apt-get install -y -qq --no-install-recommends "${packages[@]/CLANG/$(clang_version)}" > /dev/null ||
 		{ echo "setup: apt-get failed" >&2; exit 1; }
 	find_lacks
 	[ ${#packages[@]} -eq 0 ] && exit 0
@@ -80,8 +109,10 @@ fi
 names=${packages[*]}
 if command -v apt-get > /dev/null; then
 	major=$(newest)
+	clang=$(clang_version)
+	names=${names//CLANG/${clang:-14}}
 	echo "setup: missing; run: apt-get install --no-install-recommends ${names//MAJOR/${major:-15}}" >&2
 else
-	echo "setup: missing, by the names of Debian's packages: ${names//MAJOR/15}" >&2
+	echo "setup: missing, by the names of Debian's packages: $(sed 's/MAJOR/15/g; s/CLANG/14/' <<< "$names")" >&2
 fi
 exit 1
