@@ -188,7 +188,7 @@ END
 $function$;
 COMMENT ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
         text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean, text) IS
-    'defines a webhook';
+    'defines a webhook; a mistyped label of an event type is refused by PostgreSQL, as of any enum, and without the nearest right one, which create_webhook(jsonb) does name: enum_range(NULL::webhook_events.event_type) has them all';
 REVOKE ALL ON FUNCTION webhook_events_internal.create_webhook(text, webhook_events.event_type[], text,
         text, text, text, text, text, boolean, boolean, boolean, boolean, text, text, boolean, text)
     FROM PUBLIC;
