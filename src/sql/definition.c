@@ -58,9 +58,7 @@ typedef struct Key
 	WebhookColumn column;		/* N_WEBHOOK_COLUMNS: not one alone */
 } Key;
 
-/* Those with a meaning come first, in the order in which a hint tells them. */
-#define N_MEANT 14
-
+/* In the order in which a hint tells those with a meaning. */
 static const Key keys[] = {
 	{"requestUrl", "string", KEY_TEXT, WEBHOOK_REQUEST_URL},
 	{"eventTypes", "array", KEY_EVENT_TYPES, WEBHOOK_EVENT_TYPES},
@@ -188,27 +186,30 @@ key_among(const JsonbValue *name, const Key *among, int count)
 	return NULL;
 }
 
-/* The key of that name; an error if it is none of these, the first of which are told. */
+/* The key of that name; an error if it is none of these, which tells those with a meaning. */
 static const Key *
-find_key(const char *of, const JsonbValue *name, const Key *among, int count, int ntold,
-		 const char *what)
+find_key(const char *of, const JsonbValue *name, const Key *among, int count, const char *what)
 {
 	const Key  *key = key_among(name, among, count);
 	const char **words;
 	char	   *word;
+	int			nwords = 0;
 
 	if (key != NULL)
 		return key;
-	words = palloc(sizeof(char *) * ntold);
+	words = palloc(sizeof(char *) * count);
 	word = text_of(name);
-	for (int i = 0; i < ntold; i++)
-		words[i] = among[i].name;
+	for (int i = 0; i < count; i++)
+	{
+		if (among[i].kind != KEY_KEPT && among[i].kind != KEY_IGNORED)
+			words[nwords++] = among[i].name;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s has no \"%s\"", of, clipped(word)),
 			 key_among(name, parts, lengthof(parts)) != NULL ?
 			 errhint("It is a part of \"condition\".") :
-			 errhint("%s", words_hint(word, words, ntold, what))));
+			 errhint("%s", words_hint(word, words, nwords, what))));
 }
 
 static void
@@ -298,7 +299,7 @@ set_condition(Draft *draft, const JsonbValue *value)
 			continue;
 		(void) JsonbIteratorNext(&iterator, &part, true);
 		key = find_key("condition of a webhook", &name, parts, lengthof(parts),
-					   lengthof(parts), "parts of a condition");
+					   "parts of a condition");
 		check_type(&name, &part, key->type);
 		set_text(draft, key->column, &part);
 	}
@@ -391,7 +392,7 @@ definition_apply(Draft *draft, const JsonbValue *definition)
 		if (token != WJB_KEY)
 			continue;
 		(void) JsonbIteratorNext(&iterator, &value, true);
-		key = find_key("a webhook", &name, keys, lengthof(keys), N_MEANT, "keys");
+		key = find_key("a webhook", &name, keys, lengthof(keys), "keys");
 		set_key(draft, key, &name, &value);
 	}
 }

@@ -130,6 +130,13 @@ SELECT c.sql, w.context FROM calls AS c, wrong('SELECT * FROM webhook_events.' |
 SELECT d.definition, w.context FROM definitions AS d, wrong_definition(d.definition) AS w
     WHERE w.context ~ 'webhook_events_internal' OR w.message ~ 'webhook_events_internal' ORDER BY d.n;
 
+-- The keys that are told are those that webhook_json() writes.
+SELECT k.key AS told, j.key AS written FROM (SELECT regexp_split_to_table((regexp_match(w.message, 'The keys are (.*)\.'))[1], ', ')
+        FROM wrong_definition('{"nonsense": 1}') AS w) AS k (key)
+    FULL JOIN (SELECT jsonb_object_keys(webhook_events.webhook_json(id)) FROM webhook_events.create_webhook('{"requestUrl": "https://example.com/",
+        "eventTypes": ["ACTOR.RUN.CREATED"], "ordering": "resource", "idempotencyKey": "k"}'::jsonb)) AS j (key) ON j.key = k.key
+    WHERE j.key IS NULL OR k.key IS NULL ORDER BY 1, 2;
+
 -- Nothing is written below the level of SQL where nothing may be.
 BEGIN READ ONLY;
 SELECT c.sql, w.state, w.message FROM (VALUES
