@@ -75,6 +75,27 @@ COMMENT ON FUNCTION webhook_events_internal.preview(text, text) IS
     'the request that would be sent for an event, without sending it';
 REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 
+-- Ids and names are whatever somebody has written.  What steers a terminal or turns the direction of writing
+-- would let one of them rewrite what stands around it; in a database without an encoding as the bytes of UTF-8.
+CREATE FUNCTION webhook_events_internal.visible(value text, instead text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN pg_catalog.regexp_replace(value, E'[\\u0001-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]'
+        || CASE pg_catalog.getdatabaseencoding()
+            WHEN 'UTF8' THEN E'|[\\u0080-\\u009F\\u061C\\u200E\\u200F\\u202A-\\u202E\\u2066-\\u2069]'
+            WHEN 'SQL_ASCII' THEN E'|\\u00C2[\\u0080-\\u009F]|\\u00D8\\u009C'
+                '|\\u00E2(?:\\u0080[\\u008E\\u008F\\u00AA-\\u00AE]|\\u0081[\\u00A6-\\u00A9])'
+            ELSE '' END, instead, 'g');
+COMMENT ON FUNCTION webhook_events_internal.visible(text, text) IS
+    'a text with something else instead of characters that are not seen, but for ends of lines and tabs';
+REVOKE ALL ON FUNCTION webhook_events_internal.visible(text, text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.on_a_line(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN pg_catalog.regexp_replace(webhook_events_internal.visible(value, '?'), E'[\\n\\r\\t]+', ' ', 'g');
+COMMENT ON FUNCTION webhook_events_internal.on_a_line(text) IS
+    'a text as a part of a sentence: on one line, and without what is not seen';
+REVOKE ALL ON FUNCTION webhook_events_internal.on_a_line(text) FROM PUBLIC;
+
 -- By the rules alone; explain_event() in 72_explain.sql adds what became of it.  A user can
 -- have any number of webhooks: of so many at most those that get the event come first, and
 -- of the others no more than are returned are asked why not.

@@ -185,7 +185,7 @@ CREATE FUNCTION webhook_events_internal.explain_event(event_id text)
     SET search_path = pg_catalog, pg_temp
     SET jit = off
 AS $function$
-    SELECT x.webhook_id, x.fires, CASE WHEN NOT x.fires THEN x.reason
+    SELECT x.webhook_id, x.fires, webhook_events_internal.on_a_line(CASE WHEN NOT x.fires THEN x.reason
         ELSE concat(x.reason, '; ', (SELECT CASE
                 WHEN d.id IS NULL THEN 'no dispatch: '
                     || webhook_events_internal.why_no_dispatch(e.id, e.created_at, x.webhook_id,
@@ -195,7 +195,7 @@ AS $function$
                 ELSE 'waits: ' || webhook_events_internal.why_waiting(d) END
             FROM webhook_events_internal.outbox AS e LEFT JOIN webhook_events_internal.dispatches AS d
                 ON d.id = webhook_events_internal.dispatch_id(e.id, x.webhook_id)
-            WHERE e.id = explain_event.event_id)) END
+            WHERE e.id = explain_event.event_id)) END)
     FROM webhook_events_internal.explain_match(explain_event.event_id) AS x
     ORDER BY x.webhook_id
 $function$;
@@ -234,21 +234,22 @@ BEGIN
         found_row := webhook_events_internal.read_source(source.relation, source.kind, explain_run.id);
         IF found_row.failure IS NOT NULL AND webhook_events_internal.sees_all(false) THEN
             RETURN QUERY SELECT NULL::timestamptz, 'not read', NULL::text, NULL::text, NULL::text,
-                found_row.failure;
+                webhook_events_internal.on_a_line(found_row.failure);
         END IF;
         CONTINUE WHEN NOT found_row.is_found OR NOT webhook_events_internal.may_see(found_row.user_id);
         seen := true;
         status := found_row.resource ->> 'status';
         RETURN QUERY SELECT NULL::timestamptz, 'row', NULL::text, NULL::text, NULL::text,
-            format('%s of %s, status %s now', source.kind, source.relation, coalesce(status, 'null'));
+            webhook_events_internal.on_a_line(format('%s of %s, status %s now', source.kind, source.relation,
+                coalesce(status, 'null')));
         IF NOT EXISTS (SELECT FROM webhook_events_internal.outbox AS o
             WHERE o.id = ANY (events) AND (replace(o.new_status, '_', '-') = replace(status, '_', '-')
                 OR o.event_type::text LIKE '%.' || replace(status, '-', '_')))
         THEN
             RETURN QUERY SELECT NULL::timestamptz, 'no event', NULL::text, NULL::text, NULL::text,
-                webhook_events_internal.why_no_event(source.relation, source.kind, status,
-                    EXISTS (SELECT FROM webhook_events_internal.outbox AS o
-                        WHERE o.id = ANY (events) AND o.event_type::text LIKE '%.CREATED'));
+                webhook_events_internal.on_a_line(webhook_events_internal.why_no_event(source.relation,
+                    source.kind, status, EXISTS (SELECT FROM webhook_events_internal.outbox AS o
+                        WHERE o.id = ANY (events) AND o.event_type::text LIKE '%.CREATED')));
         END IF;
     END LOOP;
     IF NOT seen AND events = '{}' THEN
@@ -324,7 +325,8 @@ BEGIN
                     count(*) FILTER (WHERE d.status = 'ACTIVE'))
             FROM dispatch AS d WHERE d.number > most GROUP BY d.event_id
         )
-        SELECT s.at, s.what, s.event_id, s.webhook_id, s.dispatch_id, s.detail
+        SELECT s.at, s.what, s.event_id, s.webhook_id, s.dispatch_id,
+            webhook_events_internal.on_a_line(s.detail)
         FROM story AS s ORDER BY s.at, s.event_id, s.step, s.webhook_id, s.dispatch_id;
 END
 $function$;

@@ -142,16 +142,29 @@ REVOKE ALL ON FUNCTION webhook_events_internal.metrics() FROM PUBLIC;
 -- For eyes: a report
 --
 
--- Characters that turn the direction of writing would let one text put others into another
--- order; as characters, or as the bytes of UTF-8 in a database without an encoding.
 CREATE FUNCTION webhook_events_internal.html(value text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN pg_catalog.regexp_replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+    RETURN webhook_events_internal.visible(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
         pg_catalog.replace(value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
-        E'[\\u202A-\\u202E\\u2066-\\u2069]|\\u00E2(?:\\u0080[\\u00AA-\\u00AE]|\\u0081[\\u00A6-\\u00A9])',
-        '&#xFFFD;', 'g');
+        '&#xFFFD;');
 COMMENT ON FUNCTION webhook_events_internal.html(text) IS 'a text as HTML shows it';
 REVOKE ALL ON FUNCTION webhook_events_internal.html(text) FROM PUBLIC;
+
+CREATE FUNCTION webhook_events_internal.html_charset(encoding name) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE WHEN encoding ~ '^WIN125' OR encoding = 'WIN874' THEN 'windows-' || right(encoding, -3)
+        WHEN encoding ~ '^ISO_8859_' THEN 'iso-8859-' || right(encoding, -9)
+        ELSE coalesce('{"LATIN1": "iso-8859-1", "LATIN2": "iso-8859-2", "LATIN3": "iso-8859-3", "LATIN4": "iso-8859-4",
+            "LATIN5": "iso-8859-9", "LATIN6": "iso-8859-10", "LATIN7": "iso-8859-13", "LATIN8": "iso-8859-14",
+            "LATIN9": "iso-8859-15", "LATIN10": "iso-8859-16", "KOI8R": "koi8-r", "KOI8U": "koi8-u", "WIN866": "ibm866",
+            "EUC_JP": "euc-jp", "EUC_JIS_2004": "euc-jp", "SJIS": "shift_jis", "SHIFT_JIS_2004": "shift_jis", "EUC_KR": "euc-kr",
+            "UHC": "euc-kr", "EUC_CN": "gbk", "GBK": "gbk", "GB18030": "gb18030", "BIG5": "big5"}'::jsonb ->> encoding, 'utf-8') END
+$function$;
+COMMENT ON FUNCTION webhook_events_internal.html_charset(name) IS
+    'an encoding as HTML names it; utf-8 where it has no name for it';
+REVOKE ALL ON FUNCTION webhook_events_internal.html_charset(name) FROM PUBLIC;
 
 -- "columns" are names of the query's; those that start with "#" stand on the right.
 CREATE FUNCTION webhook_events_internal.html_table(columns text[], cells text[], nothing text)
@@ -415,14 +428,15 @@ BEGIN
         CASE WHEN webhook_id IS NOT NULL THEN 'AND d.webhook_id = $1' END)
     INTO ended USING webhook_id;
 
-    page := format('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+    page := format('<!DOCTYPE html><html lang="en"><head><meta charset="%7$s">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<title>Webhooks of %1$s</title><style>%2$s</style></head><body><h1>Webhooks of %1$s</h1>'
         '<p class="dim">%3$s to %4$s%5$s; made %6$s</p>',
         webhook_events_internal.html(current_database()), webhook_events_internal.report_style(),
         since, until, CASE WHEN webhook_id IS NOT NULL THEN format(', webhook %s, %s',
             webhook_events_internal.html(webhook_id), webhook_events_internal.html(
-                webhook_events_internal.mask_url(webhook.request_url))) END, clock_timestamp());
+                webhook_events_internal.mask_url(webhook.request_url))) END, clock_timestamp(),
+        webhook_events_internal.html_charset(pg_client_encoding()));
     page := page || format('<p>%s</p>', CASE WHEN status.running AND status.reason IS NULL
         THEN 'Delivering.' ELSE format('<b class="bad">Not delivering:</b> %s',
             webhook_events_internal.html(status.reason)) END);

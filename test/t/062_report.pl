@@ -78,12 +78,15 @@ like($page, qr/No call has failed.*Nothing is missing or late/s, 'that says so')
 
 # Markup in every field.
 my $backwards = "\xE2\x80\xAE";	# it turns what follows
-my $evil = q{</pre></details></style></svg>"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;} . $backwards;
+my $steering = qr/$backwards|\xE2\x80\x8F|\xD8\x9C|\xC2\x9B|[\x01-\x08\x0B\x0C\x0E-\x1F\x7F]/;
+my $evil = q{</pre></details></style></svg>"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;}
+  . "$backwards\xE2\x80\x8F\xD8\x9C \xC2\x9B1m\e[31m\x01\x7F\r\nwaits|||delivered";
 my $quoted = $node->safe_psql('postgres', "SELECT quote_literal(\$\$$evil\$\$)");
 my $webhook = create_webhook($node, $receiver->url('/echo?status=500'), 'ACTOR.RUN.CREATED',
 	user_id => $quoted, description => $quoted, payload_template => q('{"run": {{resource}}}'));
 query("INSERT INTO actor_runs (id, actor_id, user_id, status_message) VALUES ($quoted, $quoted, $quoted, $quoted)");
 wait_for_sql($node, q{SELECT state FROM webhook_events.deliveries}, 'waiting for a retry');
+create_webhook($node, $receiver->url('/ok'), 'ACTOR.RUN.CREATED', actor_id => "left($quoted, 200)");
 query("CREATE TABLE " . q{"<script>runs"} . ' (id text, actor_id text, user_id text, status text, finished_at timestamptz);'
 	  . q{ SELECT webhook_events.attach('"<script>runs"', 'run'); SET webhook_events.emit = off;}
 	  . qq{ INSERT INTO "<script>runs" VALUES ($quoted, 'a', NULL, 'FAILED', now())});
@@ -91,7 +94,11 @@ query("UPDATE webhook_events_internal.webhooks SET is_enabled = false, disabled_
 $page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute')");
 check_page($page, 'markup in the data is none in the report');
 like($page, qr/&lt;script&gt;alert\(1\)/, 'but is to be read');
-unlike($page, qr/$backwards/, 'no text turns others around');
+unlike($page, $steering, 'no text turns others around, or steers a terminal');
+my $story = query("SELECT what, detail FROM webhook_events.explain_run($quoted)");
+unlike($story, $steering, 'nor in the story of a run');
+is(scalar(split /\n/, $story), query("SELECT count(*) FROM webhook_events.explain_run($quoted)"), 'which has a line for each step');
+is(scalar(split /\n/, query('SELECT reason FROM webhook_events.events AS e, webhook_events.explain_event(e.id)')), 2, "as an event's has for each webhook");
 like($page, qr/event is missing/, 'along with the audit');
 like($page, qr/HTTP status 500/, 'and what failed');
 $page = query("SELECT webhook_events.report(now() - interval '1 hour', now() + interval '1 minute', '$webhook')");
@@ -103,6 +110,20 @@ is($samples->{'webhook_events_calls_total{result="5xx"}'}, 1, 'a failed call is 
 is($samples->{'webhook_events_delay_seconds_count'}, 1, 'and its delay');
 is($samples->{'webhook_events_host_failures_total{host="' . ($receiver->url('') =~ m{//([^/]+)})[0] . '"}'}, 1, 'by host');
 cmp_ok($samples->{'webhook_events_table_bytes{table="events"}'}, '>', 0, 'tables have a size');
+
+# A page names the encoding in which it is written.
+query(q{CREATE DATABASE umlauts ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql('umlauts', 'CREATE EXTENSION webhook_events');
+foreach my $encoding ([ LATIN1 => 'iso-8859-1', "\xFC" ], [ UTF8 => 'utf-8', "\xC3\xBC" ])
+{
+	my ($name, $label, $umlaut) = @$encoding;
+	my $text = $node->safe_psql('umlauts', "SET client_encoding = '$name'; SELECT webhook_events_internal.html(chr(252)), webhook_events.report()");
+
+	like($text, qr/^$umlaut\|<!DOCTYPE html>.*<meta charset="$label">/s, "a page in $name says so");
+}
+is(query(q{SELECT string_agg(pg_encoding_to_char(n), ' ' ORDER BY n) FROM generate_series(0, 45) AS n WHERE pg_encoding_to_char(n) <> ''
+		AND webhook_events_internal.html_charset(pg_encoding_to_char(n)) = 'utf-8'}),
+	'SQL_ASCII EUC_TW UTF8 MULE_INTERNAL JOHAB', 'as it does in each that pages can have');
 
 # Bad input.
 sql_fails($node, "SELECT webhook_events.report(now(), now() - interval '1 hour')", qr/22023: report can't start at/, 'an end before the start');
