@@ -27,12 +27,7 @@
 #include "utils/memutils.h"
 
 const char *const template_variable_names[TEMPLATE_NVARIABLES] = {
-	"userId",
-	"createdAt",
-	"eventType",
-	"eventData",
-	"resource",
-	"globals"
+	TEMPLATE_VARIABLES(TEMPLATE_NAME)
 };
 
 /* How much of a variable's name a message shows, in bytes. */

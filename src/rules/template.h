@@ -17,18 +17,25 @@
 
 #include "lib/stringinfo.h"
 
-/* The names a template may use, in the order of template_variable_names. */
+/* What a template may use, and its name there; make_values() gives it a value. */
+#define TEMPLATE_VARIABLES(use) \
+	use(TEMPLATE_USER_ID, "userId") \
+	use(TEMPLATE_CREATED_AT, "createdAt") \
+	use(TEMPLATE_EVENT_TYPE, "eventType") \
+	use(TEMPLATE_EVENT_DATA, "eventData") \
+	use(TEMPLATE_RESOURCE, "resource") \
+	use(TEMPLATE_GLOBALS, "globals")
+
+#define TEMPLATE_SYMBOL(variable, name) variable,
+#define TEMPLATE_NAME(variable, name) name,
+#define TEMPLATE_ONE_MORE(variable, name) + 1
+
 typedef enum TemplateVariable
 {
-	TEMPLATE_USER_ID,
-	TEMPLATE_CREATED_AT,
-	TEMPLATE_EVENT_TYPE,
-	TEMPLATE_EVENT_DATA,
-	TEMPLATE_RESOURCE,
-	TEMPLATE_GLOBALS
+	TEMPLATE_VARIABLES(TEMPLATE_SYMBOL)
 } TemplateVariable;
 
-#define TEMPLATE_NVARIABLES (TEMPLATE_GLOBALS + 1)
+#define TEMPLATE_NVARIABLES (0 TEMPLATE_VARIABLES(TEMPLATE_ONE_MORE))
 
 extern const char *const template_variable_names[TEMPLATE_NVARIABLES];
 
