@@ -256,8 +256,9 @@ BEGIN
         RAISE EXCEPTION 'no attached table has a run or build "%", and no event is about one', id
             USING ERRCODE = 'no_data_found',
                 -- What was written to one of these has left nothing here.
-                DETAIL = CASE WHEN webhook_events_internal.sees_all(false) THEN coalesce(
-                    array_to_string(webhook_events_internal.broken_tables(), E'\n'), '') ELSE '' END,
+                DETAIL = coalesce(CASE WHEN webhook_events_internal.sees_all(false)
+                        THEN array_to_string(webhook_events_internal.broken_tables(), E'\n') END,
+                    'It was looked for by exactly this id.'),
                 HINT = 'Events older than webhook_events.retention are gone.';
     END IF;
 

@@ -122,11 +122,12 @@ sub compare
 	{
 		my ($before, $after) = ($small->{$name}, $large->{$name});
 		# A row of these comes from three tables, or from two.
-		my $bar = $name =~ /deliveries/ ? 300 : ($name =~ /stretch/ ? 60 : 300) * ($name =~ /calls/ ? 1.5 : 1);
+		my $bar = $name =~ /deliveries/ ? 330 : ($name =~ /stretch/ ? 60 : 300) * ($name =~ /calls/ ? 1.5 : 1);
 
 		is($after->{rows}, $before->{rows}, "$name, $what: the same result");
-		cmp_ok($after->{buffers}, '<=', 1.5 * $before->{buffers} + 10, "$name, $what: nearly the same buffers") or diag($after->{plan});
-		note("$after->{buffers} buffers: $name, $what") if $name =~ /deliveries/;
+		# Indexes of ten times the rows can have a level more, and each row of deliveries goes down two.
+		cmp_ok($after->{buffers}, '<=', 1.5 * $before->{buffers} + ($name =~ /deliveries/ ? 110 : 10), "$name, $what: nearly the same buffers") or diag($after->{plan});
+		note("$after->{buffers} buffers, $before->{buffers} of a tenth: $name, $what") if $name =~ /deliveries/;
 		cmp_ok($after->{buffers}, '<=', $bar, "$name, $what: no more than $bar") or diag($after->{plan});
 	}
 	return;
