@@ -33,6 +33,12 @@ clang_version()
 	apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -1
 }
 
+# Whether the system's packages have this one, as far as their lists have been fetched.
+has_package()
+{
+	! apt-cache show gcc > /dev/null 2>&1 || apt-cache show "$1" > /dev/null 2>&1
+}
+
 # Whether there is one that can build a fuzzer.
 has_fuzzer()
 {
@@ -66,7 +72,8 @@ find_lacks()
 		lacks util-linux
 	fi
 	[ "$mode" = --checks ] || return 0
-	command -v pg_bsd_indent > /dev/null || lacks pg-bsd-indent
+	# Not every release has it; the check is skipped then.
+	command -v pg_bsd_indent > /dev/null || ! has_package pg-bsd-indent || lacks pg-bsd-indent
 	command -v clang-tidy > /dev/null || lacks clang-tidy
 	command -v cppcheck > /dev/null || lacks cppcheck
 	if ! has_fuzzer; then
