@@ -22,6 +22,7 @@
 #include "server/settings.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/varlena.h"
 
 /* So much of a file is read to see whether it is one in PEM. */
@@ -57,6 +58,8 @@ char	   *setting_client_key_file;
 int			setting_tls_min_version;
 int			setting_http2;
 int			setting_client_generation = 0;
+
+static bool plans_for_all = false;	/* some may be kept */
 
 static int	max_retries;
 static int	delay_before_retry;
@@ -221,6 +224,26 @@ check_proxy(char **newval, void **extra pg_attribute_unused(),
 	return true;
 }
 
+void
+settings_note_plan(void)
+{
+	plans_for_all = true;
+}
+
+void
+settings_forget_plans(void)
+{
+	if (plans_for_all)
+		ResetPlanCache();
+	plans_for_all = false;
+}
+
+static void
+assign_user_id(const char *newval pg_attribute_unused(), void *extra pg_attribute_unused())
+{
+	settings_forget_plans();
+}
+
 static void
 assign_client_text(const char *newval pg_attribute_unused(),
 				   void *extra pg_attribute_unused())
@@ -344,7 +367,7 @@ settings_define(void)
 							   "Empty does not narrow it.",
 							   &setting_user_id, "",
 							   PGC_SUSET, 0,
-							   NULL, NULL, NULL);
+							   NULL, assign_user_id, NULL);
 	DefineCustomStringVariable("webhook_events.header_prefix",
 							   "What the names of this extension's own headers start with.",
 							   NULL,

@@ -56,6 +56,13 @@ extern int	setting_tls_min_version;	/* CURL_SSLVERSION_* */
 extern int	setting_http2;		/* an Http2Setting */
 extern int	setting_client_generation;
 
+/*
+ * A plan was made for somebody who sees all: it is not one for whom the session is narrowed
+ * to then, or who has lost that right.  All plans that are kept are made anew.
+ */
+extern void settings_note_plan(void);
+extern void settings_forget_plans(void);
+
 /* Defines the settings; called once, when the library is loaded. */
 extern void settings_define(void);
 

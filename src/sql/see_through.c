@@ -38,6 +38,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
+#include "server/settings.h"
 #include "sql/see_through.h"
 #include "store/access.h"
 #include "store/day_table.h"
@@ -95,15 +96,18 @@ our_view(Oid oid)
 	return NULL;
 }
 
-/*
- * Does whoever plans see rows of some users only?  Our own statements run as the owner,
- * and have no conditions of others.
- */
+/* Our own statements run as the owner, and have no conditions of others. */
+static bool
+is_owner(void)
+{
+	return has_privs_of_role(GetUserId(), access_owner());
+}
+
+/* Does whoever plans see rows of some users only? */
 static bool
 sees_a_part(void)
 {
-	return !has_privs_of_role(GetUserId(), access_owner()) &&
-		!access_to_all(ACCESS_MANAGE);
+	return !is_owner() && !access_to_all(ACCESS_MANAGE);
 }
 
 static bool
@@ -382,7 +386,8 @@ in_order(List *conditions)
 /*
  * Called when the planner has met a table, and before it deals out the conditions of the
  * query in which it is, among which those are by now that it lets into a barrier.
- * Without a right to our schema a table of it is met within a view of ours only.
+ * Without a right to our schema a table of it is met within a view of ours only.  The plan
+ * is the role's alone.
  */
 static void
 relation_planned(RELATION_PLANNED_ARGUMENTS)
@@ -392,8 +397,19 @@ relation_planned(RELATION_PLANNED_ARGUMENTS)
 
 	if (prev_relation_planned)
 		prev_relation_planned(RELATION_PLANNED_PASSED);
-	if (from != NULL && list_length((List *) from->quals) > 1 && OidIsValid(table) &&
-		get_rel_namespace(table) == day_table_namespace() && sees_a_part())
+	if (from == NULL || !OidIsValid(table) ||
+		get_rel_namespace(table) != day_table_namespace())
+		return;
+
+	/* Not while the extension is made or updated, one table after the other. */
+	if (!OidIsValid(get_relname_relid("outbox", day_table_namespace())))
+		return;
+	root->glob->dependsOnRole = true;
+	if (is_owner())
+		return;
+	if (access_to_all(ACCESS_MANAGE))
+		settings_note_plan();
+	else if (list_length((List *) from->quals) > 1)
 		from->quals = (Node *) in_order((List *) from->quals);
 }
 

@@ -161,8 +161,10 @@ access_owner(void)
 static void
 forget_of_table(Datum arg pg_attribute_unused(), Oid relation)
 {
-	if (!OidIsValid(relation) || relation == grants || relation == outbox)
-		rights.is_valid = false;
+	if (OidIsValid(relation) && relation != grants && relation != outbox)
+		return;
+	rights.is_valid = false;
+	settings_forget_plans();
 }
 
 static void
@@ -170,6 +172,7 @@ forget_of_role(Datum arg pg_attribute_unused(), int cache_id pg_attribute_unused
 			   uint32 hash_value pg_attribute_unused())
 {
 	rights.is_valid = false;
+	settings_forget_plans();
 }
 
 static void

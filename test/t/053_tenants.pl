@@ -150,6 +150,29 @@ foreach my $tenant (qw(a b))
 	unlike(as($role, 'EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM webhook_events.webhooks'), qr/$foreign{webhook}/, 'nor does EXPLAIN tell ids');
 	query("SELECT webhook_events.delete_webhook(id) FROM webhook_events.webhooks WHERE request_url LIKE '%spy'");
 }
+
+# Nor by a plan that is kept since somebody saw all: another role, the same one before the session
+# was narrowed, or before it lost that right.
+query('CREATE ROLE lead; GRANT manager, tenant_a TO lead');
+my %kept = ('the role' => [ 'manager', 'SET ROLE tenant_a' ],
+	'user_id' => [ 'manager', q{SET webhook_events.user_id = 'a'; SET ROLE manager} ],
+	'user_id, local' => [ 'manager', q{BEGIN; SET LOCAL webhook_events.user_id = 'a'; SET LOCAL ROLE manager} ],
+	'a membership' => [ 'lead', 'REVOKE manager FROM lead; SET ROLE lead' ]);
+foreach my $change (sort keys %kept)
+{
+	foreach my $view (qw(events dispatches calls webhooks deliveries))
+	{
+		my ($called, $shown) = split /\n/, query(qq{CREATE TEMP SEQUENCE told; GRANT ALL ON SEQUENCE told TO PUBLIC; SET plan_cache_mode = force_generic_plan;
+			CREATE FUNCTION pg_temp.tell() RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS \$\$ BEGIN RETURN nextval('pg_temp.told') > 0; END \$\$;
+			PREPARE q AS SELECT count(*) FROM webhook_events.$view AS v WHERE CASE WHEN v.* IS NULL THEN false ELSE pg_temp.tell() END;
+			PREPARE called AS SELECT last_value - 1 FROM pg_temp.told;
+			SET ROLE $kept{$change}[0]; CREATE TEMP TABLE before AS EXECUTE q; RESET ROLE; SELECT setval('pg_temp.told', 1) \\g /dev/null
+			$kept{$change}[1]; CREATE TEMP TABLE shown AS EXECUTE q; EXECUTE called; TABLE shown});
+
+		is($called, $shown, "a plan is not kept over a change of $change, for $view");
+	}
+	query('GRANT manager TO lead');
+}
 query("UPDATE actor_runs SET status = 'SUCCEEDED'");
 wait_for_end($node);
 is(scalar(grep { $_->{target} =~ /spy/ } $receiver->requests), 0, "nobody gets another's events");
