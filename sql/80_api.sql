@@ -206,7 +206,8 @@ DECLARE
 BEGIN
     PERFORM webhook_events_internal.check_page("limit", "offset", "desc");
     IF sees_all OR (owner IS NOT NULL AND (user_id IS NULL OR user_id = owner)) THEN
-        -- What was counted, what has changed there since, and those behind it.
+        -- What was counted, what has changed there since, and those behind it: they are few,
+        -- which the planner only believes of what has two ends.
         EXECUTE format('SELECT coalesce((SELECT sum(w.webhooks)'
             '     FROM webhook_events_internal.webhook_counts AS w'
             '     WHERE w.key = hash_record_extended(ROW ($1, $2, $3), 0)'
@@ -214,7 +215,8 @@ BEGIN
             ' + coalesce((SELECT sum(w.change) FROM webhook_events_internal.webhook_counts_log AS w'
             '     WHERE w.up_to <= p.counted AND %1$s), 0)'
             ' + (SELECT count(*) FROM webhook_events_internal.webhooks AS w'
-            '     WHERE w.id > p.counted AND %1$s)'
+            '     WHERE w.id > p.counted AND w.id <= (SELECT max(l.id) FROM webhook_events_internal.webhooks AS l)'
+            '         AND %1$s)'
             ' FROM (SELECT coalesce((SELECT c.counted FROM webhook_events_internal.webhook_counts_positions AS c'
             '     ORDER BY c.number DESC LIMIT 1), '''') AS counted OFFSET 0) AS p', condition)
             INTO total USING owner, actor_id, actor_task_id;

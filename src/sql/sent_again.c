@@ -40,10 +40,16 @@ static Question active_question = {
 	1, {TEXTOID}, NULL
 };
 
+/*
+ * As a span of the webhook's index and in its order, so that no other one is read, whatever
+ * else waits.
+ */
 static Question due_question = {
 	"SELECT FROM webhook_events_internal.dispatches AS d"
-	" WHERE d.status = 'ACTIVE' AND d.webhook_id = $1 AND d.next_attempt_at IS NOT NULL"
-	" LIMIT $2",
+	" WHERE d.status = 'ACTIVE'"
+	" AND (d.webhook_id, d.next_attempt_at, d.id) > ($1, '-infinity', '')"
+	" AND (d.webhook_id, d.next_attempt_at) <= ($1, 'infinity')"
+	" ORDER BY d.webhook_id, d.next_attempt_at, d.id LIMIT $2",
 	2, {TEXTOID, INT8OID}, NULL
 };
 

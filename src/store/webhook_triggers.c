@@ -267,6 +267,12 @@ run(const char *sql, TriggerData *data, const char *webhook_id)
 	return count;
 }
 
+/*
+ * That of a webhook's index, so that this is what finds the first: where most of what waits
+ * is for few others, the planner believes that it soon meets one wherever it reads.
+ */
+#define IN_ORDER " ORDER BY next_attempt_at, id"
+
 /* A webhook was disabled or given away: nothing waits for it any more, and nothing fails. */
 static void
 note_disabled(TriggerData *data)
@@ -275,7 +281,7 @@ note_disabled(TriggerData *data)
 	char	   *id = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "id"));
 
 	if (run("SELECT FROM webhook_events_internal.dispatches"
-			" WHERE status = 'ACTIVE' AND webhook_id = $1 LIMIT 1", data, id) > 0)
+			" WHERE status = 'ACTIVE' AND webhook_id = $1" IN_ORDER " LIMIT 1", data, id) > 0)
 		wake_at_commit(WAKE_COMMANDS);
 	run("UPDATE webhook_events_internal.webhook_stats SET failing_since = NULL"
 		" WHERE webhook_id = $1 AND failing_since IS NOT NULL", data, id);
@@ -300,7 +306,7 @@ note_deleted(TriggerData *data)
 {
 	if (run("SELECT FROM ended AS e"
 			" WHERE (SELECT true FROM webhook_events_internal.dispatches AS d"
-			" WHERE d.status = 'ACTIVE' AND d.webhook_id = e.id LIMIT 1) LIMIT 1",
+			" WHERE d.status = 'ACTIVE' AND d.webhook_id = e.id" IN_ORDER " LIMIT 1) LIMIT 1",
 			data, NULL) > 0)
 		wake_at_commit(WAKE_COMMANDS);
 	run("DELETE FROM webhook_events_internal.webhook_stats"
