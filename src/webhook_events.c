@@ -25,6 +25,7 @@
 #include "sql/newest_first.h"
 #include "sql/see_through.h"
 #include "store/own_triggers.h"
+#include "store/planning.h"
 
 PG_MODULE_MAGIC;
 
@@ -38,6 +39,7 @@ _PG_init(void)
 	firing_install_hook();
 	follow_install_hook();
 	own_triggers_install_hook();
+	planning_install_hooks();
 	see_through_install_hook();
 	newest_first_install_hook();
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

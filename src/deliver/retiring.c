@@ -81,17 +81,20 @@ static Statement retire_statement = {
 	4, {TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}, NULL
 };
 
-/* Has this run, "e", ended for a webhook that has not retired? */
+/*
+ * Has this run, "e", ended for a webhook that has not retired?  OFFSET 0 has that asked of
+ * each run: joined, runs of which there seem to be many would be looked for in all there is.
+ */
 #define IS_LEFT \
 	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
 	" WHERE" IS_OF_RUN " AND w.is_enabled" \
-	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
+	" AND (w.run_ended OR w.run_changed_at < e.time OR w.run_changed_at IS NULL) OFFSET 0)"
 
 /* Or for one that does not even show it?  That was locked. */
 #define IS_LOCKED \
 	"EXISTS (SELECT FROM webhook_events_internal.webhooks AS w" \
 	" WHERE" IS_OF_RUN " AND w.is_enabled AND NOT w.run_ended" \
-	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL))"
+	" AND (w.run_changed_at < e.time OR w.run_changed_at IS NULL) OFFSET 0)"
 
 /* Ends that are not known yet. */
 #define ADD_NEW \

@@ -3,8 +3,9 @@
 #	  tables, what waits, how many webhooks there are, or when it was planned.
 #
 # Every statement in src/ is run in two databases of which one holds twenty times
-# as much, with the same result in both: with a plan that was made while the
-# tables were empty, and with generic and custom plans, before and after ANALYZE.
+# as much, with the same result in both: with a plan that was made when ANALYZE had seen
+# that the tables were empty, and with generic and custom plans, before and after ANALYZE;
+# and what people call also with plans that their session has made when there was little.
 
 use strict;
 use warnings;
@@ -280,10 +281,17 @@ UPDATE webhook_events_internal.webhook_stats SET failing_since = NULL WHERE webh
 VACUUM ANALYZE;
 SQL
 
+# Has a session plan what people call, and keep these plans, when there is little.
+my $clear = join '', map { "DELETE FROM webhook_events_internal.$_;\n" } qw(outbox dispatches webhooks webhook_stats
+	webhook_counts webhook_counts_log webhook_counts_positions ended_runs runs_to_check tallies cursors);
+
 # In one session; prints a line with name and mode before each plan.
 sub script
 {
 	my ($size) = @_;
+	my $as_people = "RESET ALL;\n";
+	my $as_worker = join '', map { "SELECT CASE WHEN current_setting('$_', true) IS NOT NULL THEN set_config('$_', '$settings{$_}', false) END AS set \\gset\n" }
+	  grep { $_ ne 'client_encoding' } sort keys %settings;
 	my $run = sub {
 		my ($mode) = @_;
 		my $sql = '';
@@ -309,8 +317,9 @@ sub script
 	my $call_all = sub {
 		my ($mode, $call) = (@_, \%call);
 		my $explain = 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON)';
+		my $plans = $mode =~ /^(custom|generic) plan/ ? "SET plan_cache_mode = force_$1_plan;\n" : '';
 
-		return join '', map {
+		return $as_people . $plans . join '', map {
 			"BEGIN;\n$explain SELECT $call->{$_} \\g /dev/null\nROLLBACK;\n"
 			  . "\\echo $_(), $mode\nBEGIN;\n$explain SELECT $call->{$_};\nROLLBACK;\n"
 		} sort keys %$call;
@@ -333,18 +342,26 @@ SELECT quote_literal(lower) AS day FROM day WHERE number = 2 \\gset
 SELECT quote_literal(lower) AS today FROM day WHERE number = 0 \\gset
 SQL
 
-	$sql .= join '', map { "SELECT CASE WHEN current_setting('$_', true) IS NOT NULL THEN set_config('$_', '$settings{$_}', false) END AS set \\gset\n" }
-	  grep { $_ ne 'client_encoding' } sort keys %settings;
 	my $custom = "SET plan_cache_mode = force_custom_plan;\n";
-	my $generic = "SET plan_cache_mode = force_generic_plan;\n";
+
+	my $little = '';
+
+	foreach my $name (sort keys %call)
+	{
+		$little .= "BEGIN;\nSELECT $call{$name} \\g /dev/null\nROLLBACK;\n" x 6;
+	}
+	$little = "\\set size 5\n${fill}ANALYZE;\n${little}SET session_replication_role = replica;\n$clear"
+	  . "DELETE FROM public.costs_runs;\nRESET session_replication_role;\n\\set size $size\n";
 
 	# What people call reads all of the statistics that are not added up yet, so there are
 	# none of these then.
-	$sql .= $run->('empty') . $fill . $call_all->('no statistics') . $custom . $call_all->('custom plan, no statistics') . "RESET plan_cache_mode;\n";
-	$sql .= $fill_log . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
+	$sql .= "ANALYZE;\n$as_worker" . $run->('empty') . $as_people . $little . $fill . $call_all->('plan kept since there was little');
+	$sql .= $call_all->('no statistics') . $call_all->('custom plan, no statistics');
+	$sql .= $as_worker . $fill_log . $run->('plan kept since the tables were empty') . $run->('generic plan, no statistics');
 	$sql .= $custom . $run->('custom plan, no statistics') . "ANALYZE;\n" . $run->('custom plan, statistics');
-	$sql .= $generic . $run->('generic plan, statistics');
-	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log, webhook_events_internal.webhook_counts_log;\n" . $call_all->('generic plan, statistics') . $custom . $call_all->('custom plan, statistics');
+	$sql .= $as_worker . $run->('generic plan, statistics');
+	$sql .= "TRUNCATE webhook_events_internal.webhook_stats_log, webhook_events_internal.webhook_counts_log;\n";
+	$sql .= $call_all->('generic plan, statistics') . $call_all->('custom plan, statistics');
 	$sql .= $settle . $call_all->('settled', \%watch);
 	return $sql;
 }
