@@ -160,11 +160,13 @@ my %kept = ('the role' => [ 'manager', 'SET ROLE tenant_a' ],
 	'a membership' => [ 'lead', 'REVOKE manager FROM lead; SET ROLE lead' ]);
 foreach my $change (sort keys %kept)
 {
-	foreach my $view (qw(events dispatches calls webhooks deliveries))
+	my %column = (events => 'actor_run_id', dispatches => 'webhook_id', calls => 'dispatch_id', webhooks => 'id', deliveries => 'webhook_id');
+
+	foreach my $view (sort keys %column)
 	{
 		my ($called, $shown) = split /\n/, query(qq{CREATE TEMP SEQUENCE told; GRANT ALL ON SEQUENCE told TO PUBLIC; SET plan_cache_mode = force_generic_plan;
 			CREATE FUNCTION pg_temp.tell() RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS \$\$ BEGIN RETURN nextval('pg_temp.told') > 0; END \$\$;
-			PREPARE q AS SELECT count(*) FROM webhook_events.$view AS v WHERE CASE WHEN v.* IS NULL THEN false ELSE pg_temp.tell() END;
+			PREPARE q AS SELECT count(*) FROM webhook_events.$view WHERE CASE WHEN $column{$view} IS NULL THEN false ELSE pg_temp.tell() END;
 			PREPARE called AS SELECT last_value - 1 FROM pg_temp.told;
 			SET ROLE $kept{$change}[0]; CREATE TEMP TABLE before AS EXECUTE q; RESET ROLE; SELECT setval('pg_temp.told', 1) \\g /dev/null
 			$kept{$change}[1]; CREATE TEMP TABLE shown AS EXECUTE q; EXECUTE called; TABLE shown});
