@@ -510,7 +510,7 @@ take_turn(void)
 
 /*
  * After an error that nobody has expected.  What was sent is recorded, if it can be;
- * then the worker ends, unless somebody has only cancelled what it did.
+ * then the worker ends.
  */
 static void
 handle_error(void)
@@ -524,11 +524,6 @@ handle_error(void)
 		AbortCurrentTransaction();
 	FlushErrorState();
 	RESUME_INTERRUPTS();
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-	{
-		FreeErrorData(error);
-		return;
-	}
 	note_end(error);
 	delivery_finish();
 	ReThrowError(error);

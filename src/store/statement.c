@@ -23,6 +23,7 @@
 #include "postmaster/bgworker.h"
 #include "server/clock.h"
 #include "server/wal.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "store/statement.h"
 #include "utils/builtins.h"
@@ -37,6 +38,9 @@
 static char *database_name = NULL;
 static Oid	known_extension = InvalidOid;
 static TimestampTz report_at = DT_NOEND;	/* statistics that were kept back */
+
+/* A transaction that others may cancel is under way; see handle_cancel(). */
+static volatile sig_atomic_t is_under_way = false;
 
 /* The transaction may be cut short; see work_cancel(). */
 static volatile sig_atomic_t may_be_cancelled = false;
@@ -109,6 +113,33 @@ read_database_name(void)
 	CommitTransactionCommand();
 }
 
+/*
+ * PostgreSQL's own lets a cancel wait for whoever looks next.  That can be the end of a
+ * line for the log, between transactions, where a call is half noted: nobody
+ * expects an error there.  So a cancel is for a transaction, or for nothing.
+ */
+static void
+handle_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (is_under_way)
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* One that came too late must not hit what follows. */
+static void
+end_cancelling(void)
+{
+	is_under_way = false;
+	QueryCancelPending = false;
+}
+
 void
 work_connect(Oid database)
 {
@@ -116,6 +147,7 @@ work_connect(Oid database)
 	set_options();
 	read_database_name();
 	set_ps_display(database_name);
+	pqsignal(SIGINT, handle_cancel);
 }
 
 const char *
@@ -155,6 +187,7 @@ work_begin(const char *activity)
 {
 	Oid			extension;
 
+	is_under_way = true;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	extension = lock_extension();
@@ -163,6 +196,7 @@ work_begin(const char *activity)
 	if (!OidIsValid(extension) || extension != known_extension)
 	{
 		AbortCurrentTransaction();
+		end_cancelling();
 		return false;
 	}
 	SPI_connect();
@@ -314,7 +348,7 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		/* What may have been a signal's doing must not hit the next one. */
 		HOLD_INTERRUPTS();
 		may_be_cancelled = false;
-		QueryCancelPending = false;
+		end_cancelling();
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();
 		error->sqlstate = data->sqlerrcode;
@@ -349,6 +383,7 @@ work_commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	end_cancelling();
 	wal_note_commit();
 	report(false);
 	pgstat_report_activity(STATE_IDLE, NULL);

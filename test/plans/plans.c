@@ -14,6 +14,9 @@
  * fail so often, before or after they have done their work, and so do its commits:
  * with one of the errors that come and go.  The log tells of each.
  *
+ * With plans.cancel_lines a background worker is cancelled at each line that it says for the
+ * log outside of a transaction, which is when PostgreSQL looks for that.
+ *
  * plans_run_job() runs public.job() in a background worker, as a role, and waits for its
  * end: so extensions run jobs of their users.
  *
@@ -28,6 +31,7 @@
 #include "postgres.h"
 
 #include <limits.h>
+#include <signal.h>
 
 #include "access/xact.h"
 #include "common/pg_prng.h"
@@ -181,6 +185,8 @@ static int	fault_seed = 1;
 static char *fault_process = NULL;
 static pg_prng_state fault_state;
 static bool is_seeded = false;
+static bool cancel_lines = false;
+static emit_log_hook_type prev_emit_log = NULL;
 static ExecutorStart_hook_type prev_start = NULL;
 static ExecutorFinish_hook_type prev_finish = NULL;
 
@@ -276,6 +282,15 @@ plans_run_job(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+emit_log(ErrorData *line)
+{
+	if (prev_emit_log)
+		prev_emit_log(line);
+	if (cancel_lines && MyBgworkerEntry != NULL && line->elevel < ERROR && !IsTransactionOrTransactionBlock())
+		raise(SIGINT);
+}
+
 void
 _PG_init(void)
 {
@@ -289,6 +304,11 @@ _PG_init(void)
 	DefineCustomStringVariable("plans.fault_process", "Where it does.",
 							   NULL, &fault_process, "webhook_events worker",
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("plans.cancel_lines", "Whether who writes to the log is cancelled then.",
+							 NULL, &cancel_lines, false, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	prev_emit_log = emit_log_hook;
+	emit_log_hook = emit_log;
 	RegisterXactCallback(end_transaction, NULL);
 	prev_start = ExecutorStart_hook;
 	ExecutorStart_hook = start;
