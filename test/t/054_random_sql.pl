@@ -54,6 +54,7 @@ my %values = (
 	pg_snapshot => [ "'1:1:'", "'10:20:11,15'", 'pg_current_snapshot()' ],
 	regprocedure => [ "'some_resource(actor_runs)'", "'now()'", '0' ],
 	regrole => [ "'pg_monitor'" ],
+	name => [ "'LATIN1'", "''", "repeat('x', 63)" ],
 	'webhook_events.event_type' => [ "'ACTOR.RUN.CREATED'", "'TEST'" ],
 	'webhook_events_internal.webhooks' => [ '(SELECT w FROM webhook_events_internal.webhooks AS w ORDER BY id LIMIT 1)', 'webhook_events_internal.new_webhook()' ],
 	aclitem => ['(SELECT acl FROM pg_class AS c, unnest(c.relacl) AS acl ORDER BY c.oid LIMIT 1)'],
