@@ -7,7 +7,8 @@
  * those of the first change if it fired before ours, as its name may say.  So ours are the first
  * ones of a row, in the statement's own copy of a table's triggers: the story of a row is
  * told in order.  Not where a resource function may read what the others write, and
- * not where there is no such copy: for COPY, and for rows that find their partition.
+ * not where there is no such copy: for COPY, rows that find their partition, and those of a
+ * subscription.
  *
  * Any AFTER UPDATE trigger makes PostgreSQL fetch each old row and prepare the
  * WHEN clause for each statement, which costs more than the clause itself.  UPDATE
@@ -312,7 +313,9 @@ start_executor(QueryDesc *query, int flags)
 		TriggerDesc *triggers = target->ri_TrigDesc;
 		const Firing *ours;
 
+		/* Temporary tables come and go, and are not attached. */
 		if (triggers == NULL ||
+			target->ri_RelationDesc->rd_rel->relpersistence == RELPERSISTENCE_TEMP ||
 			!(triggers->trig_update_after_row || triggers->trig_insert_after_row))
 			continue;
 		ours = firing_of(target->ri_RelationDesc);

@@ -22,6 +22,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "nodes/primnodes.h"
 #include "store/day_table.h"
 #include "utils/builtins.h"
@@ -61,7 +62,7 @@ forget_namespace(Datum argument, int cache, uint32 hash)
 
 /*
  * Version 1.0.0 had its tables where the documented functions are.  Somebody
- * else's schema of our name is none of ours: it belongs to no extension.
+ * else's schema of our name is none of ours: it belongs to no extension, or there is none.
  */
 Oid
 day_table_namespace(void)
@@ -79,7 +80,7 @@ day_table_namespace(void)
 		return known_namespace;
 	outer = get_namespace_oid("webhook_events", true);
 	inner = get_namespace_oid("webhook_events_internal", true);
-	if (OidIsValid(outer))
+	if (OidIsValid(outer) && OidIsValid(get_extension_oid("webhook_events", true)))
 		known_namespace = OidIsValid(inner) &&
 			OidIsValid(getExtensionOfObject(NamespaceRelationId, inner)) ? inner : outer;
 	return known_namespace;

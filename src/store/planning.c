@@ -9,7 +9,8 @@
  * a plan that does that lasts until the table has grown by a hundred thousand rows, or
  * longer where autovacuum is busy.  Only one that nobody has looked at is taken for larger
  * than it is.  So none of ours is small for the planner.  For the worker's statements, each
- * of which has one right plan, it learns nothing of sizes and values.
+ * of which has one right plan, it learns nothing of sizes and of columns' values; none of them
+ * compares an expression that an index is made of.
  *
  * IDENTIFICATION
  *	  src/store/planning.c

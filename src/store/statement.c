@@ -80,6 +80,7 @@ static const struct
 	{"enable_nestloop", "on"},
 	{"enable_indexscan", "on"},
 	{"enable_partition_pruning", "on"},
+	{"max_parallel_workers_per_gather", "0"},
 	{"jit", "off"},
 	{"webhook_events.user_id", ""}
 };
@@ -132,10 +133,11 @@ handle_cancel(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-/* One that came too late must not hit what follows. */
+/* One that came too late must not hit what follows, nor one that comes meanwhile. */
 static void
 end_cancelling(void)
 {
+	may_be_cancelled = false;
 	is_under_way = false;
 	QueryCancelPending = false;
 }
@@ -148,6 +150,7 @@ work_connect(Oid database)
 	read_database_name();
 	set_ps_display(database_name);
 	pqsignal(SIGINT, handle_cancel);
+	end_cancelling();
 }
 
 const char *
@@ -347,7 +350,6 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 
 		/* What may have been a signal's doing must not hit the next one. */
 		HOLD_INTERRUPTS();
-		may_be_cancelled = false;
 		end_cancelling();
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();
@@ -363,7 +365,6 @@ work_run(const char *activity, bool cancellable, void (*work) (void *argument),
 		result = WORK_FAILED;
 	}
 	PG_END_TRY();
-	may_be_cancelled = false;
 	MemoryContextSwitchTo(context);
 	return result;
 }

@@ -96,6 +96,38 @@ DELETE FROM actor_runs;
 \\o
 SELECT string_agg(split_part(event_type::text, '.', 3), ' ' ORDER BY id) FROM webhook_events.events WHERE id > :'last' AND actor_run_id = 'watched';
 SQL
+
+# Where the extension is not, a schema of its name is anybody's, and its tables as small as they are.
+$node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
+is($node->safe_psql('elsewhere', <<'SQL'), 'Seq Scan on few', 'the tables of somebody else are planned as they are');
+CREATE SCHEMA webhook_events;
+CREATE TABLE webhook_events.few AS SELECT i FROM generate_series(1, 5) AS i;
+CREATE INDEX ON webhook_events.few (i);
+ANALYZE webhook_events.few;
+CREATE FUNCTION first_line() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	EXECUTE 'EXPLAIN (COSTS off) SELECT FROM webhook_events.few WHERE i = 3' INTO line;
+	RETURN line;
+END $$;
+SELECT first_line();
+SQL
+
+# Nothing is remembered of tables that come and go.
+is($node->safe_psql('elsewhere', <<'SQL'), 0, 'nor is anything kept of temporary tables');
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+DO $$
+BEGIN
+	FOR i IN 1 .. 20 LOOP
+		CREATE TEMP TABLE passing (i int);
+		CREATE TRIGGER passing AFTER INSERT ON passing FOR EACH ROW EXECUTE FUNCTION nothing();
+		EXECUTE 'INSERT INTO passing VALUES (1)';
+		DROP TABLE passing;
+	END LOOP;
+END $$;
+SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'webhook_events firing';
+SQL
 $node->stop;
 
 done_testing();
