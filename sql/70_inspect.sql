@@ -80,9 +80,10 @@ REVOKE ALL ON FUNCTION webhook_events_internal.preview(text, text) FROM PUBLIC;
 CREATE FUNCTION webhook_events_internal.visible(value text, instead text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN pg_catalog.regexp_replace(value, E'[\\u0001-\\u0008\\u000B\\u000C\\u000E-\\u001F\\u007F]'
-        || CASE pg_catalog.getdatabaseencoding()
-            WHEN 'UTF8' THEN E'|[\\u0080-\\u009F\\u061C\\u200E\\u200F\\u202A-\\u202E\\u2066-\\u2069]'
-            WHEN 'SQL_ASCII' THEN E'|\\u00C2[\\u0080-\\u009F]|\\u00D8\\u009C'
+        || CASE WHEN pg_catalog.getdatabaseencoding() = 'UTF8'
+            THEN E'|[\\u0080-\\u009F\\u061C\\u200E\\u200F\\u2028-\\u202E\\u2066-\\u2069]'
+            WHEN pg_catalog.getdatabaseencoding() ~ '^(LATIN|ISO_8859_)' THEN E'|[\\u0080-\\u009F]'
+            WHEN pg_catalog.getdatabaseencoding() = 'SQL_ASCII' THEN E'|\\u00C2[\\u0080-\\u009F]|\\u00D8\\u009C'
                 '|\\u00E2(?:\\u0080[\\u008E\\u008F\\u00AA-\\u00AE]|\\u0081[\\u00A6-\\u00A9])'
             ELSE '' END, instead, 'g');
 COMMENT ON FUNCTION webhook_events_internal.visible(text, text) IS

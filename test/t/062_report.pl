@@ -121,6 +121,9 @@ foreach my $encoding ([ LATIN1 => 'iso-8859-1', "\xFC" ], [ UTF8 => 'utf-8', "\x
 
 	like($text, qr/^$umlaut\|<!DOCTYPE html>.*<meta charset="$label">/s, "a page in $name says so");
 }
+is($node->safe_psql('umlauts', q{SELECT encode(convert_to(webhook_events_internal.on_a_line(chr(155) || '31m' || chr(133) || chr(252)), 'LATIN1'), 'hex')}),
+	'3f33316d3ffc', 'what steers a terminal is known there as well');
+is(query(q{SELECT webhook_events_internal.on_a_line(U&'a\2028b\009bc')}), 'a?b?c', 'as are ends of lines that are not seen');
 is(query(q{SELECT string_agg(pg_encoding_to_char(n), ' ' ORDER BY n) FROM generate_series(0, 45) AS n WHERE pg_encoding_to_char(n) <> ''
 		AND webhook_events_internal.html_charset(pg_encoding_to_char(n)) = 'utf-8'}),
 	'SQL_ASCII EUC_TW UTF8 MULE_INTERNAL JOHAB', 'as it does in each that pages can have');
