@@ -153,8 +153,7 @@ others_come_first(const Firing *firing, const TriggerDesc *triggers)
 			if (others & trigger->tgtype & TRIGGER_TYPE_EVENT_MASK)
 				return true;
 		}
-		else if ((trigger->tgtype & TRIGGER_TYPE_ROW) &&
-				 (trigger->tgtype & TRIGGER_TYPE_TIMING_MASK) == TRIGGER_TYPE_AFTER)
+		else if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_AFTER(trigger->tgtype))
 			others |= trigger->tgtype;
 	}
 	return false;

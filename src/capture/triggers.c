@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "rules/transition.h"
+#include "rules/webhook.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -101,14 +102,6 @@ remember_move(Source *source, TupleTableSlot *slot)
 	MemoryContextSwitchTo(old_context);
 }
 
-static bool
-are_equal(const char *one, const char *other)
-{
-	if (one == NULL || other == NULL)
-		return one == other;
-	return strcmp(one, other) == 0;
-}
-
 /*
  * Does the move that was begun last end with this row?  A BEFORE INSERT trigger can
  * have swallowed the moved row.  Where the same statement inserts others the id tells
@@ -124,7 +117,7 @@ ends_move(Source *source, TupleTableSlot *slot, const char *id)
 		return false;
 	command = command_of(slot, false);
 	return (pending->command == command || command == InvalidCommandId) &&
-		(only_updates || are_equal(id, pending->id) ||
+		(only_updates || same_text(id, pending->id) ||
 		 !source_may_swallow(source));
 }
 

@@ -171,11 +171,8 @@ batches_drop_held_marks(void)
 static bool
 is_of_run(const EndedRun *run, const Event *event)
 {
-	const char *user = webhook_run_user(event->user_id);
-
 	return strcmp(run->id, event->actor_run_id) == 0 &&
-		(run->user == NULL || user == NULL ? run->user == user :
-		 strcmp(run->user, user) == 0);
+		same_text(run->user, webhook_run_user(event->user_id));
 }
 
 void

@@ -258,8 +258,7 @@ add_run(RunList *list, const EndedRun *run)
 	const EndedRun *last = list->last;
 
 	if (last == NULL || last->time != run->time || strcmp(last->id, run->id) != 0 ||
-		(last->user == NULL || run->user == NULL ? last->user != run->user :
-		 strcmp(last->user, run->user) != 0))
+		!same_text(last->user, run->user))
 	{
 		array_add_text(&list->ids, run->id);
 		array_add_text(&list->users, run->user);

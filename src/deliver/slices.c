@@ -108,14 +108,6 @@ slices_next(void)
 	return dlist_head_element(Slicing, node, &slicings);
 }
 
-static bool
-is_same_user(const Event *a, const Event *b)
-{
-	if (a->user_id == NULL || b->user_id == NULL)
-		return a->user_id == b->user_id;
-	return strcmp(a->user_id, b->user_id) == 0;
-}
-
 /* A user's go to the end together, so that more of them get no larger share. */
 void
 slices_advance(Slicing *slicing, const char *position)
@@ -129,7 +121,7 @@ slices_advance(Slicing *slicing, const char *position)
 	{
 		Slicing    *other = dlist_container(Slicing, node, iter.cur);
 
-		if (!is_same_user(other->event, slicing->event))
+		if (!same_text(other->event->user_id, slicing->event->user_id))
 			continue;
 		dlist_delete(&other->node);
 		dlist_push_tail(&same, &other->node);

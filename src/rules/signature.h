@@ -43,9 +43,9 @@ extern bool secret_decode(const char *secret, int min_bytes, SecretKey *key,
 extern char *secret_make(void);
 
 /*
- * A signature of a message whose body comes in pieces; "timestamp" is in seconds since 1970.  What signing_start() returns, NULL
- * if it can't, lives until signing_end() or signing_drop(), and needs a
- * CurrentResourceOwner that lasts as long.  signing_add() returns false if the hash can't be
+ * A signature of a message whose body comes in pieces; "timestamp" is in seconds since
+ * 1970.  What signing_start() returns, NULL if it can't, lives until signing_end() or
+ * signing_drop(), and needs a CurrentResourceOwner that lasts as long.  signing_add() returns false if the hash can't be
  * computed; signing_end() returns the signature, palloc'd, or raises
  * ERRCODE_INTERNAL_ERROR, as for NULL.
  */

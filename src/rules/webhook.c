@@ -20,6 +20,14 @@
 /* A webhook's user has 255 characters at most. */
 #define MAX_USER_BYTES (255 * 4)
 
+bool
+same_text(const char *one, const char *other)
+{
+	if (one == NULL || other == NULL)
+		return one == other;
+	return strcmp(one, other) == 0;
+}
+
 /* Is a part of a condition met?  One that isn't set always is. */
 static bool
 is_met(const char *wanted, const char *actual)

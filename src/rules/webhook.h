@@ -111,6 +111,9 @@ typedef enum MatchResult
 	MATCH_TOO_OLD				/* the event was there before the webhook */
 } MatchResult;
 
+/* Are two ids, or texts like them, the same?  NULL is the same as NULL alone. */
+extern bool same_text(const char *one, const char *other);
+
 /* Does this webhook get this event?  Raises nothing. */
 extern MatchResult webhook_match(const Webhook *webhook, const Event *event);
 
