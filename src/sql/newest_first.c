@@ -57,8 +57,7 @@ is_day(PlannerInfo *root, RelOptInfo *table)
 	if (table->reloptkind != RELOPT_OTHER_MEMBER_REL || root->append_rel_array == NULL)
 		return false;
 	append = root->append_rel_array[table->relid];
-	return append != NULL && OidIsValid(append->parent_reloid) &&
-		get_rel_namespace(append->parent_reloid) == day_table_namespace();
+	return append != NULL && day_table_is_there(append->parent_reloid);
 }
 
 /* So many times as long a scan in order must take as a bitmap, lest it end early. */

@@ -397,8 +397,7 @@ relation_planned(RELATION_PLANNED_ARGUMENTS)
 
 	if (prev_relation_planned)
 		prev_relation_planned(RELATION_PLANNED_PASSED);
-	if (from == NULL || !OidIsValid(table) ||
-		get_rel_namespace(table) != day_table_namespace())
+	if (from == NULL || !day_table_is_there(table))
 		return;
 
 	/* Not while the extension is made or updated, one table after the other. */

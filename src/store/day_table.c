@@ -50,6 +50,7 @@ static KnownDay known_days[N_KNOWN_DAYS];
 
 /* Forgotten whenever a namespace changes. */
 static Oid	known_namespace = InvalidOid;
+static bool is_known_absent = false;	/* there is no schema of that name */
 
 static void
 forget_namespace(Datum argument, int cache, uint32 hash)
@@ -58,6 +59,7 @@ forget_namespace(Datum argument, int cache, uint32 hash)
 	(void) cache;
 	(void) hash;
 	known_namespace = InvalidOid;
+	is_known_absent = false;
 }
 
 /*
@@ -76,14 +78,27 @@ day_table_namespace(void)
 		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_namespace, (Datum) 0);
 		is_watching = true;
 	}
-	if (OidIsValid(known_namespace))
+	if (OidIsValid(known_namespace) || is_known_absent)
 		return known_namespace;
 	outer = get_namespace_oid("webhook_events", true);
+	/* At once: what is looked for next can be told that there is one now. */
+	is_known_absent = !OidIsValid(outer);
+	if (is_known_absent)
+		return InvalidOid;
 	inner = get_namespace_oid("webhook_events_internal", true);
-	if (OidIsValid(outer) && OidIsValid(get_extension_oid("webhook_events", true)))
+	if (OidIsValid(get_extension_oid("webhook_events", true)))
 		known_namespace = OidIsValid(inner) &&
 			OidIsValid(getExtensionOfObject(NamespaceRelationId, inner)) ? inner : outer;
 	return known_namespace;
+}
+
+bool
+day_table_is_there(Oid relation)
+{
+	Oid			namespace = day_table_namespace();
+
+	return OidIsValid(namespace) && OidIsValid(relation) &&
+		get_rel_namespace(relation) == namespace;
 }
 
 Oid

@@ -76,4 +76,7 @@ extern Oid	day_table_label(const char *type, const char *label);
  */
 extern Oid	day_table_namespace(void);
 
+/* Is this relation in it?  Asked of each that is planned; in most databases none is. */
+extern bool day_table_is_there(Oid relation);
+
 #endif							/* WEBHOOK_DAY_TABLE_H */

@@ -63,8 +63,7 @@ plans_as_worker(void)
 static bool
 is_ours(Oid table)
 {
-	return OidIsValid(table) && get_rel_namespace(table) == day_table_namespace() &&
-		get_rel_relkind(table) == RELKIND_RELATION;
+	return day_table_is_there(table) && get_rel_relkind(table) == RELKIND_RELATION;
 }
 
 /* Makes a table and its indexes this large, or at least. */
